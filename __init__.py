@@ -1,0 +1,1 @@
+"""Text2latent: a text interface to any pretrained image generator."""

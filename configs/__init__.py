@@ -1,0 +1,1 @@
+"""Configuration: the dataclasses, one YAML per domain, and what all commands share."""

@@ -1,0 +1,1 @@
+"""Generators, CLIP, the diffusion prior and the pipeline that joins them."""

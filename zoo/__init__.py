@@ -1,0 +1,1 @@
+"""Small worlds that ship with the package, so that everything runs offline."""

@@ -1,0 +1,1 @@
+"""A small world of drawn portraits: renderer, captions, fitting scripts and weights."""
