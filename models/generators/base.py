@@ -1,0 +1,57 @@
+"""The interface between text2latent and any image generator with a latent space."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from text2latent.models.identity import Identity
+
+
+class Generator(ModelMixin, ConfigMixin):
+    """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
+
+    `synthesis(ws, noise_mode="const")` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1]
+    but not clamped; it is differentiable.
+
+    Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
+    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`).
+    """
+
+    config_name = "config.json"
+
+    z_dim: int
+    c_dim: int
+    num_ws: int
+    w_dim: int
+    image_size: int
+    synthesis: nn.Module
+    identity: Identity | None = None
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """`(num_ws, w_dim)`."""
+        return self.num_ws, self.w_dim
+
+    def sample_latents(self, n: int, seed: int) -> Tensor:
+        """`n` standard normal z [n, z_dim], float32 on the CPU; row i depends on `seed + i` only."""
+        rows = [torch.randn(self.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
+        return torch.stack(rows) if rows else torch.empty(0, self.z_dim)
+
+    def map(
+        self, z: Tensor, c: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
+    ) -> Tensor:
+        """Latents w [N, num_ws, w_dim] of `z` [N, z_dim] and labels `c` [N, c_dim]; see `truncate` for psi."""
+        raise NotImplementedError
+
+    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """Move `w` [N, L, w_dim] towards the mean latent, `psi` = 1 keeps it; only the first `cutoff` layers if given."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def synthesize(self, latents: Tensor, noise_mode: str = "const") -> Tensor:
+        """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast)."""
+        ws = latents.expand(-1, self.num_ws, -1)
+        return self.synthesis(ws, noise_mode=noise_mode).float().clamp(-1, 1)
