@@ -1,0 +1,181 @@
+"""What can be configured: one frozen dataclass per section, each field with its type, range, default and unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from text2latent.configs.constraints import (
+    FilledText,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Seed,
+    UnitInterval,
+)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Draw latents, synthesise their images, embed them with CLIP and write the pairs into shards.
+
+    Args:
+        output: Folder for the shards; a run that was interrupted there goes on.
+        model: Generator and CLIP to use: a zoo name or a local folder.
+        num_pairs: Number of (latent, embedding) pairs in all.
+        seed: Seed of the first pair; pair i is drawn from seed + i.
+        batch_size: Images synthesised at once; changes speed and memory, not the pairs.
+        shard_size: Pairs per shard file.
+        truncation: Truncation psi of the latents, from 0 (all average) to 1 (no truncation).
+        save_images: Keep each image as a JPEG beside its pair.
+        device: Where to compute: auto, cpu, cuda, cuda:N or mps.
+    """
+
+    output: FilledText
+    model: FilledText = "faces"
+    num_pairs: PositiveInt = 50_000
+    seed: Seed = 0
+    batch_size: PositiveInt = 32
+    shard_size: PositiveInt = 1000
+    truncation: UnitInterval = 1.0
+    save_images: bool = False
+    device: FilledText = "auto"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The pairs to train on.
+
+    Args:
+        path: Folder of shards that `text2latent sample` wrote.
+        batch_size: Pairs per training step.
+        val_pairs: Pairs held out for validation.
+        num_workers: Processes that read shards; 0 reads in the main process.
+        in_memory: Hold all pairs in memory; null does so where they fit.
+    """
+
+    path: FilledText
+    batch_size: PositiveInt = 256
+    val_pairs: PositiveInt = 1000
+    num_workers: NonNegativeInt = 0
+    in_memory: bool | None = None
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """The network that turns a CLIP embedding into a latent.
+
+    Args:
+        width: Channels of the residual blocks.
+        depth: Number of residual blocks.
+        dropout: Probability of dropping a channel inside a block.
+    """
+
+    width: PositiveInt = 512
+    depth: PositiveInt = 6
+    dropout: Fraction = 0.0
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The rectified flow (arXiv:2209.03003) and the pseudo-text that it is conditioned on.
+
+    Args:
+        condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
+        noise_scale: Norm of the noise on a unit embedding that makes it pseudo-text.
+        noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
+        time_sampling: How times in [0, 1] are drawn in training.
+    """
+
+    condition_dropout: UnitInterval = 0.1
+    noise_scale: NonNegativeFloat = 0.5
+    noise_covariance: Literal["isotropic", "data"] = "data"
+    time_sampling: Literal["uniform", "logit_normal"] = "uniform"
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, its schedule and the moving average of the weights.
+
+    Args:
+        lr: Peak learning rate per step.
+        weight_decay: Decoupled weight decay per step, relative to the learning rate.
+        warmup_steps: Steps over which the learning rate rises from 0 to its peak.
+        schedule: Learning rate after the warm-up: cosine falls to 0 at the end, constant stays.
+        betas: Adam's decay rates of the first and second moment, per step.
+        ema_decay: Decay per step of the exponential moving average that is saved; 0 turns averaging off.
+        gradient_clip: Largest norm of the gradient; 0 turns clipping off.
+    """
+
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+    warmup_steps: NonNegativeInt = 500
+    schedule: Literal["cosine", "constant"] = "cosine"
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    ema_decay: Fraction = 0.999
+    gradient_clip: NonNegativeFloat = 1.0
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """The held-out loss and the grids of images that show how training goes.
+
+    Args:
+        every_steps: Training steps between two validations.
+        prompts: Texts to draw in each grid, a row each; an empty list draws none.
+        num_images: Images per prompt.
+        guidance_scale: Classifier-free guidance of the grids; 1 is none.
+        steps: Sampling steps of the grids.
+    """
+
+    every_steps: PositiveInt = 1000
+    prompts: list[FilledText] = field(default_factory=list)
+    num_images: PositiveInt = 4
+    guidance_scale: NonNegativeFloat = 2.0
+    steps: PositiveInt = 8
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fit the diffusion prior on pairs of latents and CLIP embeddings; no captions are used.
+
+    Args:
+        output: Folder of the run: checkpoints, logs, grids and, at the end, the prior.
+        data: The pairs to train on.
+        model: Generator and CLIP that the pairs were made with: a zoo name or a local folder.
+        prior: The network.
+        diffusion: The flow and the pseudo-text.
+        optimizer: AdamW and its schedule.
+        validation: The held-out loss and grids.
+        max_steps: Training steps in all.
+        max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
+        precision: Floating-point precision of training.
+        seed: Seed of the initial weights, the order of the pairs and all noise.
+        device: Where to compute: auto, cpu, cuda, cuda:N or mps.
+        resume: Go on from the run folder's last checkpoint if there is one.
+        csv: Write metrics to a CSV file in the run folder.
+        tensorboard: Write metrics and grids for TensorBoard in the run folder.
+        log_every_steps: Training steps between two logged values.
+        checkpoint_every_steps: Training steps between two checkpoints.
+    """
+
+    output: FilledText
+    data: DataConfig
+    model: FilledText = "faces"
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    max_steps: PositiveInt = 20_000
+    max_minutes: PositiveFloat | None = None
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: Annotated[int, Range(at_least=0, below=2**32)] = 0
+    device: FilledText = "auto"
+    resume: bool = True
+    csv: bool = True
+    tensorboard: bool = True
+    log_every_steps: PositiveInt = 50
+    checkpoint_every_steps: PositiveInt = 1000
