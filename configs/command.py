@@ -54,8 +54,8 @@ class CommandParser(ArgumentParser):
     """The parser of one command: raises `UsageError` instead of leaving, and knows the command's schema if it has one.
 
     With a schema every field is a flag: sections are dotted (`--optimizer.lr 1e-3`), words are joined by dashes or
-    underscores, a bare flag of a boolean field means true, and `--config FILE` reads YAML. Values may also be added with
-    `add_argument`, as usual.
+    underscores, a bare flag of a boolean field means true, and `--config FILE` reads YAML. Without a schema, flags are
+    added with `add_argument`, as usual.
     """
 
     def __init__(self, verb: str, description: str | None = None, schema: type | None = None):
@@ -216,4 +216,6 @@ def _check_writable(folder: Path, flag: str) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"{flag}: cannot write into {existing}: {error.strerror}; expected a writable folder") from error
+        raise InputError(
+            f"{flag}: cannot write into {existing}: {error.strerror}; expected a writable folder"
+        ) from error

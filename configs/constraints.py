@@ -45,7 +45,7 @@ class Filled:
 
     def describe(self) -> str:
         """Name the demand."""
-        return "not empty"
+        return "other than blank"
 
 
 Constraint = Range | Filled

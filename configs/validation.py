@@ -89,10 +89,9 @@ def check_arguments(arguments: Sequence[str], schema: type) -> None:
     known = leaves(schema)
     given = list(_read_arguments(arguments, known))
     mistakes = [mistake for one in given if (mistake := find_mistake(one, known))]
-    printing = any(argument.startswith("--print_config") for argument in arguments)
-    missing = set(required(schema)) - {one.key for one in given}
-    if not printing:
-        mistakes += [f"{option_name('--' + key)}: missing, expected {expectation(known[key])}" for key in sorted(missing)]
+    if not any(argument.startswith("--print_config") for argument in arguments):
+        missing = [key for key in required(schema) if key not in {one.key for one in given}]
+        mistakes += [f"{option_name(f'--{key}')}: missing, expected {expectation(known[key])}" for key in missing]
     if len(mistakes) == 1:
         raise UsageError(mistakes[0])
     if mistakes:

@@ -1,0 +1,92 @@
+# make demo and make test set up all that they need. PYTHON is the Python to build the environment from.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= runs/demo
+DEMO_PAIRS ?= 20000
+DEMO_MINUTES ?= 3
+DEMO_TEXTS ?= --text "blonde woman with glasses" --text "old man with a white beard and a hat" \
+	--text "smiling child with red hair in a forest" --text "眼鏡をかけた金髪の女性"
+
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+TEXT2LATENT := $(BIN)/python -m text2latent
+DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format wheel zoo-faces clean
+
+help:
+	@echo "make demo       the whole job: draw pairs, train a prior for $(DEMO_MINUTES) minutes, draw pictures into $(DEMO)/"
+	@echo "make test       all tests"
+	@echo "make lint       ruff and mypy"
+	@echo "make format     let ruff rewrite the sources"
+	@echo "make wheel      build dist/*.whl"
+	@echo "make zoo-faces  rebuild the weights of the faces world from seed 0 (hours on 2 cores; goes on when rerun)"
+	@echo "make clean      remove what was built; keeps $(VENV)/ and runs/"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "expected Python 3.10 to 3.13, got $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $(CORE) $@
+
+demo: $(DEMO)/comparison.png
+	@echo
+	@echo "$(DEMO)/shipped.png     drawn with the prior that ships with the project"
+	@echo "$(DEMO)/demo.png        drawn with the prior that this demo trained in $(DEMO_MINUTES) minutes: plainly worse, and meant to be"
+	@echo "$(DEMO)/comparison.png  both, side by side"
+	@echo "Draw your own: $(BIN)/python infer.py --text \"a bald man with sunglasses at the sea\" --output face.png"
+
+$(DEMO)/pairs/manifest.json: | $(CORE)
+	@echo "== 1/3 sample: $(DEMO_PAIRS) pairs of latents and CLIP embeddings"
+	$(TEXT2LATENT) sample --output $(DEMO)/pairs --num-pairs $(DEMO_PAIRS)
+
+$(DEMO)/train/prior/config.json: $(DEMO)/pairs/manifest.json
+	@echo "== 2/3 train: a prior, for $(DEMO_MINUTES) minutes"
+	$(TEXT2LATENT) train --config configs/faces.yaml --data.path $(DEMO)/pairs --output $(DEMO)/train \
+		--max-minutes $(DEMO_MINUTES)
+
+$(DEMO)/shipped.png: | $(CORE)
+	@mkdir -p $(DEMO)
+	$(DRAW) --output $@
+
+$(DEMO)/demo.png: $(DEMO)/train/prior/config.json
+	@echo "== 3/3 infer: pictures for texts"
+	$(DRAW) --model $(DEMO)/train --output $@
+
+$(DEMO)/comparison.png: $(DEMO)/shipped.png $(DEMO)/demo.png
+	$(BIN)/python -m text2latent.zoo.side_by_side $^ --titles "shipped prior" "this demo's prior" --output $@
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+# mypy finds the package by its folder's name, so it is shown the repository under the name text2latent.
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/text2latent
+	cd $(VENV)/src && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# What an earlier build left in build/ would be packed once more.
+wheel: $(DEV)
+	rm -rf build
+	$(BIN)/python -m build --wheel
+
+zoo-faces: $(DEV)
+	$(BIN)/python -m text2latent.zoo.faces.build
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

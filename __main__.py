@@ -1,0 +1,41 @@
+"""The command `text2latent VERB ...`: the same as `python -m text2latent VERB ...` and `python VERB.py ...`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "sample": "draw latents, synthesise and CLIP-embed their images, and write the pairs into shards",
+    "train": "fit the diffusion prior, CLIP embedding to latent, on such pairs",
+    "infer": "draw images from texts",
+}
+
+
+def usage() -> str:
+    """Return the help text: the verbs and what each does."""
+    lines = [f"  {verb:<10}{description}" for verb, description in VERBS.items()]
+    return "\n".join(
+        ["usage: text2latent VERB [flags]", "", *lines, "", "text2latent VERB --help lists a verb's flags."]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return its exit code; only the module of that verb is imported."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        print(importlib.import_module("text2latent").__version__)
+        return 0
+    if verb not in VERBS:
+        print(f"text2latent: error: expected a verb, one of {', '.join(VERBS)}; got {verb!r}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"text2latent.{verb}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
