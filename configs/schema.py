@@ -25,23 +25,29 @@ class SampleConfig:
     Args:
         output: Folder for the shards; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name or a local folder.
+        generator: Another generator than the model's: a zoo name or a local folder.
+        clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
         batch_size: Images synthesised at once; changes speed and memory, not the pairs.
         shard_size: Pairs per shard file.
         truncation: Truncation psi of the latents, from 0 (all average) to 1 (no truncation).
         save_images: Keep each image as a JPEG beside its pair.
+        precision: Floating-point precision of synthesis and embedding: 32 bits, or bf16 where that is faster.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
     """
 
     output: FilledText
     model: FilledText = "faces"
+    generator: FilledText | None = None
+    clip: FilledText | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
     batch_size: PositiveInt = 32
     shard_size: PositiveInt = 1000
     truncation: UnitInterval = 1.0
     save_images: bool = False
+    precision: Literal["32", "bf16"] = "32"
     device: FilledText = "auto"
 
 

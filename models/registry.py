@@ -27,8 +27,8 @@ def resolve(source: str | Path, part: str) -> Path:
     """Folder that holds the weights of one part.
 
     Args:
-        source: name of a zoo world, or a local folder that holds the part itself (a path written with a
-            separator, such as ``./faces``, is never taken for a zoo name).
+        source: name of a zoo world, or a local folder that holds the part itself or in a subfolder of the part's
+            name (a path written with a separator, such as ``./faces``, is never taken for a zoo name).
         part: one of ``generator``, ``clip``, ``prior``.
 
     Raises:
@@ -43,7 +43,7 @@ def resolve(source: str | Path, part: str) -> Path:
     if not folder.is_dir():
         known = ", ".join(zoo_names()) or "none here"
         raise UsageError(f"{part} {str(source)!r}: expected a name of the zoo ({known}) or a folder")
-    return folder
+    return folder / part if (folder / part).is_dir() else folder
 
 
 def _zoo_part(name: str, part: str) -> Path:
