@@ -124,13 +124,14 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * x0 + t * noise
 
 
-def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
-    """Standard normal noise `[len(seeds), L, D]`, float32 on the CPU.
+def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int], draws: int = 1) -> Tensor:
+    """Standard normal noise `[len(seeds) * draws, L, D]`, float32 on the CPU.
 
-    Row i comes from its own generator, seeded with `seeds[i]`, so that it depends neither on the batch that it is
-    drawn in nor on the device.
+    Rows `i * draws` to `i * draws + draws - 1` come one after the other from a generator seeded with `seeds[i]`, so that
+    they depend neither on the batch that they are drawn in nor on the device, and the first not on `draws` either.
     """
-    rows = [torch.randn(*latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    rows = [torch.randn(*latent_shape, generator=generator) for generator in generators for _ in range(draws)]
     return torch.stack(rows) if rows else torch.empty(0, *latent_shape)
 
 

@@ -1,0 +1,192 @@
+"""Trained priors on disk: folders that describe themselves, and Lightning checkpoints of a run.
+
+A prior folder holds `config.json` and `diffusion_pytorch_model.safetensors` (network and statistics, diffusers' layout),
+`scheduler/scheduler_config.json`, and `text2latent.json`: the record of what the prior was made with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from text2latent.configs.errors import InputError
+from text2latent.models import registry
+from text2latent.models.identity import Identity
+from text2latent.models.prior import ResidualMLPPrior
+
+RECORD = "text2latent.json"
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+SCHEDULER = "scheduler"
+STATE_PREFIX = "prior."
+
+
+@dataclass(frozen=True)
+class TrainedPrior:
+    """A prior, the scheduler that it is sampled with, and the record of what it was made with.
+
+    `record` has at least `generator` and `clip`, `Identity` dictionaries.
+    """
+
+    prior: ResidualMLPPrior
+    scheduler: FlowMatchEulerDiscreteScheduler
+    record: dict[str, Any]
+
+    @property
+    def generator(self) -> Identity:
+        """Identity of the generator whose latents the prior gives."""
+        return self._identity("generator")
+
+    @property
+    def clip(self) -> Identity:
+        """Identity of the CLIP whose embeddings the prior takes."""
+        return self._identity("clip")
+
+    def _identity(self, part: str) -> Identity:
+        found = self.record.get(part)
+        if not isinstance(found, Mapping):
+            raise InputError(f"prior: its record has no identity of the {part}: expected one under {part!r}")
+        return Identity.from_dict(found)
+
+
+def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
+    """Write a prior folder, whole or not at all; one that is there is replaced.
+
+    Raises:
+        OSError: when the disk refuses; what was there before stays.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        trained.prior.save_pretrained(partial)
+        trained.scheduler.save_pretrained(partial / SCHEDULER)
+        text = json.dumps(trained.record, indent=2, ensure_ascii=False, sort_keys=True)
+        (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+        _replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    if not target.exists():
+        os.replace(source, target)
+        return
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    os.replace(target, old)
+    try:
+        os.replace(source, target)
+    except BaseException:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
+
+
+def load_prior(source: str | Path) -> TrainedPrior:
+    """Load a trained prior in eval mode, float32, on the CPU.
+
+    Args:
+        source: name of a zoo world, a prior folder, a run folder that holds one as `prior`, or a Lightning checkpoint
+            of a training run (whose averaged weights are taken).
+
+    Raises:
+        UsageError: when the source is none of these.
+        InputError: when a file is missing, truncated, foreign or doesn't fit the others.
+    """
+    path = Path(source)
+    if not registry.is_zoo_name(str(source)) and path.is_file():
+        return _load_checkpoint(path)
+    return _load_folder(find_prior_folder(source))
+
+
+def find_prior_folder(source: str | Path) -> Path:
+    """Prior folder that a source stands for; see `load_prior`.
+
+    Raises:
+        UsageError: when the source is neither a zoo world nor a folder.
+        InputError: when the folder holds no prior.
+    """
+    folder = registry.resolve(source, "prior")
+    missing = [name for name in (RECORD, CONFIG) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: no trained prior here: {' and '.join(missing)} missing, in it and in a folder prior"
+        )
+    return folder
+
+
+def _load_folder(folder: Path) -> TrainedPrior:
+    record = _read_json(folder / RECORD)
+    config = _read_json(folder / CONFIG)
+    scheduler = _read_json(folder / SCHEDULER / "scheduler_config.json")
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {_one_line(error)}") from error
+    return TrainedPrior(_build(config, state, folder / WEIGHTS), _build_scheduler(scheduler, folder), record)
+
+
+def _load_checkpoint(path: Path) -> TrainedPrior:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        record = dict(checkpoint["text2latent"])
+        config, scheduler = dict(record["prior"]), dict(record["scheduler"])
+        state = checkpoint["state_dict"].items()
+    except Exception as error:
+        # Foreign and damaged pickles raise many kinds; with weights_only none of their code has run.
+        raise InputError(f"{path}: expected a checkpoint of text2latent train: {_one_line(error)}") from error
+    weights = {key.removeprefix(STATE_PREFIX): value for key, value in state if key.startswith(STATE_PREFIX)}
+    return TrainedPrior(_build(config, weights, path), _build_scheduler(scheduler, path), record)
+
+
+def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> ResidualMLPPrior:
+    """The network of a config with the weights of a file; nothing is allocated beyond what the file holds."""
+    try:
+        with torch.device("meta"):
+            prior = ResidualMLPPrior.from_config(config)
+        prior.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    except Exception as error:
+        # A config is anyone's JSON: a wrong type or an absurd size can fail anywhere in the constructor.
+        raise InputError(f"{path}: the weights don't fit the prior's config: {_one_line(error)}") from error
+    if not all(value.isfinite().all() for value in prior.state_dict().values()):
+        raise InputError(f"{path}: expected finite weights, got NaN or infinity")
+    return prior.eval().requires_grad_(False)
+
+
+def _build_scheduler(config: dict[str, Any], path: Path) -> FlowMatchEulerDiscreteScheduler:
+    expected = FlowMatchEulerDiscreteScheduler.__name__
+    if config.get("_class_name", expected) != expected:
+        raise InputError(f"{path}: scheduler {config['_class_name']!r}: expected {expected}")
+    try:
+        return FlowMatchEulerDiscreteScheduler.from_config(config)
+    except Exception as error:
+        # As with the prior's config.
+        raise InputError(f"{path}: not a config of {expected}: {_one_line(error)}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected this file of a prior folder, it is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected a JSON file: {_one_line(error)}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"
