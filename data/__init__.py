@@ -1,1 +1,1 @@
-"""Pairs of latents and CLIP embeddings: written, read, summarised and fed to training."""
+"""Pairs of latents and CLIP embeddings: shards, their manifest and statistics, and how training reads them."""

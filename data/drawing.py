@@ -1,0 +1,119 @@
+"""Draw the pairs of one shard: seeds -> z -> w -> images -> CLIP embeddings."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from text2latent.configs.errors import InputError
+from text2latent.data.shards import encode_shard
+
+if TYPE_CHECKING:
+    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.generators.base import Generator
+
+# Rows that the mapping network sees at once. A matrix product may round a row differently in another number of rows,
+# and stored latents mustn't depend on the batch size.
+MAPPING_ROWS = 50
+JPEG_QUALITY = 95
+
+
+def draw_latents(generator: Generator, seed: int, samples: range, truncation: float) -> torch.Tensor:
+    """Latents of `samples` in the layout ``w``, each from its own seed.
+
+    Args:
+        generator: a StyleGAN, which broadcasts one w to all its layers.
+        seed: of the dataset; sample i is drawn from ``seed + i``.
+        samples: sample numbers, consecutive.
+        truncation: psi, 1 for none.
+
+    Returns:
+        ``[N, 1, w_dim]`` float16 on the generator's device.
+    """
+    z = generator.sample_latents(len(samples), seed + samples.start).to(generator.device)
+    padded = torch.nn.functional.pad(z, (0, 0, 0, -len(z) % MAPPING_ROWS))
+    mapped = [generator.map(rows, truncation_psi=truncation)[:, :1] for rows in padded.split(MAPPING_ROWS)]
+    return torch.cat(mapped)[: len(z)].half()
+
+
+def _jpegs(images: torch.Tensor) -> list[bytes]:
+    """Encode images ``[N, 3, H, W]`` in [-1, 1] as JPEG files."""
+    pixels = images.float().mul(127.5).add(128).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    files = []
+    for image in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        files.append(buffer.getvalue())
+    return files
+
+
+def _embed(
+    generator: Generator,
+    clip: ClipEncoder,
+    latents: torch.Tensor,
+    batch_size: int,
+    precision: str,
+    on_batch: Callable[[int], object],
+    keep_images: bool,
+) -> tuple[torch.Tensor, list[bytes] | None]:
+    """Embeddings ``[N, E]`` float16 and JPEG files of the images that `latents` stand for."""
+    embeddings, files = [], []
+    for batch in latents.split(batch_size):
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            images = generator.synthesize(batch.float())
+            embeddings.append(clip.encode_image(images).half())
+        if keep_images:
+            files += _jpegs(images)
+        on_batch(len(batch))
+    return torch.cat(embeddings), files if keep_images else None
+
+
+def _require_finite(values: NDArray[np.float16], samples: range, seed: int, what: str) -> None:
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if not finite.all():
+        sample = samples[int(np.argmin(finite))]
+        raise InputError(f"sample {sample} (seed {seed + sample}): {what} is not finite in float16")
+
+
+@torch.inference_mode()
+def draw_shard(
+    generator: Generator,
+    clip: ClipEncoder,
+    samples: range,
+    seed: int = 0,
+    truncation: float = 1.0,
+    batch_size: int = 32,
+    precision: str = "32",
+    keep_images: bool = False,
+    on_batch: Callable[[int], object] = lambda count: None,
+) -> bytes:
+    """Bytes of the shard that holds `samples`.
+
+    Images are drawn from the latents as stored, rounded to float16, so that a pair is true to itself. The batch size
+    doesn't change the latents at all, and the embeddings by no more than float16 rounding.
+
+    Args:
+        generator, clip: on the same device.
+        samples: sample numbers, consecutive.
+        seed: sample i is drawn from ``seed + i``.
+        truncation: psi of the truncation trick, 1 for none.
+        batch_size: images at once.
+        precision: ``32``, or ``bf16`` for autocast of synthesis and embedding.
+        keep_images: whether the shard also holds the images as JPEG.
+        on_batch: called with the number of pairs after each batch.
+
+    Raises:
+        InputError: when a latent or an embedding isn't finite.
+    """
+    latents = draw_latents(generator, seed, samples, truncation)
+    embeddings, files = _embed(generator, clip, latents, batch_size, precision, on_batch, keep_images)
+    latent_values, embedding_values = latents.cpu().numpy(), embeddings.cpu().numpy()
+    _require_finite(latent_values, samples, seed, "latent")
+    _require_finite(embedding_values, samples, seed, "embedding")
+    return encode_shard(samples.start, latent_values, embedding_values, files)

@@ -1,0 +1,1 @@
+"""Tests of text2latent; the folders mirror the package's."""

@@ -1,0 +1,82 @@
+"""Fixtures for all tests: small networks with random weights on disk, and pairs drawn from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+
+TINY_CLIP: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+def save_tiny_generator(folder: Path, seed: int = 0) -> Path:
+    """Save a StyleGAN2 of 32x32 pixels, z 24 and w 16 dimensions, with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = StyleGAN2Generator(
+            z_dim=24, w_dim=16, img_resolution=32, num_mapping_layers=2, channel_base=256, channel_max=16
+        )
+    generator.update_w_avg(num_samples=256)
+    generator.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_clip(folder: Path, seed: int = 0) -> Path:
+    """Save an open_clip model of 32x32 pixels and 16 dimensions, with random weights, in the hub layout."""
+    import open_clip
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**TINY_CLIP)
+    preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
+    folder.mkdir(parents=True)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    config = json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": preprocess})
+    (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `generator/` and `clip/`, good as `--model FOLDER`; read only."""
+    world = tmp_path_factory.mktemp("worlds") / "tiny"
+    save_tiny_generator(world / "generator")
+    save_tiny_clip(world / "clip")
+    return world
+
+
+@pytest.fixture(scope="session")
+def other_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_world`, of the same shapes and with other weights; read only."""
+    world = tmp_path_factory.mktemp("worlds") / "other"
+    save_tiny_generator(world / "generator", seed=1)
+    save_tiny_clip(world / "clip", seed=1)
+    return world
+
+
+def sample_arguments(world: Path, output: Path, *extra: str) -> Sequence[str]:
+    """Arguments of sample.py: 50 pairs in shards of 16, unless `extra` says otherwise."""
+    settings = {"--num-pairs": "50", "--shard-size": "16", "--batch-size": "8", "--device": "cpu"}
+    defaults = [word for flag, value in settings.items() if flag not in extra for word in (flag, value)]
+    return ["--model", str(world), "--output", str(output), *defaults, *extra]
+
+
+@pytest.fixture(scope="session")
+def tiny_pairs(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dataset of 50 pairs of `tiny_world` in shards of 16; read only."""
+    from text2latent import sample
+
+    folder = tmp_path_factory.mktemp("pairs") / "tiny"
+    assert sample.main(sample_arguments(tiny_world, folder)) == 0
+    return folder
