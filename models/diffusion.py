@@ -108,10 +108,8 @@ class RectifiedFlow:
             `[N, E]`, L2-normalised.
         """
         noise = torch.randn(embeddings.shape, generator=generator, device=embeddings.device)
-        if self.noise_covariance == "data":
-            noise = noise @ cov_sqrt / cov_sqrt.norm()
-        else:
-            noise = F.normalize(noise, dim=1)
+        shaped = self.noise_covariance == "data"
+        noise = noise @ cov_sqrt / cov_sqrt.norm() if shaped else F.normalize(noise, dim=1)
         scale = torch.full((len(noise), 1), self.noise_scale, device=noise.device)
         if self.random_noise_level:
             scale = scale * torch.rand(scale.shape, generator=generator, device=noise.device)
@@ -127,8 +125,8 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int], draws: int = 1) -> Tensor:
     """Standard normal noise `[len(seeds) * draws, L, D]`, float32 on the CPU.
 
-    Rows `i * draws` to `i * draws + draws - 1` come one after the other from a generator seeded with `seeds[i]`, so that
-    they depend neither on the batch that they are drawn in nor on the device, and the first not on `draws` either.
+    Rows `i * draws` to `i * draws + draws - 1` come one after the other from a generator seeded with `seeds[i]`, so
+    that they depend neither on the batch that they are drawn in nor on the device, and the first not on `draws`.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     rows = [torch.randn(*latent_shape, generator=generator) for generator in generators for _ in range(draws)]

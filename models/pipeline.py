@@ -192,14 +192,9 @@ class Text2LatentPipeline:
             raise UsageError(f"output_type: expected one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         all_seeds = _seeds_per_image(len(prompts), num_images_per_prompt, generator, seeds)
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
-        groups = list(self.stream(texts, all_seeds, settings))
-        images = torch.cat([group.images for group in groups])
-        return Text2LatentOutput(
-            images=to_pil(images) if output_type == "pil" else images,
-            latents=torch.cat([group.latents for group in groups]),
-            clip_scores=torch.cat([group.clip_scores for group in groups]) if return_scores or rerank > 1 else None,
-            seeds=all_seeds,
-        )
+        drawn = _concatenate(list(self.stream(texts, all_seeds, settings)))
+        images = to_pil(drawn.images) if output_type == "pil" else drawn.images
+        return Text2LatentOutput(images=images, latents=drawn.latents, clip_scores=drawn.clip_scores, seeds=all_seeds)
 
     def stream(self, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
         """Draw one image per prompt, a group at a time, so that any number of them fits in memory.
@@ -252,8 +247,8 @@ class Text2LatentPipeline:
         rerank = settings.rerank
         noise = initial_noise(seeds, self.prior.latent_shape, rerank).to(self.device)
         rows = condition.repeat_interleave(rerank, dim=0)
-        batches = [self._draw_batch(*batch, settings) for batch in zip(*_split(settings.batch_size, rows, noise))]
-        candidates = _concatenate(batches)
+        batches = zip(rows.split(settings.batch_size), noise.split(settings.batch_size), strict=True)
+        candidates = _concatenate([self._draw_batch(row, start, settings) for row, start in batches])
         if rerank == 1 or candidates.clip_scores is None:
             return candidates
         best = candidates.clip_scores.view(-1, rerank).argmax(dim=1)
@@ -330,10 +325,6 @@ def _require_fit(prior: ResidualMLPPrior, generator: Generator, clip: ClipEncode
         raise InputError(f"prior: gives latents {prior.latent_shape}, the generator takes {generator.latent_shape}")
     if prior.embedding_dim != clip.embedding_dim:
         raise InputError(f"prior: takes embeddings of {prior.embedding_dim} channels, CLIP gives {clip.embedding_dim}")
-
-
-def _split(batch_size: int, *tensors: Tensor) -> tuple[Sequence[Tensor], ...]:
-    return tuple(tensor.split(batch_size) for tensor in tensors)
 
 
 def _concatenate(draws: Sequence[Draw]) -> Draw:

@@ -39,7 +39,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """`x + gate * mlp(modulate(norm(x)))`, the block of RCG's and MAR's vector denoisers (arXiv:2312.03701, 2406.11838)."""
+    """`x + gate * mlp(modulate(norm(x)))`, the block of RCG's and MAR's denoisers (arXiv:2312.03701, 2406.11838)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -69,6 +69,8 @@ class ResidualMLPPrior(ModelMixin, ConfigMixin):
         dropout: probability inside the blocks while training.
         condition_width: channels of the joint embedding of time and condition; None means `width // 2`.
     """
+
+    config_name = "config.json"
 
     latent_mean: Tensor
     latent_std: Tensor

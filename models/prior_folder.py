@@ -1,7 +1,7 @@
 """Trained priors on disk: folders that describe themselves, and Lightning checkpoints of a run.
 
-A prior folder holds `config.json` and `diffusion_pytorch_model.safetensors` (network and statistics, diffusers' layout),
-`scheduler/scheduler_config.json`, and `text2latent.json`: the record of what the prior was made with.
+A prior folder holds `config.json` and `diffusion_pytorch_model.safetensors` (network and statistics, in diffusers'
+layout), `scheduler/scheduler_config.json`, and `text2latent.json`: the record of what the prior was made with.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def find_prior_folder(source: str | Path) -> Path:
     missing = [name for name in (RECORD, CONFIG) if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{folder}: no trained prior here: {' and '.join(missing)} missing, in it and in a folder prior"
+            f"{folder}: expected a trained prior here or in its folder prior; {', '.join(missing)} missing"
         )
     return folder
 
