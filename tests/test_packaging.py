@@ -3,10 +3,12 @@
 import ast
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,33 @@ def test_sources_are_python_3_10():
     for folder in package_folders(ROOT):
         for path in (ROOT / folder).glob("*.py"):
             ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
+
+
+def requirements(text: str) -> set[str]:
+    """Names of the distributions in a list of requirements, as `importlib.metadata` writes them."""
+    return {re.split(r"[^\w-]", line, maxsplit=1)[0].lower() for line in text.split() if line[0].isalpha()}
+
+
+def imported_distributions(folders: list[Path]) -> set[str]:
+    """Name the distributions that the modules of `folders` import, wherever in a file."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for folder in folders for path in folder.glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    modules = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"text2latent"}
+    owners = packages_distributions()
+    return {owners[module][0].lower() for module in modules}
+
+
+def test_every_import_is_required():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    core = requirements(setup["options"]["install_requires"])
+    zoo = requirements(setup["options.extras_require"]["zoo"])
+    folders = [ROOT / folder for folder in package_folders(ROOT)]
+    in_zoo = [folder for folder in folders if "zoo" in folder.relative_to(ROOT).parts]
+    assert imported_distributions([folder for folder in folders if folder not in in_zoo]) <= core
+    assert imported_distributions(in_zoo) <= core | zoo
 
 
 def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel):
