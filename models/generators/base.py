@@ -13,14 +13,14 @@ from text2latent.models.identity import Identity
 class Generator(ModelMixin, ConfigMixin):
     """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
 
-    `synthesis(ws, noise_mode="const")` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1]
-    but not clamped; it is differentiable.
+    `synthesis(ws, noise_mode="const")` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in
+    [-1, 1] but not clamped; it is differentiable.
 
     Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
     `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`).
     """
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]  # diffusers declares it as None
 
     z_dim: int
     c_dim: int
@@ -47,11 +47,17 @@ class Generator(ModelMixin, ConfigMixin):
         raise NotImplementedError
 
     def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """Move `w` [N, L, w_dim] towards the mean latent, `psi` = 1 keeps it; only the first `cutoff` layers if given."""
+        """Move `w` [N, L, w_dim] towards the mean latent (`psi` = 1 keeps it), or only its first `cutoff` layers."""
         raise NotImplementedError
 
     @torch.no_grad()
     def synthesize(self, latents: Tensor, noise_mode: str = "const") -> Tensor:
-        """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast)."""
+        """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        if latents.ndim != 3 or latents.shape[1] not in (1, self.num_ws) or latents.shape[2] != self.w_dim:
+            raise ValueError(f"latents: expected [N, {self.num_ws} or 1, {self.w_dim}], got {list(latents.shape)}")
         ws = latents.expand(-1, self.num_ws, -1)
         return self.synthesis(ws, noise_mode=noise_mode).float().clamp(-1, 1)

@@ -56,7 +56,7 @@ def normalize_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
 class FullyConnectedLayer(nn.Module):
     """Dense layer with equalised learning rate (arXiv:1710.10196, section 4.1), [N, in] -> [N, out].
 
-    The stored weight has unit variance over `lr_multiplier`; the He constant and the multiplier are applied at run time.
+    The He constant and `lr_multiplier` are applied at run time to a weight initialised as N(0, 1 / lr_multiplier^2).
     """
 
     def __init__(
@@ -149,6 +149,9 @@ class SynthesisLayer(ModulatedLayer):
     eqs. 1 to 3): the result is the same, and one dense convolution is faster than N grouped ones.
     """
 
+    resample_filter: Tensor
+    noise_const: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -173,7 +176,7 @@ class SynthesisLayer(ModulatedLayer):
     def draw_noise(
         self, n: int, mode: str, generator: torch.Generator | list[torch.Generator] | None = None
     ) -> Tensor | None:
-        """Unit noise for `n` samples: None, the stored map [H, W], or a fresh one [n, 1, H, W]; see SynthesisNetwork."""
+        """Unit noise for `n` samples: None, the stored map [H, W], or fresh maps [n, 1, H, W]."""
         if mode == "none" or not self.use_noise:
             return None
         if mode == "const":
@@ -218,6 +221,8 @@ class ToRGBLayer(ModulatedLayer):
 
 class UpsampleSkip(nn.Module):
     """Residual path of the `resnet` architecture: 1x1 convolution and x2 up-sampling (arXiv:1912.04958, fig. 7c)."""
+
+    resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, resample_filter: Sequence[float]) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ Modules and parameters are named as in the official state dictionaries, so that 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ NOISE_MODES = ("none", "const", "random")
 class MappingNetwork(nn.Module):
     """z (and a class label) -> w (arXiv:1812.04948, fig. 1b; labels as in arXiv:2006.06676, appendix C)."""
 
+    w_avg: Tensor
+
     def __init__(
         self,
         z_dim: int,
@@ -48,7 +51,7 @@ class MappingNetwork(nn.Module):
         widths = [z_dim + embed_features, *[hidden] * (num_layers - 1), w_dim]
         if c_dim:
             self.embed = FullyConnectedLayer(c_dim, embed_features)
-        for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
             self.add_module(f"fc{i}", FullyConnectedLayer(width_in, width_out, activation, lr_multiplier))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
@@ -70,6 +73,8 @@ class MappingNetwork(nn.Module):
 
 class SynthesisBlock(nn.Module):
     """All layers of one resolution (arXiv:1912.04958, fig. 7); the first starts from the learned constant."""
+
+    resample_filter: Tensor
 
     def __init__(
         self,
@@ -181,7 +186,7 @@ class SynthesisNetwork(nn.Module):
 
     def blocks(self) -> list[SynthesisBlock]:
         """Blocks from the smallest resolution to the largest."""
-        return [self.get_submodule(f"b{resolution}") for resolution in self.block_resolutions]
+        return [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
 
     def forward(
         self,
@@ -199,12 +204,27 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"noise_mode: expected one of {', '.join(NOISE_MODES)}, got {noise_mode!r}")
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
-        x, image, start = None, None, 0
+        x: Tensor | None = None
+        image: Tensor | None = None
+        start = 0
         for block in self.blocks():
             noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in block.convolutions()]
             x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
             start += block.num_convs
+        assert image is not None  # the last block draws one in every architecture
         return image
+
+
+def _check_arguments(sizes: dict[str, int], c_dim: int, img_resolution: int, architecture: str) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if c_dim < 0:
+        raise ValueError(f"c_dim: expected at least 0, got {c_dim}")
+    if img_resolution < 8 or img_resolution & (img_resolution - 1):
+        raise ValueError(f"img_resolution: expected a power of two of at least 8, got {img_resolution}")
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
 
 
 class StyleGAN2Generator(Generator):
@@ -233,6 +253,9 @@ class StyleGAN2Generator(Generator):
         ValueError: for a value out of range, naming the argument.
     """
 
+    synthesis: SynthesisNetwork
+    mapping: MappingNetwork
+
     @register_to_config
     def __init__(
         self,
@@ -255,10 +278,15 @@ class StyleGAN2Generator(Generator):
         use_noise: bool = True,
     ) -> None:
         super().__init__()
-        if img_resolution < 8 or img_resolution & (img_resolution - 1):
-            raise ValueError(f"img_resolution: expected a power of two of at least 8, got {img_resolution}")
-        if architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+        sizes = {
+            "z_dim": z_dim,
+            "w_dim": w_dim,
+            "img_channels": img_channels,
+            "num_mapping_layers": num_mapping_layers,
+            "channel_max": channel_max,
+            f"channel_base // {img_resolution}": channel_base // img_resolution,
+        }
+        _check_arguments(sizes, c_dim, img_resolution, architecture)
         self.synthesis = SynthesisNetwork(
             w_dim,
             img_resolution,
