@@ -70,14 +70,14 @@ test: $(DEV)
 
 # mypy finds the package by its folder's name, so it is shown the repository under the name text2latent.
 lint: $(DEV)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/text2latent
-	cd $(VENV)/src && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache
+	cd $(VENV)/src && MYPYPATH=. ../bin/python -m mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache
 
 format: $(DEV)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 # What an earlier build left in build/ would be packed once more.
 wheel: $(DEV)
