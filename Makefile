@@ -45,20 +45,23 @@ demo: $(DEMO)/comparison.png
 	@echo "$(DEMO)/comparison.png  both, side by side"
 	@echo "Draw your own: $(BIN)/python infer.py --text \"a bald man with sunglasses at the sea\" --output face.png"
 
-$(DEMO)/pairs/manifest.json: | $(CORE)
+# A verb that was interrupted goes on when it is run again, so each leaves a mark only when it is through.
+$(DEMO)/pairs.done: | $(CORE)
 	@echo "== 1/3 sample: $(DEMO_PAIRS) pairs of latents and CLIP embeddings"
 	$(TEXT2LATENT) sample --output $(DEMO)/pairs --num-pairs $(DEMO_PAIRS)
+	@touch $@
 
-$(DEMO)/train/prior/config.json: $(DEMO)/pairs/manifest.json
+$(DEMO)/train.done: $(DEMO)/pairs.done
 	@echo "== 2/3 train: a prior, for $(DEMO_MINUTES) minutes"
 	$(TEXT2LATENT) train --config configs/faces.yaml --data.path $(DEMO)/pairs --output $(DEMO)/train \
 		--max-minutes $(DEMO_MINUTES)
+	@touch $@
 
 $(DEMO)/shipped.png: | $(CORE)
 	@mkdir -p $(DEMO)
 	$(DRAW) --output $@
 
-$(DEMO)/demo.png: $(DEMO)/train/prior/config.json
+$(DEMO)/demo.png: $(DEMO)/train.done
 	@echo "== 3/3 infer: pictures for texts"
 	$(DRAW) --model $(DEMO)/train --output $@
 

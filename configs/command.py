@@ -95,9 +95,9 @@ class CommandParser(ArgumentParser):
         """Raise `UsageError` with `message` on one line."""
         raise UsageError(" ".join(message.split())) from ex
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Write the help with dashes in the names of flags."""
-        return option_name(super().format_help())
+        return option_name(super().format_help(*args, **kwargs))
 
 
 def run_command(

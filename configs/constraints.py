@@ -62,8 +62,8 @@ FilledText = Annotated[str, Filled()]
 
 def _write(bound: float) -> str:
     """Write a bound; large powers of two, the limits of seeds, as powers."""
-    large = isinstance(bound, int) and bound >= 2**31 and bound.bit_count() == 1
-    return f"2^{bound.bit_length() - 1}" if large else f"{bound:g}"
+    exponent = int(bound).bit_length() - 1
+    return f"2^{exponent}" if exponent > 30 and bound == 2**exponent else f"{bound:g}"
 
 
 def whole_number(bounds: Range) -> Callable[[object], int]:

@@ -151,7 +151,7 @@ class TrainConfig:
     Args:
         output: Folder of the run: checkpoints, logs, grids and, at the end, the prior.
         data: The pairs to train on.
-        model: Generator and CLIP that the pairs were made with: a zoo name or a local folder.
+        model: Generator and CLIP to draw the grids with, a zoo name or a local folder; null takes the pairs' own.
         prior: The network.
         diffusion: The flow and the pseudo-text.
         optimizer: AdamW and its schedule.
@@ -170,7 +170,7 @@ class TrainConfig:
 
     output: FilledText
     data: DataConfig
-    model: FilledText = "faces"
+    model: FilledText | None = None
     prior: PriorConfig = field(default_factory=PriorConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

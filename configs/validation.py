@@ -38,7 +38,7 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(schema, include_extras=True)
     for field in dataclasses.fields(schema):
         key, annotation = prefix + field.name, hints[field.name]
-        found |= leaves(annotation, f"{key}.") if dataclasses.is_dataclass(annotation) else {key: annotation}
+        found |= leaves(annotation, f"{key}.") if _is_section(annotation) else {key: annotation}
     return found
 
 
@@ -49,11 +49,15 @@ def required(schema: type, prefix: str = "") -> list[str]:
     for field in dataclasses.fields(schema):
         key, annotation = prefix + field.name, hints[field.name]
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        if dataclasses.is_dataclass(annotation) and not has_default:
+        if _is_section(annotation) and not has_default:
             found += required(annotation, f"{key}.")
         elif not has_default:
             found.append(key)
     return found
+
+
+def _is_section(annotation: Any) -> bool:
+    return dataclasses.is_dataclass(annotation)
 
 
 def option_name(text: str) -> str:
