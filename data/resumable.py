@@ -1,0 +1,50 @@
+"""A loader that a resumed training enters where it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+
+class ResumableBatches:
+    """Batches of a loader, with the position in the epoch as state that Lightning keeps in its checkpoints.
+
+    The loader's order must follow from its epoch alone, as `data.datamodule.RowBatches` has it. A loader without a
+    length (a stream) starts anew instead.
+
+    Args:
+        loader: yields the same batches in the same order in each run of an epoch.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+        self._given = 0
+        self._skip = 0
+
+    @property
+    def sampler(self) -> Any:
+        """The loader's sampler, which Lightning tells the epoch."""
+        return self.loader.sampler
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._given, self._skip = self._skip, 0
+        for batch in islice(iter(self.loader), self._given, None):
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches given in this epoch."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Skip in the next epoch what was given already; nothing where that was all."""
+        try:
+            self._skip = state["batches"] % len(self)
+        except TypeError:
+            self._skip = 0

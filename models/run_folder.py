@@ -1,0 +1,176 @@
+"""A training run's folder: what lies where, and whether a new session may go on in it.
+
+::
+
+    RUN/config.yaml            the configuration of the latest session
+    RUN/run.json               what the run is: dataset, generator, CLIP, versions
+    RUN/checkpoints/           last.ckpt, best.ckpt
+    RUN/prior/                 the prior of the latest validation, ready to use
+    RUN/grids/step-*.png       the prompts' images after each validation
+    RUN/logs/                  CSV (a version per session) and TensorBoard
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from text2latent.configs.errors import InputError
+
+# What a later session may change: it decides where, how long and how visibly to train, not what is trained.
+FREE_KEYS = frozenset(
+    (
+        *("output", "resume", "device", "model", "data.path", "data.num_workers", "data.in_memory"),
+        *("max_steps", "max_minutes", "checkpoint_every_steps", "log_every_steps", "csv", "tensorboard", "validation"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration as YAML."""
+        return self.root / "config.yaml"
+
+    @property
+    def description(self) -> Path:
+        """What the run is, as JSON."""
+        return self.root / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        return self.root / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a session resumes from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def prior(self) -> Path:
+        """The usable prior."""
+        return self.root / "prior"
+
+    @property
+    def grids(self) -> Path:
+        """Pictures of the validations."""
+        return self.root / "grids"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of all sessions."""
+        return self.root / "logs"
+
+
+def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any], resume: bool) -> Path | None:
+    """Start a run in a new or empty folder, or go on with one of the same configuration and dataset.
+
+    Args:
+        run: the folder.
+        config: the whole configuration, nested plain data.
+        description: plain data with a section ``dataset`` that has ``path`` and ``sha256``.
+        resume: whether going on is wanted.
+
+    Returns:
+        The checkpoint to resume from, or None to start.
+
+    Raises:
+        InputError: when the folder holds something else, a run of another configuration or dataset (naming both), or
+            a run although `resume` is false. Nothing is written then.
+    """
+    if run.root.exists() and any(run.root.iterdir()):
+        if not (run.config.is_file() and run.description.is_file()):
+            raise InputError(f"--output {run.root}: expected a new folder or one of a training run, found other files")
+        _require_same_run(run, config, description)
+        if not resume:
+            raise InputError(f"--output {run.root}: holds a run already and --resume is false; name another folder")
+    run.root.mkdir(parents=True, exist_ok=True)
+    write_text(run.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    write_text(run.description, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+    return run.last if run.last.is_file() else None
+
+
+def _require_same_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+    there, asked = _read(run.description, json.loads)["dataset"], description["dataset"]
+    if there["sha256"] != asked["sha256"]:
+        raise InputError(
+            f"--output {run.root}: holds a run on the pairs of {there['path']} ({there['sha256'][:12]}), "
+            f"asked for {asked['path']} ({asked['sha256'][:12]}); name another folder"
+        )
+    old, new = (dict(flatten(part)) for part in (_read(run.config, yaml.safe_load), config))
+    differing = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not _is_free(key)
+    ]
+    if differing:
+        raise InputError(f"--output {run.root}: holds a run of another configuration ({'; '.join(differing)})")
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE_KEYS or key.split(".")[0] in FREE_KEYS
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        data = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: damaged: expected keys and values")
+    return data
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def plain(value: Any) -> Any:
+    """`value` with tuples as lists, as YAML and JSON read it back."""
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_progress(checkpoint: Path) -> tuple[int, float]:
+    """Steps and seconds trained of a checkpoint.
+
+    Raises:
+        InputError: when it can't be read.
+    """
+    import torch
+
+    try:
+        data = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(data["global_step"]), float(data["seconds"])
+    except Exception as error:
+        # Damaged files raise many kinds; with weights_only none of their code has run.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {reason}") from error

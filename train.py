@@ -1,0 +1,267 @@
+"""Fit the diffusion prior, CLIP embedding to latent, on pairs made by sample.py.
+
+    python train.py --config faces --data.path pairs --output runs/faces
+
+Run again after an interruption, it goes on; `text2latent infer --model runs/faces` draws with it, while it trains too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from text2latent.configs.command import CommandParser, check_output_folder, run_command, select_device
+from text2latent.configs.errors import InputError
+from text2latent.configs.schema import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch.loggers import Logger
+    from PIL import Image
+
+    from text2latent.data.datamodule import PairDataModule
+    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.models.prior_folder import TrainedPrior
+    from text2latent.models.run_folder import RunFolder
+    from text2latent.models.training import PriorTraining
+
+LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
+SIGNAL_EXIT = 128
+
+
+def build_parser() -> CommandParser:
+    """The parser of `text2latent train`."""
+    return CommandParser("train", "Fit the diffusion prior on pairs made by text2latent sample.", TrainConfig)
+
+
+def with_packaged_configs(argv: Sequence[str]) -> list[str]:
+    """`argv` with `--config NAME` turned into the file of that name in the package, where NAME is no file itself."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    for position in range(1, len(words)):
+        packaged = Path(__file__).parent / "configs" / f"{words[position]}.yaml"
+        if words[position - 1] == "--config" and not Path(words[position]).exists() and packaged.is_file():
+            words[position] = str(packaged)
+    return words
+
+
+def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
+    """A new prior of the configured size with the dataset's statistics, and the record of what it is made with."""
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    from text2latent.models.prior import ResidualMLPPrior
+    from text2latent.models.prior_folder import TrainedPrior
+    from text2latent.models.run_folder import plain
+
+    manifest, statistics = data.manifest, data.statistics
+    prior = ResidualMLPPrior(manifest.latent_shape, manifest.embedding_dim, **dataclasses.asdict(config.prior))
+    prior.set_statistics(
+        statistics.latent_mean, statistics.latent_std, statistics.embedding_mean, statistics.embedding_cov
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    digest = hashlib.sha256(json.dumps(manifest.to_dict(), sort_keys=True).encode()).hexdigest()
+    record = {
+        "generator": manifest.generator.to_dict(),
+        "clip": manifest.clip.to_dict(),
+        "dataset": {"path": str(data.path), "sha256": digest, "num_pairs": manifest.num_pairs},
+        "training": dataclasses.asdict(config),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "prior": dict(prior.config),
+        "scheduler": dict(scheduler.config),
+    }
+    return TrainedPrior(prior, scheduler, plain(record))
+
+
+def build_module(config: TrainConfig, trained: TrainedPrior) -> PriorTraining:
+    """The Lightning module that fits `trained.prior`."""
+    from text2latent.models.diffusion import RectifiedFlow
+    from text2latent.models.training import PriorTraining
+
+    optimizer = dataclasses.asdict(config.optimizer)
+    del optimizer["ema_decay"]
+    return PriorTraining(
+        trained.prior,
+        RectifiedFlow(**dataclasses.asdict(config.diffusion)),
+        max_steps=config.max_steps,
+        max_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
+        seed=config.seed,
+        log_every_steps=config.log_every_steps,
+        description=trained.record,
+        **optimizer,
+    )
+
+
+def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.device) -> Text2LatentPipeline | None:
+    """The pipeline that draws the validation's prompts; None without prompts, which saves loading its networks."""
+    if not config.validation.prompts:
+        return None
+    from text2latent.models.clip import ClipEncoder, check_prompt
+    from text2latent.models.generators import load_generator
+    from text2latent.models.pipeline import Text2LatentPipeline
+
+    for prompt in config.validation.prompts:
+        check_prompt(prompt)
+    generator = load_generator(config.model or trained.generator.source)
+    clip = ClipEncoder.from_pretrained(config.model or trained.clip.source)
+    try:
+        return Text2LatentPipeline(generator, clip, trained).to(device)
+    except InputError as error:
+        raise InputError(f"--model: the pairs in {config.data.path} were made with another: {error}") from error
+
+
+def draw_grid(config: TrainConfig, pipeline: Text2LatentPipeline) -> Image.Image:
+    """One row of images per prompt, always from the same seeds."""
+    from text2latent.models.images import make_grid
+
+    wanted = config.validation
+    drawn = pipeline(
+        wanted.prompts,
+        num_images_per_prompt=wanted.num_images,
+        num_inference_steps=wanted.steps,
+        guidance_scale=wanted.guidance_scale,
+        seeds=range(wanted.num_images),
+        return_scores=False,
+    )
+    return make_grid(drawn.images, columns=wanted.num_images)
+
+
+def build_callbacks(
+    config: TrainConfig, run: RunFolder, trained: TrainedPrior, pipeline: Text2LatentPipeline | None
+) -> list[Callback]:
+    """Grids, the usable prior, averaged weights, checkpoints and progress."""
+    from text2latent.models.callbacks import PriorFolder, RunCheckpoints, ValidationGrids, training_callbacks
+    from text2latent.models.prior_folder import save_prior
+
+    def save(metrics: Mapping[str, float]) -> None:
+        save_prior(run.prior, dataclasses.replace(trained, record={**trained.record, "metrics": dict(metrics)}))
+
+    watchers: list[Callback] = [PriorFolder(save)]
+    if pipeline is not None:
+        watchers.append(ValidationGrids(lambda: draw_grid(config, pipeline), run.grids))
+    checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, announce)
+    return training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
+
+
+def announce(line: str) -> None:
+    """Tell a line on stderr."""
+    print(f"\ntext2latent train: {line}", file=sys.stderr)
+
+
+def build_loggers(config: TrainConfig, run: RunFolder) -> list[Logger]:
+    """The loggers asked for; each session has a CSV version of its own, TensorBoard goes on in one."""
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    loggers: list[Logger] = []
+    if config.csv:
+        loggers.append(CSVLogger(run.logs, name="csv", flush_logs_every_n_steps=1))
+    if config.tensorboard:
+        loggers.append(TensorBoardLogger(run.logs, name="tensorboard", version=""))
+    return loggers
+
+
+def build_trainer(config: TrainConfig, run: RunFolder, device: torch.device, callbacks: list[Callback]) -> Trainer:
+    """The Trainer; how long it trains is up to the callbacks."""
+    from lightning.pytorch import Trainer
+
+    from text2latent.models.callbacks import AtomicCheckpointIO
+
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=config.precision,
+        max_epochs=-1,
+        val_check_interval=config.validation.every_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=build_loggers(config, run),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=run.root,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's hints and notes, which speak to who writes the training code."""
+    notes = logging.getLogger("lightning.pytorch")
+    level = notes.level
+    notes.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            notes.setLevel(level)
+
+
+def fit(trainer: Trainer, module: PriorTraining, data: PairDataModule, run: RunFolder, checkpoint: Path | None) -> int:
+    """Train from a checkpoint or from the start; returns the exit code, which tells of a signal.
+
+    Raises:
+        InputError: when the loss isn't finite any more.
+    """
+    from text2latent.data.resumable import ResumableBatches
+    from text2latent.models.callbacks import TrainingInterrupted
+    from text2latent.models.training import NonFiniteLoss
+
+    batches = ResumableBatches(data.train_dataloader())
+    try:
+        trainer.fit(module, batches, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
+    except TrainingInterrupted as stop:
+        announce(f"interrupted by {stop}; run the same command again to go on")
+        return SIGNAL_EXIT + stop.signum
+    except NonFiniteLoss as error:
+        kept = f"{run.last} has the state before" if run.last.exists() else "nothing was saved before"
+        raise InputError(f"{error}; {kept}; expected finite losses, try a smaller --optimizer.lr") from error
+    return 0
+
+
+def train(config: TrainConfig) -> int:
+    """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
+    from lightning import seed_everything
+
+    from text2latent.data.datamodule import PairDataModule
+    from text2latent.models.run_folder import RunFolder, open_run, plain, read_progress
+
+    run = RunFolder(check_output_folder(config.output))
+    device = select_device(config.device)
+    with quiet_lightning():
+        data = PairDataModule(**dataclasses.asdict(config.data), seed=config.seed)
+        data.setup("fit")
+        seed_everything(config.seed, verbose=False)
+        trained = build_prior(config, data)
+        module = build_module(config, trained)
+        pipeline = load_pipeline(config, trained, device)
+        checkpoint = open_run(run, plain(dataclasses.asdict(config)), trained.record, config.resume)
+        if checkpoint is not None:
+            step, seconds = read_progress(checkpoint)
+            if module.progress(step, seconds) >= 1:
+                print(f"trained already: {step} steps in {seconds / 60:.1f} minutes; the prior is in {run.prior}")
+                return 0
+            print(f"going on at step {step}, from {checkpoint}", file=sys.stderr)
+        trainer = build_trainer(config, run, device, build_callbacks(config, run, trained, pipeline))
+        code = fit(trainer, module, data, run, checkpoint)
+    if code == 0:
+        val_loss = float(trainer.callback_metrics["val_loss"])
+        print(f"{trainer.global_step} steps, validation loss {val_loss:.4f}; the prior is in {run.prior}")
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(build_parser(), train, with_packaged_configs(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
