@@ -1,10 +1,10 @@
 """Captions of faces in English and Japanese, drawn from a grammar, with what each of them says.
 
-`draw_caption(rng, codes_row, language)` describes a face truthfully: a random part of its attributes, in random words. A
-caption carries a table of the attribute values it allows, so that any face can be checked against it.
+`draw_caption(rng, codes_row, language)` describes a face truthfully: a random part of its attributes, in random words.
+A caption carries a table of the attribute values it allows, so that any face can be checked against it.
 
-Held-out captions (`held_out=True`) come from templates and frames that training captions never use, and half of the words
-that have an unusual variant use one (marked `~` in the word tables, mostly new combinations of known words).
+Held-out captions (`held_out=True`) come from templates and frames that training captions never use, and half of the
+words that have an unusual variant use one (marked `~` in the word tables, mostly new combinations of known words).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import ModuleType
 import numpy as np
 
 from text2latent.zoo.faces import grammar_en, grammar_ja
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, SIZES, visible
+from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, visible
 from text2latent.zoo.faces.lexicon import VALID, Draft
 
 GRAMMARS: dict[str, ModuleType] = {"en": grammar_en, "ja": grammar_ja}
@@ -25,9 +25,11 @@ LANGUAGES: tuple[str, ...] = tuple(GRAMMARS)
 
 ABSENT = {"eyewear": "none", "facial_hair": "none", "earrings": "no", "headwear": "none", "background": "plain"}
 """Values that are less worth mentioning than their alternatives."""
+WEIGHTS = {"gender": 3.0, "expression": 1.3, "facial_hair": 1.6, "hair_color": 1.2}
+"""How much more than other attributes these are worth mentioning."""
 NUM_MENTIONED = {
     "en": (0.17, 0.22, 0.2, 0.15, 0.1, 0.07, 0.03, 0.02, 0.02, 0.01, 0.01),
-    "ja": (0.2, 0.25, 0.23, 0.17, 0.1, 0.05),
+    "ja": (0.24, 0.3, 0.26, 0.14, 0.05, 0.01),
 }
 """Probabilities of mentioning 1, 2, ... attributes."""
 
@@ -39,8 +41,8 @@ class Caption:
     Attributes:
         text: the caption.
         language: "en" or "ja".
-        allowed: bool `[11, 7]`: whether value v of attribute a satisfies the caption. All values of an attribute that is not
-            mentioned are allowed; cells beyond an attribute's values are False.
+        allowed: bool `[11, 7]`: whether value v of attribute a satisfies the caption. All values of an attribute that
+            is not mentioned are allowed; cells beyond an attribute's values are False.
     """
 
     text: str
@@ -97,10 +99,7 @@ def select_attributes(draft: Draft, num_mentioned: Sequence[float]) -> list[str]
         names.remove("hair_color")
     if face["gender"] == "woman" or face["age"] == "child":
         names.remove("facial_hair")
-    weights = {name: 0.6 if ABSENT.get(name) == face[name] else 1.0 for name in names} | {
-        "gender": 3.0,
-        "expression": 1.3,
-    }
+    weights = {name: 0.6 if ABSENT.get(name) == face[name] else WEIGHTS.get(name, 1.0) for name in names}
     keys = {name: -math.log(1.0 - draft.uniform()) / weights[name] for name in names}
     count = draft.weighted(enumerate(num_mentioned, start=1))
     return sorted(names, key=keys.__getitem__)[:count]
@@ -113,7 +112,7 @@ def zero_shot_prompts(attribute: str, language: str) -> list[list[str]]:
         KeyError: the attribute or language is unknown.
     """
     grammar = GRAMMARS[language]
-    values = range(SIZES[NAMES.index(attribute)])
+    values = range(len(ATTRIBUTES[attribute]))
     return [
         [
             template.format(phrase)
@@ -125,10 +124,15 @@ def zero_shot_prompts(attribute: str, language: str) -> list[list[str]]:
 
 
 def _prototypes(grammar: ModuleType, attribute: str, value: int, per_slot: int = 2) -> list[str]:
-    """Write noun phrases that mean one value, from the plainest words of each slot."""
+    """Write noun phrases that mean one value, from the plainest words of each slot.
+
+    Words for people speak of gender and age at once (boy, grandmother); others that say more are left out.
+    """
     phrases = []
     for slot, pattern in grammar.PROTOTYPES.items():
-        terms = grammar.LEXICON.terms.get((slot, attribute, value), ())
-        plain = [term for term in terms if not term.held_out and term.allowed[attribute] == (value,)]
-        phrases += [grammar.tidy(pattern.format(term.texts[0])) for term in plain[:per_slot]]
+        meanings: dict[tuple, list[str]] = {}
+        for term in grammar.LEXICON.terms.get((slot, attribute, value), ()):
+            if not (term.held_out or term.vague) and (len(term.allowed) == 1 or attribute in ("gender", "age")):
+                meanings.setdefault(tuple(term.allowed.items()), []).append(term.texts[0])
+        phrases += [grammar.tidy(pattern.format(text)) for texts in meanings.values() for text in texts[:per_slot]]
     return list(dict.fromkeys(phrases))

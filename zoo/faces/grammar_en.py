@@ -1,6 +1,7 @@
 """English sentences about a face. A template turns the attributes to be mentioned into a text, word by word.
 
-Training captions come from `TEMPLATES`, captions of held-out wording from `HELD_OUT_TEMPLATES`: no template or frame is in both.
+Training captions come from `TEMPLATES`, captions of held-out wording from `HELD_OUT_TEMPLATES`: no template or frame is
+in both.
 """
 
 from __future__ import annotations
@@ -8,48 +9,37 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from text2latent.zoo.faces.lexicon import Draft, Lexicon
+from text2latent.zoo.faces.lexicon import Draft, Lexicon, phrases
 from text2latent.zoo.faces.words_en import WORDS
 
 LEXICON = Lexicon(WORDS)
 Template = Callable[[Draft, Sequence[str]], str]
 
 NEUTRAL_NOUNS = ("person", "face", "person", "human", "individual", "human face", "head")
-ORIGINS = (
-    "chinese",
-    "japanese",
-    "french",
-    "american",
-    "british",
-    "indian",
-    "italian",
-    "german",
-    "brazilian",
-    "korean",
-    "asian",
+ORIGINS = phrases("chinese; japanese; french; american; british; indian; italian; german; brazilian; korean; asian")
+FILLER_ADJECTIVES = phrases(
+    "beautiful; handsome; smart; muscular; stylish; famous; friendly; pretty; strong; elegant; cool; attractive; "
+    "charming; clever; ordinary; realistic; cute; slim; brave; rich; noble"
 )
-FILLER_ADJECTIVES = (
-    "beautiful", "handsome", "smart", "muscular", "stylish", "famous", "friendly", "pretty", "strong", "elegant", "cool",
-    "attractive", "charming", "clever", "ordinary", "realistic", "cute", "slim", "brave", "rich", "noble",
-)  # fmt: skip
-CLOTHES = (
-    "in a suit", "in a sweater", "in casual clothes", "in a shirt", "in a uniform", "in a dark jacket", "in a red shirt",
-    "in a blue dress", "in a white shirt", "in a green sweater", "in a black coat", "with a tie", "with a scarf",
-)  # fmt: skip
-QUALITIES = (
-    "high quality", "4k", "highly detailed", "soft light", "studio photo", "sharp focus", "portrait", "close-up", "realistic",
-    "professional photo", "digital art", "in color", "front view", "looking at the camera", "upper body", "illustration",
-)  # fmt: skip
-FRAMES = (
-    "a photo of {}", "a photograph of {}", "a picture of {}", "an image of {}", "a portrait of {}", "a close-up of {}",
-    "photo of {}", "portrait of {}", "picture of {}", "a headshot of {}", "a drawing of {}", "a painting of {}",
-    "a close-up photo of {}", "the face of {}", "a photo of the face of {}", "a good photo of {}", "this is {}", "there is {}",
-    "{} in a photo", "{}, portrait", "an illustration of {}", "a profile picture of {}", "a selfie of {}", "it is {}",
-)  # fmt: skip
-HELD_OUT_FRAMES = (
-    "show me {}", "draw {}", "i want to see {}", "a snapshot of {}", "a picture showing {}", "can you draw {}?", "a shot of {}",
-    "we see {}", "here is {}", "an avatar of {}", "the photo depicts {}", "imagine {}", "a rendering of {}",
-)  # fmt: skip
+CLOTHES = phrases(
+    "in a suit; in a sweater; in casual clothes; in a shirt; in a uniform; in a dark jacket; in a red shirt; "
+    "in a blue dress; in a white shirt; in a green sweater; in a black coat; with a tie; with a scarf"
+)
+QUALITIES = phrases(
+    "high quality; 4k; highly detailed; soft light; studio photo; sharp focus; portrait; close-up; realistic; "
+    "professional photo; digital art; in color; front view; looking at the camera; upper body; illustration"
+)
+FRAMES = phrases(
+    "a photo of {}; a photograph of {}; a picture of {}; an image of {}; a portrait of {}; a close-up of {}; "
+    "photo of {}; portrait of {}; picture of {}; a headshot of {}; a drawing of {}; a painting of {}; "
+    "a close-up photo of {}; the face of {}; a photo of the face of {}; a good photo of {}; this is {}; "
+    "there is {}; {} in a photo; {}, portrait; an illustration of {}; a profile picture of {}; a selfie of {}; "
+    "it is {}"
+)
+HELD_OUT_FRAMES = phrases(
+    "show me {}; draw {}; i want to see {}; a snapshot of {}; a picture showing {}; can you draw {}?; "
+    "a shot of {}; we see {}; here is {}; an avatar of {}; the photo depicts {}; imagine {}; a rendering of {}"
+)
 
 
 def join(items: Sequence[str], draft: Draft) -> str:
@@ -74,7 +64,7 @@ def head(draft: Draft, attributes: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def hair(draft: Draft, rest: list[str], probability: float) -> tuple[list[str], list[str]]:
-    """Perhaps say colour and style of the hair as one, "long blonde hair"; returns the phrase, if any, and what is left."""
+    """Perhaps say colour and style of the hair as one, "long blonde hair"; returns it and what is left unsaid."""
     both = {"hair_color", "hair_style"}
     if both <= set(rest) and draft.slots("hair_style", ["cut"]) and draft.chance(probability):
         words = [draft.say("cut", "hair_style"), draft.say("tone", "hair_color")]
@@ -98,17 +88,15 @@ def distribute(draft: Draft, attributes: Sequence[str], slots: Sequence[str]) ->
     return said
 
 
-def noun_phrase(
-    draft: Draft, attributes: Sequence[str], slots: Sequence[str] = ("adj", "with", "wear", "post", "place")
-) -> str:
+def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
     """Write a noun phrase: "a happy old man with glasses by the sea"."""
     noun, rest = head(draft, draft.shuffled(attributes))
     hair_phrase, rest = hair(draft, rest, 0.6)
-    said = distribute(draft, rest, slots)
+    said = distribute(draft, rest, ("adj", "with", "wear", "post", "place"))
     adjectives, trailing = said["adj"][:3], said["adj"][3:]
     if adjectives and not said["with"] and draft.chance(0.08):
         trailing.append(adjectives.pop())
-    tails = _tails(draft, draft.shuffled(hair_phrase + said.get("with", [])), said)
+    tails = _tails(draft, draft.shuffled(hair_phrase + said["with"]), said)
     if draft.chance(0.04):
         tails.insert(0, draft.pick(CLOTHES))
     phrase = " ".join([determined(draft, _adjectival(draft, adjectives, noun)), *tails])
@@ -125,10 +113,24 @@ def _adjectival(draft: Draft, adjectives: list[str], noun: str) -> str:
 
 def _tails(draft: Draft, things: list[str], said: dict[str, list[str]]) -> list[str]:
     """Write what follows the noun, in a natural order or in any."""
-    tails = [f"with {join(things, draft)}"] if things else []
-    tails += [f"wearing {join(said['wear'], draft)}"] if said.get("wear") else []
-    tails += said.get("post", []) + said.get("place", [])
+    tails = [f"with {join(_bare(draft, things), draft)}"] if things else []
+    tails += [f"wearing {join(_bare(draft, said['wear']), draft)}"] if said["wear"] else []
+    tails += _merged(draft, said["post"]) + said["place"]
     return draft.shuffled(tails) if draft.chance(0.3) else tails
+
+
+def _bare(draft: Draft, things: list[str]) -> list[str]:
+    """Perhaps drop the articles: "with beard and hat"."""
+    return [text.removeprefix("a ") for text in things] if draft.chance(0.15) else things
+
+
+def _merged(draft: Draft, posts: list[str]) -> list[str]:
+    """Perhaps make one of all that is absent: "without glasses or earrings"."""
+    absent = [text.removeprefix("without ") for text in posts if text.startswith("without ")]
+    if len(absent) < 2 or draft.chance(0.3):
+        return posts
+    conjunction = draft.pick((" or ", " and "))
+    return [f"without {conjunction.join(absent)}"] + [text for text in posts if not text.startswith("without ")]
 
 
 def clauses(draft: Draft, attributes: Sequence[str]) -> list[str]:
@@ -216,7 +218,8 @@ def fronted(draft: Draft, attributes: Sequence[str]) -> str:
 
 def bullet_list(draft: Draft, attributes: Sequence[str]) -> str:
     """Write "woman + glasses + blonde hair"."""
-    return draft.pick((" + ", " & ", ". ", " | ")).join(draft.say("key", name) for name in draft.shuffled(attributes))
+    words = [draft.say("key", name) for name in draft.shuffled(attributes)]
+    return draft.pick((" + ", " & ", ". ", " | ")).join(words) if len(words) > 1 else f"[{words[0]}]"
 
 
 def question(draft: Draft, attributes: Sequence[str]) -> str:
@@ -227,11 +230,19 @@ def question(draft: Draft, attributes: Sequence[str]) -> str:
 
 
 TEMPLATES: tuple[tuple[Template, float], ...] = (
-    (framed_phrase, 0.5), (keywords, 0.2), (sentence, 0.09), (several_sentences, 0.07), (relative, 0.07), (possessive, 0.07),
-)  # fmt: skip
+    (framed_phrase, 0.5),
+    (keywords, 0.2),
+    (sentence, 0.09),
+    (several_sentences, 0.07),
+    (relative, 0.07),
+    (possessive, 0.07),
+)
 HELD_OUT_TEMPLATES: tuple[tuple[Template, float], ...] = (
-    (held_out_frame, 0.45), (fronted, 0.25), (bullet_list, 0.2), (question, 0.1),
-)  # fmt: skip
+    (held_out_frame, 0.45),
+    (fronted, 0.25),
+    (bullet_list, 0.2),
+    (question, 0.1),
+)
 
 
 def _pronoun(draft: Draft) -> str:
@@ -265,7 +276,11 @@ def finish(draft: Draft, text: str) -> str:
 
 
 PROTOTYPES = {
-    "noun": "a {}", "adj": "a {} person", "with": "a person with {}", "wear": "a person wearing {}", "post": "a person {}",
+    "noun": "a {}",
+    "adj": "a {} person",
+    "with": "a person with {}",
+    "wear": "a person wearing {}",
+    "post": "a person {}",
     "place": "a person {}",
-}  # fmt: skip
+}
 PROMPT_TEMPLATES = ("a photo of {}", "{}", "a portrait of {}")

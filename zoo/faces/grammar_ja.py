@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from text2latent.zoo.faces.lexicon import Draft, Lexicon
+from text2latent.zoo.faces.lexicon import Draft, Lexicon, phrases
 from text2latent.zoo.faces.words_ja import WORDS
 
 LEXICON = Lexicon(WORDS)
@@ -12,31 +12,32 @@ Template = Callable[[Draft, Sequence[str]], str]
 
 NEUTRAL_NOUNS = ("人", "人物", "人", "人の顔", "人間", "顔")
 ORIGINS = ("中国人", "日本人", "アメリカ人", "フランス人", "韓国人", "イギリス人", "外国人", "インド人", "イタリア人")
-FILLERS = (
-    "筋肉質な", "精悍な", "美しい", "賢そうな", "素敵な", "かっこいい", "かわいい", "強そうな", "きれいな", "おしゃれな",
-    "優しそうな", "リアルな", "スーツ姿の", "赤い服の", "青いシャツを着た", "白い服の", "セーターを着た", "頭のいい", "ハンサムな",
-)  # fmt: skip
-QUALITIES = (
-    "高画質",
-    "ポートレート",
-    "肖像画",
-    "正面",
-    "クローズアップ",
-    "自然光",
-    "写真",
-    "顔写真",
-    "イラスト",
-    "カラー写真",
-    "綺麗",
+FILLERS = phrases(
+    "筋肉質な; 精悍な; 美しい; 賢そうな; 素敵な; かっこいい; かわいい; 強そうな; きれいな; おしゃれな; "
+    "優しそうな; リアルな; スーツ姿の; 赤い服の; 青いシャツを着た; 白い服の; セーターを着た; 頭のいい; ハンサムな"
 )
-FRAMES = (
-    "{}の写真", "{}の画像", "{}の顔", "{}のポートレート", "{}の肖像", "{}の顔写真", "{}の絵", "{}のイラスト", "{}の肖像画",
-    "{}のアップ", "これは{}です", "{}の正面写真", "{}が写っている写真", "{}です", "写真の{}", "{}の顔のアップ",
-)  # fmt: skip
-HELD_OUT_FRAMES = (
-    "{}を描いて", "{}が見たい", "{}のスナップ", "{}を見せて", "{}を描いてください", "ここに{}がいる", "{}のスケッチ", "{}を写した一枚",
-    "{}を想像して", "{}のアバター",
-)  # fmt: skip
+QUALITIES = phrases(
+    "高画質; ポートレート; 肖像画; 正面; クローズアップ; 自然光; 写真; 顔写真; イラスト; カラー写真; 綺麗"
+)
+FRAMES = phrases(
+    "{}の写真; {}の画像; {}の顔; {}のポートレート; {}の肖像; {}の顔写真; {}の絵; {}のイラスト; {}の肖像画; "
+    "{}のアップ; これは{}です; {}の正面写真; {}が写っている写真; {}です; 写真の{}; {}の顔のアップ"
+)
+HELD_OUT_FRAMES = phrases(
+    "{}を描いて; {}が見たい; {}のスナップ; {}を見せて; {}を描いてください; ここに{}がいる; {}のスケッチ; "
+    "{}を写した一枚; {}を想像して; {}のアバター"
+)
+CONJUNCTIVE = {
+    "である": ("で", "であり"),
+    "ている": ("ていて", "ており"),
+    "でいる": ("でいて", "でおり"),
+    "がある": ("があり", "があって"),
+    "にいる": ("にいて", "におり"),
+    "い": ("くて", "く"),
+}
+"""What the ending of a predicate becomes where another one follows, first match first."""
+POLITE = {"である": "です", "ている": "ています", "でいる": "でいます", "ある": "あります", "いる": "います"}
+"""What the ending of a predicate becomes in polite speech, first match first."""
 IDLE = ("立っている", "いる", "写っている", "こちらを見ている", "座っている", "こちらを向いている")
 
 
@@ -77,10 +78,20 @@ def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
     if "background" in rest and draft.slots("background", ["place"]) and draft.chance(0.25):
         place = draft.say("place", "background")
         rest = [name for name in rest if name != "background"]
-    modifiers = [draft.say("mod", name) for name in rest]
+    things, rest = _things(draft, rest)
+    modifiers = things + [draft.say("mod", name) for name in rest]
     modifiers += [f"{hair_phrase}の"] if hair_phrase else []
     modifiers += [draft.pick(FILLERS)] if draft.chance(0.08) else []
     return place + _attach(draft, draft.shuffled(modifiers)) + noun
+
+
+def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
+    """Perhaps say what a face wears or has as one modifier: 眼鏡と帽子の; returns it and what is left unsaid."""
+    possible = [name for name in rest if draft.slots(name, ["thing"])]
+    if len(possible) < 2 or draft.chance(0.6):
+        return [], rest
+    listed = "と".join(draft.say("thing", name) for name in draft.shuffled(possible))
+    return [listed + draft.pick(("の", "のある", "が特徴の"))], [name for name in rest if name not in possible]
 
 
 def _attach(draft: Draft, modifiers: list[str]) -> str:
@@ -103,11 +114,8 @@ def predicates(draft: Draft, attributes: Sequence[str]) -> list[str]:
 
 
 def continued(predicate: str, draft: Draft) -> str:
-    """Turn a plain predicate into the form that another one follows."""
-    for ending, forms in {
-        "である": ("で", "であり"), "ている": ("ていて", "ており"), "でいる": ("でいて", "でおり"), "がある": ("があり", "があって"),
-        "にいる": ("にいて", "におり"), "ない": ("なくて", "なく"), "い": ("くて", "く"),
-    }.items():  # fmt: skip
+    """Turn a plain predicate into the form that another one follows; raises `ValueError` on an unknown ending."""
+    for ending, forms in CONJUNCTIVE.items():
         if predicate.endswith(ending):
             return predicate.removesuffix(ending) + draft.pick(forms)
     raise ValueError(f"no conjunctive form is known for {predicate}")
@@ -122,13 +130,7 @@ def polite(text: str, draft: Draft) -> str:
     """Perhaps make the end of a sentence polite."""
     if draft.chance(0.6):
         return text
-    for ending, form in {
-        "である": "です",
-        "ている": "ています",
-        "でいる": "でいます",
-        "ある": "あります",
-        "いる": "います",
-    }.items():
+    for ending, form in POLITE.items():
         if text.endswith(ending):
             return text.removesuffix(ending) + form
     return text + "です"
@@ -194,7 +196,8 @@ def person_with(draft: Draft, attributes: Sequence[str]) -> str:
 
 def bullet_list(draft: Draft, attributes: Sequence[str]) -> str:
     """Write 女性＋眼鏡＋金髪."""
-    return draft.pick(("＋", "/", "。", " & ")).join(draft.say("key", name) for name in draft.shuffled(attributes))
+    words = [draft.say("key", name) for name in draft.shuffled(attributes)]
+    return draft.pick(("＋", "/", "。", " & ")).join(words) if len(words) > 1 else f"《{words[0]}》"
 
 
 def features(draft: Draft, attributes: Sequence[str]) -> str:
@@ -205,11 +208,18 @@ def features(draft: Draft, attributes: Sequence[str]) -> str:
 
 
 TEMPLATES: tuple[tuple[Template, float], ...] = (
-    (framed_phrase, 0.5), (keywords, 0.2), (acting, 0.13), (topic, 0.1), (several_sentences, 0.07),
-)  # fmt: skip
+    (framed_phrase, 0.5),
+    (keywords, 0.2),
+    (acting, 0.13),
+    (topic, 0.1),
+    (several_sentences, 0.07),
+)
 HELD_OUT_TEMPLATES: tuple[tuple[Template, float], ...] = (
-    (held_out_frame, 0.45), (person_with, 0.2), (bullet_list, 0.2), (features, 0.15),
-)  # fmt: skip
+    (held_out_frame, 0.45),
+    (person_with, 0.2),
+    (bullet_list, 0.2),
+    (features, 0.15),
+)
 PROTOTYPES = {"noun": "{}", "mod": "{}人", "pred": "{}人"}
 PROMPT_TEMPLATES = ("{}の写真", "{}", "{}の顔")
 
@@ -218,7 +228,7 @@ def finish(draft: Draft, text: str) -> str:
     """Perhaps add a word on quality or a full stop."""
     if draft.chance(0.04):
         text = f"{text}、{draft.pick(QUALITIES)}"
-    return text + "。" if draft.chance(0.15) and not text.endswith(("）", "]", "】")) else text
+    return text + "。" if draft.chance(0.15) and not text.endswith(("）", "]", "】", "》")) else text
 
 
 def tidy(text: str) -> str:

@@ -3,8 +3,8 @@
 A word table maps a meaning to the texts that express it, one entry per grammatical slot:
 `{"facial_hair=beard": {"adj": "bearded", "with": "a beard; a {full|bushy} beard; ~a beard on the chin"}}`.
 
-- A meaning names attributes and their allowed values: `age=old`, `hair_color=gray,white`, `age!=child`, several parted by
-  blanks. The first attribute is the one the text is looked up by.
+- A meaning names attributes and their allowed values: `age=old`, `hair_color=gray,white`, `age!=child`, several parted
+  by blanks. The first attribute is the one the text is looked up by.
 - Texts are parted by `; `, braces expand to each of their alternatives, and `~` marks a text as held out: it is never
   drawn for training.
 """
@@ -34,6 +34,8 @@ def parse_meaning(meaning: str) -> dict[str, tuple[int, ...]]:
     allowed = {}
     for part in meaning.split():
         name, negated, values = re.fullmatch(r"(\w+)(!?)=(.+)", part).groups()  # type: ignore[union-attr]
+        if unknown := set(values.split(",")) - set(ATTRIBUTES[name]):
+            raise ValueError(f"{name} has no value {', '.join(sorted(unknown))}, only {', '.join(ATTRIBUTES[name])}")
         indices = {ATTRIBUTES[name].index(value) for value in values.split(",")}
         allowed[name] = tuple(i for i in range(len(ATTRIBUTES[name])) if (i in indices) != bool(negated))
     return allowed
@@ -43,6 +45,11 @@ def expand(text: str) -> tuple[str, ...]:
     """Expand braces: `"{by|near} the sea"` gives `("by the sea", "near the sea")`."""
     parts = [part.split("|") for part in re.split(r"[{}]", text)]
     return tuple("".join(choice) for choice in itertools.product(*parts))
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Split texts parted by `; `."""
+    return tuple(text.split("; "))
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Lexicon:
             allowed = parse_meaning(meaning)
             first = next(iter(allowed))
             for slot, texts in slots.items():
-                for text in texts.split("; "):
+                for text in phrases(texts):
                     term = Term(expand(text.removeprefix("~")), allowed, text.startswith("~"))
                     for value in allowed[first]:
                         self.terms.setdefault((slot, first, value), []).append(term)

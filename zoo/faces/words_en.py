@@ -1,9 +1,9 @@
 """English words for what a face shows; see `lexicon` for the notation.
 
-Slots: `noun` heads a phrase ("a boy"), `adj` stands before the noun or after "is", `with` follows "with" or "has", `wear`
-follows "wearing", `post` follows the noun or "is", `place` follows either too, `poss` follows "whose" or "her", `tone` and
-`cut` stand before "hair", `key` stands alone in a list of keywords. THEIR becomes "his", "her" or "their"; "a" becomes "an"
-before a vowel.
+Slots: `noun` heads a phrase ("a boy"), `adj` stands before the noun or after "is", `with` follows "with" or "has",
+`wear` follows "wearing", `post` follows the noun or "is", `place` follows either too, `poss` follows "whose" or "her",
+`tone` and `cut` stand before "hair", `key` stands alone in a list of keywords. THEIR becomes "his", "her" or "their";
+"a" becomes "an" before a vowel.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ PEOPLE = {
         "key": "old; elderly; senior; old age; wrinkles; wrinkled; aged",
     },
     "age=old gender=man": {
-        "noun": "{old|elderly|aged} {man|gentleman|guy}; grandfather; grandpa; granddad; ~grandad; ~old granddad; ~old fellow",
+        "noun": "{old|elderly|aged} {man|gentleman|guy}; grandfather; grandpa; granddad; ~grandad; ~old granddad; "
+        "~old fellow",
         "key": "old man; grandfather; grandpa; granddad",
     },
     "age=old gender=woman": {
@@ -78,7 +79,8 @@ SKIN = {
     },
     "skin=medium": {
         "adj": "medium-skinned; olive-skinned; tan-skinned; tanned; tan; medium skinned; ~olive skinned",
-        "with": "{medium|tan|olive|tanned} skin; a {medium|tan|olive|tanned} {complexion|skin tone}; ~skin of a medium tone",
+        "with": "{medium|tan|olive|tanned} skin; a {medium|tan|olive|tanned} {complexion|skin tone}; "
+        "~skin of a medium tone",
         "poss": "skin is {medium|tan|tanned|olive}; complexion is {medium|olive|tan}; ~skin tone is medium",
         "key": "{medium|tan|olive|tanned} skin; medium-skinned; tanned; olive complexion; ~medium skin colour",
     },
@@ -98,9 +100,11 @@ def _hair(color: str, tones: str, adjectives: str, keys: str) -> dict[str, dict[
         f"hair_color={color}": {
             "tone": "; ".join(tones.split("|")),
             "adj": f"{{{tones}}}-haired; {adjectives}; ~{{{tones}}} haired",
-            "with": f"{{{tones}}} hair; {{{tones}}} colored hair; hair of {{{tones}}} {{color|colour}}; ~{{{tones}}} locks",
+            "with": f"{{{tones}}} hair; {{{tones}}} colored hair; hair of {{{tones}}} {{color|colour}}; "
+            f"~{{{tones}}} locks",
             "poss": f"hair is {{{tones}}}; hair {{color|colour}} is {{{tones}}}; ~hair looks {{{tones}}}",
-            "key": f"{{{tones}}} hair; {{{tones}}}-haired; {keys}; ~hair {{color|colour}} {{{tones}}}; ~hair: {{{tones}}}",
+            "key": f"{{{tones}}} hair; {{{tones}}}-haired; {keys}; ~hair {{color|colour}} {{{tones}}}; "
+            f"~hair: {{{tones}}}",
         }
     }
 
@@ -138,7 +142,8 @@ HAIR = {
     "hair_style=long": {
         "cut": "long; long flowing; flowing; shoulder-length; ~very long; ~long straight",
         "adj": "long-haired; long haired",
-        "with": "long hair; {long flowing|flowing|shoulder-length} hair; a long hairstyle; ~very long hair; ~hair worn long",
+        "with": "long hair; {long flowing|flowing|shoulder-length} hair; a long hairstyle; ~very long hair; "
+        "~hair worn long",
         "poss": "hair is {long|long and flowing|shoulder-length}; ~hair is very long",
         "key": "long hair; long-haired; long flowing hair; long hairstyle; ~hair: long; ~very long hair",
     },
@@ -147,7 +152,8 @@ HAIR = {
         "adj": "curly-haired; curly-headed; frizzy-haired; curly haired; ~curly headed",
         "with": "curly hair; curls; {frizzy|curled|wavy} hair; a curly hairstyle; ~a head of curls; ~very curly hair",
         "poss": "hair is {curly|frizzy|curled|full of curls|wavy}; ~hair is very curly",
-        "key": "curly hair; curls; curly-haired; frizzy hair; curly hairstyle; wavy hair; ~hair: curly; ~very curly hair",
+        "key": "curly hair; curls; curly-haired; frizzy hair; curly hairstyle; wavy hair; ~hair: curly; "
+        "~very curly hair",
     },
     "hair_style!=bald": {"adj": "not bald", "post": "who is not bald", "with": "hair on THEIR head", "key": "not bald"},
 }
@@ -155,21 +161,25 @@ HAIR = {
 EYEWEAR = {
     "eyewear=none": {
         "with": "no {glasses|eyewear|spectacles|glasses on}; {bare|uncovered} eyes; ~neither glasses nor sunglasses",
-        "post": "without {glasses|eyewear|spectacles|eyeglasses}; not wearing {glasses|any glasses|eyewear|spectacles}; "
+        "post": "without {glasses|eyewear|spectacles|eyeglasses}; "
+        "not wearing {glasses|any glasses|eyewear|spectacles}; "
         "~without any glasses; ~who does not wear glasses; ~lacking glasses",
         "key": "no glasses; without glasses; no {eyewear|spectacles}; ~no eyeglasses; ~not wearing glasses",
     },
     "eyewear=glasses": {
         "adj": "bespectacled; glasses-wearing; ~spectacled",
-        "with": "glasses; eyeglasses; spectacles; eye glasses; {reading|clear|round|thin} glasses; ~specs; ~a pair of glasses",
-        "wear": "glasses; eyeglasses; spectacles; a pair of {glasses|spectacles}; clear glasses; ~specs; ~clear eyeglasses",
+        "with": "glasses; eyeglasses; spectacles; eye glasses; {reading|clear|round|thin} glasses; ~specs; "
+        "~a pair of glasses",
+        "wear": "glasses; eyeglasses; spectacles; a pair of {glasses|spectacles}; clear glasses; ~specs; "
+        "~clear eyeglasses",
         "post": "in glasses; in spectacles; ~with spectacles on; ~with glasses on the nose",
         "key": "glasses; eyeglasses; spectacles; wearing glasses; with glasses; ~specs; ~clear eyeglasses",
     },
     "eyewear=sunglasses": {
         "with": "sunglasses; {large|dark|black|big|cool} sunglasses; shades; dark glasses; sun glasses; ~dark shades; "
         "~a pair of sunglasses",
-        "wear": "sunglasses; {large|dark|black|big|cool} sunglasses; shades; dark glasses; a pair of {sunglasses|shades}; "
+        "wear": "sunglasses; {large|dark|black|big|cool} sunglasses; shades; dark glasses; "
+        "a pair of {sunglasses|shades}; "
         "~dark shades; ~tinted sunglasses",
         "post": "in {sunglasses|shades|dark glasses}; ~with sunglasses on; ~hidden behind sunglasses",
         "key": "sunglasses; shades; dark glasses; wearing sunglasses; sun glasses; ~dark shades; ~with sunglasses on",
@@ -184,7 +194,8 @@ EYEWEAR = {
 FACIAL_HAIR = {
     "facial_hair=none": {
         "adj": "clean-shaven; beardless; clean shaven; smooth-shaven; ~cleanly shaved",
-        "with": "no facial hair; a {clean-shaven|smooth|shaved} {face|chin}; no beard or moustache; ~a cleanly shaved face",
+        "with": "no facial hair; a {clean-shaven|smooth|shaved} {face|chin}; no beard or moustache; "
+        "~a cleanly shaved face",
         "poss": "face is {clean-shaven|shaved}; chin is smooth; ~chin is clean-shaven",
         "post": "without {facial hair|a beard or mustache|any facial hair}; ~without beard and moustache",
         "key": "clean-shaven; no facial hair; clean shaven; beardless; ~cleanly shaved; ~no beard or mustache",
@@ -192,7 +203,8 @@ FACIAL_HAIR = {
     "facial_hair=none,moustache": {"post": "without a beard", "with": "no beard", "key": "no beard; without beard"},
     "facial_hair=moustache": {
         "adj": "moustached; mustached; mustachioed; moustachioed; ~moustache-wearing",
-        "with": "a moustache; a mustache; a {thick|big|bushy|small} {moustache|mustache}; a {moustache|mustache} but no beard; "
+        "with": "a moustache; a mustache; a {thick|big|bushy|small} {moustache|mustache}; "
+        "a {moustache|mustache} but no beard; "
         "~a {moustache|mustache} on the upper lip",
         "wear": "a {moustache|mustache}; ~a thick moustache",
         "key": "moustache; mustache; moustached; {thick|big} mustache; ~only a moustache; ~with moustache",
@@ -213,13 +225,15 @@ FACIAL_HAIR = {
 ACCESSORIES = {
     "earrings=no": {
         "with": "no {earrings|ear rings|earring}; {bare|unadorned} ears; ~no ear jewelry",
-        "post": "without {earrings|ear rings|any earrings}; not wearing {earrings|ear rings}; ~who does not wear earrings; "
+        "post": "without {earrings|ear rings|any earrings}; not wearing {earrings|ear rings}; "
+        "~who does not wear earrings; "
         "~lacking earrings",
         "key": "no earrings; without earrings; bare ears; no ear rings; ~not wearing earrings",
     },
     "earrings=yes": {
         "adj": "earringed; earring-wearing",
-        "with": "earrings; ear rings; {gold|big|small|dangling|hoop} earrings; ear jewelry; ear studs; ~a pair of ear rings; "
+        "with": "earrings; ear rings; {gold|big|small|dangling|hoop} earrings; ear jewelry; ear studs; "
+        "~a pair of ear rings; "
         "~rings in {THEIR|the} ears",
         "wear": "earrings; ear rings; {gold|big|small|hoop} earrings; a pair of earrings; ear {jewelry|jewellery}; "
         "~a pair of ear rings; ~golden earrings",
@@ -230,13 +244,15 @@ ACCESSORIES = {
     "headwear=none": {
         "adj": "bareheaded; hatless; bare-headed; ~unhatted",
         "with": "no {hat|headwear|cap|hat on}; a bare head; an uncovered head; ~neither hat nor cap",
-        "post": "without {a hat|headwear|a cap|any hat}; not wearing {a hat|a cap|any headwear}; ~who does not wear a hat; "
+        "post": "without {a hat|headwear|a cap|any hat}; not wearing {a hat|a cap|any headwear}; "
+        "~who does not wear a hat; "
         "~lacking a hat",
         "key": "no hat; without hat; bareheaded; no headwear; hatless; ~no cap; ~not wearing a hat",
     },
     "headwear=hat": {
         "adj": "hatted; hat-wearing",
-        "with": "a hat; a {hat|cap} on; {headwear|a cap}; a {big|stylish|round} hat; ~a hat on the head; ~something on the head",
+        "with": "a hat; a {hat|cap} on; {headwear|a cap}; a {big|stylish|round} hat; ~a hat on the head; "
+        "~something on the head",
         "wear": "a hat; a cap; headwear; a {big|stylish|round} hat; ~some headwear; ~a nice hat",
         "post": "in a {hat|cap}; ~under a hat; ~with a hat on",
         "key": "hat; cap; headwear; wearing a hat; with hat; with a hat; ~hatted; ~with a hat on",
@@ -250,9 +266,11 @@ def _mood(values: str, adjectives: str, nouns: str, posts: str, keys: str) -> di
         f"expression={values}": {
             "adj": f"{adjectives.replace('|', '; ')}; ~{{{adjectives}}}-looking",
             "with": f"a {{{adjectives}}} {{expression|face|look}}; {nouns}; ~a {{{adjectives}}} look on the face",
-            "poss": f"{{expression|face|mood}} is {{{adjectives}}}; face looks {{{adjectives}}}; ~facial expression is {{{adjectives}}}",
+            "poss": f"{{expression|face|mood}} is {{{adjectives}}}; face looks {{{adjectives}}}; "
+            f"~facial expression is {{{adjectives}}}",
             "post": f"looking {{{adjectives}}}; {posts}; ~making a {{{adjectives}}} face",
-            "key": f"{adjectives.replace('|', '; ')}; {{{adjectives}}} {{expression|face}}; {keys}; ~looks {{{adjectives}}}",
+            "key": f"{adjectives.replace('|', '; ')}; {{{adjectives}}} {{expression|face}}; {keys}; "
+            f"~looks {{{adjectives}}}",
         }
     }
 
@@ -268,7 +286,8 @@ EXPRESSION = {
     **_mood(
         "neutral",
         "neutral|calm|serious|expressionless|unemotional",
-        "no expression; {no|no particular} emotion; a blank {expression|face|look}; a straight face; a closed calm mouth; ~no emotion on the face",
+        "no expression; {no|no particular} emotion; a blank {expression|face|look}; a straight face; "
+        "a closed calm mouth; ~no emotion on the face",
         "without {expression|emotion|any expression}; showing no emotion; ~who shows no emotion",
         "no expression; no emotion; straight face; ~without emotion",
     ),
@@ -319,7 +338,8 @@ BACKGROUND = {
     **_scene(
         "plain",
         "a plain background|a simple background|a plain wall|an empty background|a blank background|a solid background",
-        "against a {plain|simple|blank|solid} background; on a plain background; in {a|the} studio; indoors; ~in a plain studio",
+        "against a {plain|simple|blank|solid} background; on a plain background; in {a|the} studio; indoors; "
+        "~in a plain studio",
         "plain background; {simple|blank|empty|solid} background; studio; plain wall; indoors; ~background plain",
     ),
     **_scene(
@@ -332,7 +352,8 @@ BACKGROUND = {
     **_scene(
         "forest",
         "a forest|the forest|trees|green trees|the woods|a wood",
-        "in {the|a} forest; in the woods; by the {forest|woods}; near the {forest|woods|trees}; among {the|green} trees; "
+        "in {the|a} forest; in the woods; by the {forest|woods}; near the {forest|woods|trees}; "
+        "among {the|green} trees; "
         "~close to the {forest|trees}; ~inside the {forest|woods}",
         "forest; woods; trees; green trees; {forest|woods} background; woodland; ~forest in the back",
     ),
@@ -341,7 +362,8 @@ BACKGROUND = {
         "mountains|the mountains|a mountain|high mountains|mountain peaks|a mountain range",
         "in the mountains; by the mountains; near {the mountains|a mountain}; in the {hills|highlands|Alps}; "
         "~close to the mountains; ~up in the mountains",
-        "mountains; mountain; {mountain|mountains} background; peaks; highlands; mountain range; ~mountains in the back",
+        "mountains; mountain; {mountain|mountains} background; peaks; highlands; mountain range; "
+        "~mountains in the back",
     ),
     **_scene(
         "city",
