@@ -22,7 +22,7 @@ from torch import Tensor
 
 from text2latent.configs.errors import InputError
 from text2latent.models import registry
-from text2latent.models.identity import Identity
+from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.prior import ResidualMLPPrior
 
 RECORD = "text2latent.json"
@@ -36,12 +36,13 @@ STATE_PREFIX = "prior."
 class TrainedPrior:
     """A prior, the scheduler that it is sampled with, and the record of what it was made with.
 
-    `record` has at least `generator` and `clip`, `Identity` dictionaries.
+    `record` has at least `generator` and `clip`, `Identity` dictionaries. `identity` is the prior's own, once loaded.
     """
 
     prior: ResidualMLPPrior
     scheduler: FlowMatchEulerDiscreteScheduler
     record: dict[str, Any]
+    identity: Identity | None = None
 
     @property
     def generator(self) -> Identity:
@@ -107,7 +108,7 @@ def load_prior(source: str | Path) -> TrainedPrior:
     path = Path(source)
     if not registry.is_zoo_name(str(source)) and path.is_file():
         return _load_checkpoint(path)
-    return _load_folder(find_prior_folder(source))
+    return _load_folder(source, find_prior_folder(source))
 
 
 def find_prior_folder(source: str | Path) -> Path:
@@ -126,7 +127,7 @@ def find_prior_folder(source: str | Path) -> Path:
     return folder
 
 
-def _load_folder(folder: Path) -> TrainedPrior:
+def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
     record = _read_json(folder / RECORD)
     config = _read_json(folder / CONFIG)
     scheduler = _read_json(folder / SCHEDULER / "scheduler_config.json")
@@ -134,7 +135,12 @@ def _load_folder(folder: Path) -> TrainedPrior:
         state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {_one_line(error)}") from error
-    return TrainedPrior(_build(config, state, folder / WEIGHTS), _build_scheduler(scheduler, folder), record)
+    prior = _build(config, state, folder / WEIGHTS)
+    return TrainedPrior(prior, _build_scheduler(scheduler, folder), record, _identify(source, folder / WEIGHTS))
+
+
+def _identify(source: str | Path, weights: Path) -> Identity:
+    return Identity(Path(source).resolve().name, str(source), sha256_of(weights))
 
 
 def _load_checkpoint(path: Path) -> TrainedPrior:
@@ -147,7 +153,8 @@ def _load_checkpoint(path: Path) -> TrainedPrior:
         # Foreign and damaged pickles raise many kinds; with weights_only none of their code has run.
         raise InputError(f"{path}: expected a checkpoint of text2latent train: {_one_line(error)}") from error
     weights = {key.removeprefix(STATE_PREFIX): value for key, value in state if key.startswith(STATE_PREFIX)}
-    return TrainedPrior(_build(config, weights, path), _build_scheduler(scheduler, path), record)
+    prior = _build(config, weights, path)
+    return TrainedPrior(prior, _build_scheduler(scheduler, path), record, _identify(path, path))
 
 
 def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> ResidualMLPPrior:
