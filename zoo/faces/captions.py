@@ -29,9 +29,11 @@ WEIGHTS = {"gender": 3.0, "expression": 1.3, "facial_hair": 1.6, "hair_color": 1
 """How much more than other attributes these are worth mentioning."""
 NUM_MENTIONED = {
     "en": (0.17, 0.22, 0.2, 0.15, 0.1, 0.07, 0.03, 0.02, 0.02, 0.01, 0.01),
-    "ja": (0.24, 0.3, 0.26, 0.14, 0.05, 0.01),
+    "ja": (0.2, 0.26, 0.25, 0.17, 0.09, 0.03),
 }
 """Probabilities of mentioning 1, 2, ... attributes."""
+MAX_CHARACTERS = {"en": 280, "ja": 36}
+"""What fits into 62 tokens of CLIP's vocabulary, nearly always; a longer caption is drawn anew with one attribute less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,14 @@ def draw_caption(rng: np.random.Generator, codes_row: np.ndarray, language: str,
     """
     grammar = GRAMMARS[language]
     codes = dict(zip(NAMES, codes_row.tolist(), strict=True))
-    draft = Draft(rng, codes, grammar.LEXICON, held_out)
-    template = draft.weighted(grammar.HELD_OUT_TEMPLATES if held_out else grammar.TEMPLATES)
-    text = grammar.finish(draft, template(draft, select_attributes(draft, NUM_MENTIONED[language])))
-    return Caption(text, language, draft.allowed)
+    attributes = select_attributes(Draft(rng, codes, grammar.LEXICON, held_out), NUM_MENTIONED[language])
+    while True:
+        draft = Draft(rng, codes, grammar.LEXICON, held_out)
+        template = draft.weighted(grammar.HELD_OUT_TEMPLATES if held_out else grammar.TEMPLATES)
+        text = grammar.finish(draft, template(draft, attributes))
+        if len(text) <= MAX_CHARACTERS[language] or len(attributes) == 1:
+            return Caption(text, language, draft.allowed)
+        attributes = attributes[:-1]
 
 
 def select_attributes(draft: Draft, num_mentioned: Sequence[float]) -> list[str]:
