@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -93,7 +94,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         self.is_first, self.architecture = in_channels == 0, architecture
         self.register_buffer("resample_filter", fir_kernel(resample_filter))
-        layer = {
+        layer: dict[str, Any] = {
             "w_dim": w_dim,
             "resolution": resolution,
             "use_noise": use_noise,

@@ -1,0 +1,219 @@
+"""StyleGAN2 against outputs of the original, and the other architectures against a composition of tested layers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from text2latent.models.generators.layers import upsample2d
+from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+
+DATA = Path(__file__).parents[2] / "data" / "stylegan2"
+FIXTURES = ("unconditional-64", "conditional-32")
+SMALL: dict[str, Any] = {
+    "z_dim": 12,
+    "w_dim": 10,
+    "img_resolution": 16,
+    "num_mapping_layers": 2,
+    "channel_base": 128,
+    "channel_max": 16,
+}
+
+
+def original(name: str) -> tuple[StyleGAN2Generator, dict[str, torch.Tensor]]:
+    weights = DATA / f"{name}.weights.safetensors"
+    with safe_open(weights, "pt") as file:
+        generator = StyleGAN2Generator(**json.loads(file.metadata()["init_kwargs"]))
+    generator.load_state_dict(load_file(weights), strict=True)
+    return generator.eval().requires_grad_(False), load_file(DATA / f"{name}.io.safetensors")
+
+
+def small(seed: int = 0, **changes: Any) -> StyleGAN2Generator:
+    """A small network whose biases, noise strengths and mean latent are not zero."""
+    torch.manual_seed(seed)
+    generator = StyleGAN2Generator(**{**SMALL, **changes}).eval().requires_grad_(False)
+    for name, parameter in generator.named_parameters():
+        if name.endswith(("bias", "noise_strength")):
+            parameter += 0.3 * torch.randn_like(parameter)
+    generator.update_w_avg(num_samples=200)
+    return generator
+
+
+def deviation(result: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest absolute error in units of the expected values' standard deviation."""
+    return ((result - expected).abs().max() / expected.std()).item()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_mapping_agrees_with_the_original(name):
+    generator, io = original(name)
+    assert deviation(generator.map(io["z"], io.get("c")), io["ws"]) < 1e-5
+    assert deviation(generator.map(io["z"], io.get("c"), truncation_psi=0.7), io["ws_psi07"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize(
+    ("latents", "noise_mode", "image"),
+    [
+        ("ws", "const", "image_const"),
+        ("ws", "none", "image_none"),
+        ("ws_psi07", "const", "image_psi07_const"),
+        ("wplus", "const", "image_wplus_const"),
+    ],
+)
+def test_synthesis_agrees_with_the_original(name, latents, noise_mode, image):
+    generator, io = original(name)
+    assert deviation(generator.synthesis(io[latents], noise_mode=noise_mode), io[image]) < 1e-4
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_bfloat16_autocast_stays_near_the_original(name):
+    generator, io = original(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = generator.synthesis(io["wplus"])
+    assert images.dtype == torch.float32
+    error = (images - io["image_wplus_const"]).square().mean().sqrt() / io["image_wplus_const"].std()
+    assert error < 2e-2
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_architectures_compose_layers_as_in_figure_7(architecture):
+    generator = small(architecture=architecture)
+    ws = torch.randn(2, generator.num_ws, 10)
+    b4, b8, b16 = generator.synthesis.blocks()
+    x = b4.conv1(b4.const.expand(2, -1, -1, -1), ws[:, 0])
+    image = b4.torgb(x, ws[:, 1]) if architecture == "skip" else torch.zeros(2, 3, 4, 4)
+    for block, i in ((b8, 1), (b16, 3)):
+        main = block.conv1(block.conv0(x, ws[:, i]), ws[:, i + 1])
+        x = (main + block.skip(x)) / math.sqrt(2) if architecture == "resnet" else main
+        image = upsample2d(image, block.resample_filter)
+        if architecture == "skip" or block is b16:
+            image = image + block.torgb(x, ws[:, i + 2])
+    torch.testing.assert_close(generator.synthesis(ws, noise_mode="none"), image, atol=1e-4, rtol=1e-4)
+
+
+def test_names_are_those_of_official_state_dictionaries():
+    names = set(small(architecture="resnet", c_dim=3).state_dict())
+    assert {"mapping.embed.weight", "mapping.fc1.bias", "mapping.w_avg", "synthesis.b4.const"} <= names
+    assert {"synthesis.b8.conv0.affine.weight", "synthesis.b8.skip.weight", "synthesis.b16.torgb.weight"} <= names
+    assert "synthesis.b8.torgb.weight" not in names
+
+
+def test_shapes_and_attributes():
+    generator = small(c_dim=3)
+    assert (generator.z_dim, generator.c_dim, generator.image_size) == (12, 3, 16)
+    assert generator.latent_shape == (6, 10)
+    ws = generator.map(generator.sample_latents(4, seed=0), torch.eye(3)[[0, 1, 2, 0]])
+    assert ws.shape == (4, 6, 10)
+    images = generator.synthesize(4 * ws)
+    assert images.shape == (4, 3, 16, 16)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    torch.testing.assert_close(images, generator.synthesis(4 * ws).clamp(-1, 1))
+
+
+@given(seed=st.integers(0, 2**62), n=st.integers(1, 5), start=st.integers(0, 4))
+def test_a_latent_depends_on_its_own_seed_only(seed, n, start):
+    generator = StyleGAN2Generator(**SMALL)
+    z = generator.sample_latents(start + n, seed)
+    assert z.dtype == torch.float32
+    assert torch.equal(z[start:], generator.sample_latents(n, seed + start))
+
+
+def test_the_batch_does_not_change_a_sample():
+    generator = small()
+    ws = generator.map(generator.sample_latents(5, seed=3))
+    together = generator.synthesis(ws)
+    apart = torch.cat([generator.synthesis(w[None]) for w in ws])
+    torch.testing.assert_close(together, apart, atol=2e-5, rtol=0)
+
+
+def test_random_noise_is_drawn_per_sample_and_changes_the_image():
+    generator = small()
+    ws = generator.map(generator.sample_latents(1, seed=3)).repeat(3, 1, 1)
+    rngs = [torch.Generator().manual_seed(seed) for seed in (1, 2, 1)]
+    first, second, third = generator.synthesis(ws, noise_mode="random", generator=rngs)
+    torch.testing.assert_close(first, third, atol=1e-5, rtol=0)
+    assert (first - second).abs().max() > 0.01
+
+
+def test_one_w_is_broadcast_to_all_layers():
+    generator = small()
+    ws = generator.map(generator.sample_latents(2, seed=0))
+    assert torch.equal(generator.synthesize(ws[:, :1]), generator.synthesize(ws))
+
+
+@given(psi=st.floats(-1, 2), cutoff=st.one_of(st.none(), st.integers(0, 6)))
+def test_truncation_scales_the_offset_from_the_mean_of_the_first_layers(psi, cutoff):
+    generator = StyleGAN2Generator(**SMALL)
+    generator.mapping.w_avg.fill_(0.5)
+    w = torch.randn(2, 6, 10, generator=torch.Generator().manual_seed(0))
+    kept = w.clone()
+    expected = torch.cat([0.5 + psi * (w[:, :cutoff] - 0.5), w[:, 6 if cutoff is None else cutoff :]], dim=1)
+    torch.testing.assert_close(generator.truncate(w, psi, cutoff), expected, atol=1e-5, rtol=0)
+    assert torch.equal(w, kept)
+
+
+def test_the_mean_latent_is_the_mean_of_w():
+    generator = small(c_dim=2)
+    generator.update_w_avg(num_samples=4000, seed=1, batch_size=999)
+    z = torch.randn(4000, 12)
+    w = generator.mapping(z, torch.eye(2).repeat(2000, 1))
+    torch.testing.assert_close(generator.mapping.w_avg, w.mean(dim=0), atol=0.15 * w.std().item(), rtol=0)
+
+
+def test_gradients_reach_latents_and_every_parameter_but_the_noise_that_is_off():
+    generator = small().requires_grad_(True)
+    ws = generator.map(generator.sample_latents(2, seed=0)).detach().requires_grad_()
+    generator.synthesis(ws, noise_mode="none").square().mean().backward()
+    assert (ws.grad.abs().sum(dim=(0, 2)) > 0).all()
+    without = {name for name, p in generator.synthesis.named_parameters() if p.grad is None or not p.grad.any()}
+    assert without == {name for name in without if name.endswith("noise_strength")}
+    assert len(without) == 5
+
+
+def test_a_conditional_network_asks_for_labels_of_the_right_shape():
+    generator = small(c_dim=3)
+    z = generator.sample_latents(2, seed=0)
+    with pytest.raises(ValueError, match=r"c: expected labels of shape \(2, 3\), got None"):
+        generator.map(z)
+    with pytest.raises(ValueError, match=r"got \(1, 3\)"):
+        generator.map(z, torch.eye(3)[:1])
+
+
+def test_wrong_noise_modes_and_latents_are_refused():
+    generator = small()
+    with pytest.raises(ValueError, match="noise_mode: expected one of none, const, random, got 'off'"):
+        generator.synthesis(torch.zeros(1, 6, 10), noise_mode="off")
+    with pytest.raises(ValueError, match=r"ws: expected shape \[N, 6, 10\], got \[1, 1, 10\]"):
+        generator.synthesis(torch.zeros(1, 1, 10))
+    for shape in ([1, 5, 10], [1, 6, 9], [6, 10]):
+        with pytest.raises(ValueError, match=r"latents: expected \[N, 6 or 1, 10\]"):
+            generator.synthesize(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"img_resolution": 48}, "img_resolution: expected a power of two of at least 8, got 48"),
+        ({"img_resolution": 4}, "img_resolution: expected a power of two"),
+        ({"architecture": "dense"}, "architecture: expected one of skip, resnet, orig, got 'dense'"),
+        ({"w_dim": 0}, "w_dim: expected at least 1, got 0"),
+        ({"num_mapping_layers": 0}, "num_mapping_layers: expected at least 1, got 0"),
+        ({"channel_base": 8}, "channel_base // 16: expected at least 1, got 0"),
+        ({"c_dim": -1}, "c_dim: expected at least 0, got -1"),
+        ({"activation": "mish"}, "activation 'mish'"),
+    ],
+)
+def test_constructor_arguments_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        StyleGAN2Generator(**{**SMALL, **change})
