@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TEXT2LATENT := $(BIN)/python -m text2latent
-DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid
+DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid --overwrite
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format wheel zoo-faces clean

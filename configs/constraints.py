@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -66,38 +69,34 @@ def _write(bound: float) -> str:
     return f"2^{exponent}" if exponent > 30 and bound == 2**exponent else f"{bound:g}"
 
 
-def whole_number(bounds: Range) -> Callable[[object], int]:
-    """Make an argument type that reads a whole number within `bounds`; its errors say what was expected."""
+@dataclass(frozen=True, repr=False)
+class NumberType(Generic[T]):
+    """An argument type that reads a number within `bounds`; shown in `--help` as what it expects."""
 
-    def parse(value: object) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = None
-        if number is None or not bounds.allows(number):
-            raise argparse.ArgumentTypeError(f"expected {_join('a whole number', bounds)}, got {_show(value)}")
-        return number
+    kind: str
+    convert: Callable[[str], T]
+    bounds: Range
 
-    return parse
+    def __call__(self, value: object) -> T:
+        """Read `value`; raises `argparse.ArgumentTypeError` that says what was expected and what came."""
+        with contextlib.suppress(ValueError):
+            if self.bounds.allows(parsed := self.convert(str(value))):
+                return parsed
+        raise argparse.ArgumentTypeError(f"expected {self}, got {_show(value)}")
 
-
-def number(bounds: Range) -> Callable[[object], float]:
-    """Make an argument type that reads a finite number within `bounds`; its errors say what was expected."""
-
-    def parse(value: object) -> float:
-        try:
-            parsed = float(str(value))
-        except ValueError:
-            parsed = math.nan
-        if not bounds.allows(parsed):
-            raise argparse.ArgumentTypeError(f"expected {_join('a finite number', bounds)}, got {_show(value)}")
-        return parsed
-
-    return parse
+    def __repr__(self) -> str:
+        """Put into words what is expected."""
+        return f"{self.kind} {self.bounds.describe()}".rstrip()
 
 
-def _join(kind: str, bounds: Range) -> str:
-    return f"{kind} {bounds.describe()}".rstrip()
+def whole_number(bounds: Range) -> NumberType[int]:
+    """Make the argument type of whole numbers within `bounds`."""
+    return NumberType("a whole number", int, bounds)
+
+
+def number(bounds: Range) -> NumberType[float]:
+    """Make the argument type of finite numbers within `bounds`."""
+    return NumberType("a finite number", float, bounds)
 
 
 def _show(value: object, width: int = 60) -> str:

@@ -133,6 +133,10 @@ def test_plain_parser_reports_in_one_line(arguments, words, capsys):
     assert error.count("\n") == 1
 
 
+def test_plain_help_says_what_a_number_may_be():
+    assert "Images. (type: a whole number >= 1, default: 1)" in " ".join(plain_parser().format_help().split())
+
+
 def test_run_gets_the_config_and_gives_the_exit_code():
     seen = []
     assert run_command(plain_parser(), seen.append, ["--text", "a", "--text", "b"]) == 0
