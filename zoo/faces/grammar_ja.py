@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from text2latent.zoo.faces.lexicon import Draft, Lexicon, phrases
 from text2latent.zoo.faces.words_ja import WORDS
@@ -95,12 +96,13 @@ def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _attach(draft: Draft, modifiers: list[str]) -> str:
-    """Chain modifiers, some of them by で: 金髪で眼鏡の."""
+    """Chain modifiers, some of them by で: 金髪で眼鏡の. A comma keeps 肌が白い from describing the hair that follows."""
     linked = []
-    for modifier in modifiers[:-1]:
+    for modifier, following in pairwise(modifiers):
         if modifier.endswith("の") and draft.chance(0.4):
             modifier = modifier[:-1] + "で"
-        linked.append(modifier + ("、" if draft.chance(0.15) else ""))
+        comma = following.startswith(("髪", "肌", "皮膚", "頭")) or draft.chance(0.15)
+        linked.append(modifier + ("、" if comma else ""))
     return "".join(linked + modifiers[-1:])
 
 

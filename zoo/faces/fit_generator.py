@@ -1,0 +1,144 @@
+"""Fits the faces StyleGAN2 by regression: G(z) = render(meaning(z)).
+
+The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the mapping network learns z -> w; both targets
+are known in closed form, so neither needs a discriminator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, mse_loss
+
+from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.zoo.faces.attributes import draw_codes
+from text2latent.zoo.faces.batches import to_tensor
+from text2latent.zoo.faces.renderer import draw_nuisance, render
+from text2latent.zoo.faces.world import W_DIM, W_SCALE, Z_DIM, blur_values, latents, meaning
+from text2latent.zoo.fitting import FitPlan, fit
+
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A resolution (pixels) that synthesis is fitted at, how vague its w may be (see `blur_values`), and for how long."""
+
+    resolution: int
+    batch: int
+    vagueness: float
+    plan: FitPlan
+
+
+STAGES = (
+    Stage(32, 16, 0.0, FitPlan(num_steps=1500, lr=2e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
+    Stage(64, 16, 0.1, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
+    Stage(128, 8, 0.4, FitPlan(num_steps=10000, lr=1e-2, ema_decay=0.998, gradient_clip=10.0)),
+)
+MAPPING_PLAN = FitPlan(num_steps=12000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
+MAPPING_BATCH = 512
+SEED = 202
+WEIGHTS = Path(__file__).parent / "weights" / "generator"
+
+
+def make_generator(resolution: int = 128) -> StyleGAN2Generator:
+    """Return the faces generator with random weights, about 2 million parameters."""
+    return StyleGAN2Generator(
+        z_dim=Z_DIM,
+        w_dim=W_DIM,
+        img_resolution=resolution,
+        channel_base=2048,
+        channel_max=192,
+        num_mapping_layers=6,
+        mapping_layer_features=256,
+        mapping_lr_multiplier=1.0,
+        use_noise=False,
+    )
+
+
+def _face_weight(size: int) -> Tensor:
+    """Return `[1, 1, size, size]` loss weights, four times as high on the face as in the corners."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    weight = 1 + 3 * torch.exp(-((x / 0.42) ** 4 + ((y - 0.02) / 0.6) ** 4))
+    return (weight / weight.mean())[None, None]
+
+
+def image_loss(images: Tensor, targets: Tensor) -> Tensor:
+    """Return weighted L1 of pixels, of their gradients and of three levels of average pooling."""
+    weight = _face_weight(images.shape[-1])
+    difference = images - targets
+    loss = (weight * difference.abs()).mean()
+    for dim in (2, 3):
+        gradient = difference.diff(dim=dim).abs()
+        loss = loss + (weight.narrow(dim, 0, gradient.shape[dim]) * gradient).mean()
+    for level in (2, 4, 8):
+        loss = loss + avg_pool2d(difference, level).abs().mean()
+    return loss
+
+
+def synthesis_loss(synthesis: nn.Module, step: int, stage: Stage) -> tuple[Tensor, dict[str, float]]:
+    """Draw somewhat vague w; return the loss against the clean renders, and the PSNR in dB."""
+    rng = np.random.default_rng([SEED, stage.resolution, step])
+    codes, nuisance = draw_codes(rng, stage.batch), draw_nuisance(rng, stage.batch)
+    w = blur_values(latents(codes, nuisance), rng, stage.vagueness)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none").float()
+    targets = to_tensor(render(codes, nuisance))
+    targets = avg_pool2d(targets, targets.shape[-1] // stage.resolution)
+    psnr = -10 * torch.log10(mse_loss(images.detach(), targets) / 4)
+    return image_loss(images, targets), {"psnr": psnr.item()}
+
+
+def mapping_loss(mapping: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
+    """Return the mean squared error of w against what z stands for."""
+    z = torch.randn(MAPPING_BATCH, Z_DIM, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
+    return mse_loss(mapping(z), latents(*meaning(z))) / W_SCALE**2, {}
+
+
+def save_grid(generator: StyleGAN2Generator, path: Path, columns: int = 8) -> None:
+    """Write renders (odd rows) above what the synthesis network makes of their w (even rows)."""
+    rng = np.random.default_rng([SEED, 0, 0])
+    codes, nuisance = draw_codes(rng, 3 * columns), draw_nuisance(rng, 3 * columns)
+    drawn = generator.synthesize(latents(codes, nuisance)[:, None], noise_mode="none")
+    targets = avg_pool2d(to_tensor(render(codes, nuisance)), 128 // generator.image_size)
+    rows = torch.stack([targets, drawn]).unflatten(1, (3, columns))
+    picture = rows.permute(1, 0, 4, 2, 5, 3).flatten(0, 2).flatten(1, 2)
+    Image.fromarray(((picture + 1) * 127.5).round().byte().numpy()).save(path)
+
+
+def fit_synthesis(work: Path) -> nn.Module:
+    """Fit the synthesis network stage by stage, resumably in `work`; each stage starts from the blocks of the last."""
+    fitted: dict[str, Tensor] = {}
+    for stage in STAGES:
+        generator = make_generator(stage.resolution)
+        generator.synthesis.load_state_dict({**generator.synthesis.state_dict(), **fitted})
+        network = generator.synthesis.to(memory_format=torch.channels_last)
+        folder = work / f"synthesis-{stage.resolution}"
+
+        def on_save(average: nn.Module, step: int, generator=generator, folder=folder) -> None:
+            generator.synthesis = average
+            save_grid(generator, folder / f"grid-{step:06d}.png")
+
+        average = fit(network, partial(synthesis_loss, stage=stage), stage.plan, folder, on_save)
+        fitted = average.state_dict()
+    return average
+
+
+def fit_mapping(work: Path) -> nn.Module:
+    """Fit the mapping network, resumably in `work`."""
+    return fit(make_generator().mapping, mapping_loss, MAPPING_PLAN, work / "mapping")
+
+
+def fit_generator(work: Path, destination: Path = WEIGHTS) -> None:
+    """Fit the generator, resumably in `work`, and write it as float16 to `destination`."""
+    torch.manual_seed(SEED)
+    generator = make_generator()
+    generator.synthesis = fit_synthesis(work)
+    generator.mapping = fit_mapping(work)
+    generator.update_w_avg()
+    generator.half().save_pretrained(destination)

@@ -1,0 +1,82 @@
+"""The judge: a small convolutional attribute classifier, fitted on renders only.
+
+Tests and evaluation ask it what a picture shows; the pipeline never sees it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from text2latent.zoo.faces.attributes import NAMES, SIZES
+
+WEIGHTS = Path(__file__).parent / "weights" / "judge" / "model.safetensors"
+
+
+class Judge(nn.Module):
+    """Classifies every attribute of a face: images `[N, 3, 128, 128]` in [-1, 1] to a list of logits `[N, size]`."""
+
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160, 224)):
+        super().__init__()
+        channels = (3, *widths)
+        self.trunk = nn.Sequential(*(_stage(a, b, residual=index > 1) for index, (a, b) in enumerate(zip(channels, channels[1:], strict=False))))
+        self.heads = nn.ModuleList(nn.Linear(widths[-1] * 4 * 4, size) for size in SIZES)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the logits of each attribute, in the order of `NAMES`."""
+        features = self.trunk(images).flatten(1).float()
+        return [head(features) for head in self.heads]
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor, batch_size: int = 64) -> list[Tensor]:
+        """Return the probability of each value, a list of `[N, size]` in the order of `NAMES`."""
+        batches = [[logits.softmax(1) for logits in self(batch)] for batch in images.split(batch_size)]
+        return [torch.cat(column) for column in zip(*batches, strict=True)]
+
+    def classify(self, images: Tensor) -> np.ndarray:
+        """Return the value index of each attribute, int64 `[N, len(NAMES)]`."""
+        return torch.stack([p.argmax(1) for p in self.probabilities(images)], dim=1).cpu().numpy()
+
+
+def load_judge(path: Path = WEIGHTS) -> Judge:
+    """Load the fitted judge in eval mode, float32."""
+    judge = Judge()
+    judge.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()})
+    return judge.eval()
+
+
+def balanced_accuracy(predicted: np.ndarray, actual: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Return each attribute's recall averaged over its values.
+
+    Args:
+        predicted: value indices `[N, len(NAMES)]`.
+        actual: value indices `[N, len(NAMES)]`.
+        mask: bool `[N, len(NAMES)]`, which entries count.
+    """
+    scores = {}
+    for column, name in enumerate(NAMES):
+        counted = mask[:, column]
+        truth, guess = actual[counted, column], predicted[counted, column]
+        scores[name] = float(np.mean([np.mean(guess[truth == value] == value) for value in np.unique(truth)]))
+    return scores
+
+
+def _stage(inputs: int, outputs: int, residual: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    if residual:
+        layers.append(_Residual(outputs))
+    return nn.Sequential(*layers)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.relu(self.norm(self.conv(x)))
