@@ -1,7 +1,7 @@
 """Pairs for training: in memory where they fit, else streamed from shards through a bounded shuffle.
 
-Samples are independent and equally distributed, since each comes from its own seed; so the first `val_pairs` keys are as
-fair a validation set as any. They lie in the first shards, and stay the same when a dataset grows.
+Samples are independent and equally distributed, since each comes from its own seed; so the first `val_pairs` keys are
+as fair a validation set as any. They lie in the first shards, and stay the same when a dataset grows.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _record(value: Any) -> ShardRecord:
     return ShardRecord(_text(value["name"]), _positive(value["count"]), _text(value["sha256"]))
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "generator": Identity.from_dict,
     "clip": Identity.from_dict,
     "latent_layout": _text,

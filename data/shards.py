@@ -161,7 +161,7 @@ def _unpack(data: bytes, samples: range, manifest: Manifest) -> Pairs:
     latents = np.empty((len(samples), *manifest.latent_shape), np.float16)
     embeddings = np.empty((len(samples), manifest.embedding_dim), np.float16)
     targets = {"latent.npy": latents, "embedding.npy": embeddings}
-    seen = {field: 0 for field in targets}
+    seen = dict.fromkeys(targets, 0)
     for name, offset, size in _members(data):
         key, _, field = name.partition(".")
         if field in targets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,16 @@ def other_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world
 
 
-def sample_arguments(world: Path, output: Path, *extra: str) -> Sequence[str]:
-    """Arguments of sample.py: 50 pairs in shards of 16, unless `extra` says otherwise."""
+def _sample_arguments(world: Path, output: Path, *extra: str) -> list[str]:
     settings = {"--num-pairs": "50", "--shard-size": "16", "--batch-size": "8", "--device": "cpu"}
     defaults = [word for flag, value in settings.items() if flag not in extra for word in (flag, value)]
     return ["--model", str(world), "--output", str(output), *defaults, *extra]
+
+
+@pytest.fixture(scope="session")
+def sample_arguments() -> Callable[..., list[str]]:
+    """Function (world, output, *extra) -> arguments of sample.py: 50 pairs in shards of 16, or as `extra` says."""
+    return _sample_arguments
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +83,26 @@ def tiny_pairs(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from text2latent import sample
 
     folder = tmp_path_factory.mktemp("pairs") / "tiny"
-    assert sample.main(sample_arguments(tiny_world, folder)) == 0
+    assert sample.main(_sample_arguments(tiny_world, folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior folder with random weights for `tiny_world`, good as infer's `--model FOLDER`; read only."""
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.generators import load_generator
+    from text2latent.models.prior import ResidualMLPPrior
+    from text2latent.models.prior_folder import TrainedPrior, save_prior
+
+    parts = {"generator": load_generator(str(tiny_world)), "clip": ClipEncoder.from_pretrained(str(tiny_world))}
+    prior = ResidualMLPPrior((1, 16), 16, width=32, depth=2)
+    rng = torch.Generator().manual_seed(0)
+    for parameter in prior.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=rng)
+    folder = tmp_path_factory.mktemp("priors") / "tiny"
+    record = {part: network.identity.to_dict() for part, network in parts.items()}
+    save_prior(folder, TrainedPrior(prior, FlowMatchEulerDiscreteScheduler(), record))
     return folder

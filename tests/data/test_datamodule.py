@@ -1,0 +1,226 @@
+"""What training is fed: which pairs, in which order, how fast."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from text2latent.configs.errors import InputError
+from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory, stream_pairs
+from text2latent.data.manifest import Manifest, open_dataset
+from text2latent.data.shards import encode_shard, finish_dataset, publish_shard, read_manifest
+from text2latent.models.identity import Identity
+
+NUM_PAIRS = 230
+
+
+def write_pairs(folder: Path, num_pairs: int, shard_size: int, width: int = 4) -> Path:
+    """A dataset whose pair i holds the number i in its latent and -i in its embedding."""
+    unknown = Identity("numbers", "numbers", "0" * 64)
+    manifest = Manifest(unknown, unknown, "w", (1, width), width, "float16", 0, 1.0, "32", None, shard_size, num_pairs)
+    open_dataset(folder, manifest)
+    for index in range(manifest.num_shards):
+        rows = manifest.shard_range(index)
+        numbers = np.repeat(np.arange(rows.start, rows.stop, dtype=np.float16)[:, None], width, axis=1)
+        publish_shard(folder, index, len(rows), encode_shard(rows.start, numbers[:, None], -numbers))
+    finish_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("numbers") / "pairs", NUM_PAIRS, shard_size=32)
+
+
+def make(folder: Path, **settings: object) -> PairDataModule:
+    module = PairDataModule(folder, **{"batch_size": 16, "val_pairs": 40, **settings})
+    module.setup("fit")
+    return module
+
+
+def numbers_of(batches: list[tuple[Tensor, Tensor]]) -> list[int]:
+    return [int(value) for latents, _ in batches for value in latents[:, 0, 0]]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_batches_hold_matching_pairs_in_float32(numbers: Path, in_memory: bool) -> None:
+    module = make(numbers, in_memory=in_memory)
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        for latents, embeddings in loader:
+            assert latents.dtype == embeddings.dtype == torch.float32
+            assert latents.shape[1:] == (1, 4)
+            assert latents.shape[0] == embeddings.shape[0] <= 16
+            torch.testing.assert_close(latents[:, 0], -embeddings, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_the_lowest_keys_are_held_out(numbers: Path, in_memory: bool) -> None:
+    module = make(numbers, in_memory=in_memory)
+    assert numbers_of(list(module.val_dataloader())) == list(range(40))
+    assert not set(numbers_of(list(module.train_dataloader()))) & set(range(40))
+
+
+def test_a_stream_gives_every_training_pair_once_per_epoch(numbers: Path) -> None:
+    loader = make(numbers, in_memory=False).train_dataloader()
+    epochs = [numbers_of(list(loader)) for _ in range(2)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(40, NUM_PAIRS))
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != sorted(epochs[0])
+
+
+def test_a_stream_over_two_workers_gives_every_training_pair_once_per_epoch(numbers: Path) -> None:
+    loader = make(numbers, in_memory=False, num_workers=2).train_dataloader()
+    epochs = [numbers_of(list(loader)) for _ in range(2)]
+    assert all(sorted(epoch) == list(range(40, NUM_PAIRS)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_memory_gives_all_training_pairs_but_an_incomplete_batch(numbers: Path) -> None:
+    loader = make(numbers, in_memory=True).train_dataloader()
+    epoch = numbers_of(list(loader))
+    assert len(loader) == 190 // 16
+    assert len(epoch) == len(set(epoch)) == 190 // 16 * 16
+
+
+def test_a_batch_larger_than_the_data_is_filled_as_far_as_it_goes(numbers: Path) -> None:
+    for in_memory in (True, False):
+        (batch,) = make(numbers, in_memory=in_memory, batch_size=1000).train_dataloader()
+        assert sorted(numbers_of([batch])) == list(range(40, NUM_PAIRS))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_the_order_follows_from_the_seed(numbers: Path, in_memory: bool) -> None:
+    def first_epoch(seed: int) -> list[int]:
+        return numbers_of(list(make(numbers, in_memory=in_memory, seed=seed).train_dataloader()))
+
+    assert first_epoch(0) == first_epoch(0)
+    assert first_epoch(0) != first_epoch(1)
+
+
+def test_each_epoch_has_its_own_order_which_can_be_repeated() -> None:
+    batches = RowBatches(100, 10, shuffle=True, seed=0)
+    orders = []
+    for epoch in (0, 1, 0):
+        batches.set_epoch(epoch)
+        orders.append(torch.cat(list(batches)).tolist())
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("size", "drop_last", "lengths"), [(25, False, [10, 10, 5]), (25, True, [10, 10]), (20, True, [10, 10])]
+)
+def test_lengths_of_batches(size: int, drop_last: bool, lengths: list[int]) -> None:
+    batches = RowBatches(size, 10, shuffle=False, drop_last=drop_last)
+    assert [len(batch) for batch in batches] == lengths
+    assert len(batches) == len(lengths)
+
+
+def test_a_shuffle_buffer_smaller_than_the_data_is_bounded(numbers: Path) -> None:
+    stream = stream_pairs(numbers, read_manifest(numbers), 0, batch_size=1, seed=0, shuffle_pairs=8)
+    order = numbers_of(list(stream))
+    assert sorted(order) == list(range(NUM_PAIRS))
+    shard_order = list(dict.fromkeys(number // 32 for number in order))
+    assert shard_order != sorted(shard_order)
+    # With a buffer of 8 no pair comes more than a few shards after its neighbours.
+    places = {shard: [place for place, number in enumerate(order) if number // 32 == shard] for shard in range(8)}
+    assert all(np.median(places[shard]) - min(places[shard]) < 64 for shard in places)
+
+
+def test_a_damaged_shard_is_named_while_streaming(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 100, 20)
+    module = make(folder, in_memory=False, val_pairs=10)
+    (folder / "shard-000003.tar").write_bytes((folder / "shard-000003.tar").read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"shard-000003\.tar: shard is truncated"):
+        list(module.train_dataloader())
+
+
+def test_too_many_held_out_pairs_are_refused(numbers: Path) -> None:
+    with pytest.raises(InputError, match=r"--data\.val_pairs: expected fewer than the 230 pairs"):
+        make(numbers, val_pairs=230)
+
+
+def test_statistics_of_fewer_pairs_are_refused(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 20, 10)
+    old = (folder / "statistics.npz").read_bytes()
+    longer = replace(read_manifest(folder), num_pairs=30, shards=())
+    open_dataset(folder, longer)
+    rows = np.zeros((10, 1, 4), np.float16)
+    publish_shard(folder, 2, 10, encode_shard(20, rows, rows[:, 0]))
+    assert (folder / "statistics.npz").read_bytes() == old
+    with pytest.raises(InputError, match="statistics are of 20 pairs, not 30"):
+        make(folder, val_pairs=5)
+
+
+def test_pairs_are_held_in_memory_where_they_fit(numbers: Path) -> None:
+    manifest = read_manifest(numbers)
+    assert fits_in_memory(manifest)
+    assert not fits_in_memory(replace(manifest, num_pairs=10**13))
+
+
+class Recorder(pl.LightningModule):
+    """Notes the pairs it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.epochs: list[list[int]] = []
+        self.held_out: list[int] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.epochs.append([])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self.epochs[-1] += numbers_of([batch])
+        return self.weight.sum()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.held_out += numbers_of([batch])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_lightning_trains_on_it(numbers: Path, in_memory: bool) -> None:
+    recorder = Recorder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(recorder, datamodule=PairDataModule(numbers, 16, 40, in_memory=in_memory))
+    assert [len(set(epoch)) for epoch in recorder.epochs] == [176 if in_memory else 190] * 2
+    assert recorder.epochs[0] != recorder.epochs[1]
+    assert recorder.held_out == list(range(40)) * 2
+
+
+def best_rate(measure: Callable[[], int], repeats: int = 3) -> float:
+    """The most units per second out of some trials, since other work may be going on."""
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        rates.append(measure() / (time.perf_counter() - start))
+    return max(rates)
+
+
+def test_memory_feeds_a_hundred_batches_of_256_per_second(tmp_path: Path) -> None:
+    module = make(write_pairs(tmp_path / "pairs", 4096, 1024, width=512), batch_size=256, val_pairs=512, in_memory=True)
+    loader = module.train_dataloader()
+    assert best_rate(lambda: sum(1 for _ in loader)) > 100
