@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError
 from text2latent.models import registry
@@ -85,6 +85,8 @@ def _build(cls: type[Generator], arguments: dict[str, Any], state: dict[str, Ten
         generator.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise InputError(f"{folder / WEIGHTS}: the weights don't fit {CONFIG}: {_one_line(error)}") from error
+    # Convolutions on a CPU are up to a quarter faster with channels last, weights included.
+    nn.Module.to(generator, memory_format=torch.channels_last)
     return generator.eval().requires_grad_(False)
 
 
