@@ -33,7 +33,7 @@ NUM_MENTIONED = {
 }
 """Probabilities of mentioning 1, 2, ... attributes."""
 MAX_CHARACTERS = {"en": 280, "ja": 36}
-"""What nearly always fits into 62 tokens of CLIP's vocabulary; longer captions are drawn anew with one attribute less."""
+"""What nearly always fits into 62 of CLIP's tokens; longer captions are drawn anew with one attribute less."""
 
 
 @dataclass(frozen=True, eq=False)

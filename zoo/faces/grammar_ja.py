@@ -96,7 +96,7 @@ def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _attach(draft: Draft, modifiers: list[str]) -> str:
-    """Chain modifiers, some of them by で: 金髪で眼鏡の. A comma keeps 肌が白い from describing the hair that follows."""
+    """Chain modifiers, some of them by で: 金髪で眼鏡の. A comma keeps 肌が白い from describing hair that follows."""
     linked = []
     for modifier, following in pairwise(modifiers):
         if modifier.endswith("の") and draft.chance(0.4):
