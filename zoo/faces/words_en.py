@@ -194,7 +194,7 @@ EYEWEAR = {
 FACIAL_HAIR = {
     "facial_hair=none": {
         "adj": "clean-shaven; beardless; clean shaven; smooth-shaven; ~cleanly shaved",
-        "with": "no facial hair; a {clean-shaven|smooth|shaved} {face|chin}; no beard or moustache; "
+        "with": "no facial hair; a {clean-shaven|shaved} {face|chin}; a smooth chin; no beard or moustache; "
         "~a cleanly shaved face",
         "poss": "face is {clean-shaven|shaved}; chin is smooth; ~chin is clean-shaven",
         "post": "without {facial hair|a beard or mustache|any facial hair}; ~without beard and moustache",
