@@ -34,7 +34,7 @@ def plan_files(output: str | None, prompts: Sequence[str], seeds: Sequence[int])
 
     Args:
         output: None for the current folder; a folder (one that exists, ends in a slash or has no suffix); a `.png`
-            file, which is numbered if there are several images; or a pattern with any of the `FIELDS`, such as
+            file, which is numbered if there are several images; or a pattern of either with any of the `FIELDS`, as in
             `{prompt}/{seed:05d}.png`: prompt (as `slugify` gives it), seed, index (of all images, from 0), image (of
             its prompt's, from 0).
         prompts: the prompts, at least one.
@@ -50,10 +50,10 @@ def plan_files(output: str | None, prompts: Sequence[str], seeds: Sequence[int])
     ]
     if output is None or _is_folder(output):
         return _number_repeats([Path(output or "") / DEFAULT_NAME.format(**field) for field in fields])
-    _require_png(output)
-    if "{" not in output:
-        return _number(Path(output), len(fields))
-    paths = [_fill(output, field) for field in fields]
+    pattern = _pattern(output, DEFAULT_NAME)
+    if "{" not in pattern:
+        return _number(Path(pattern), len(fields))
+    paths = [_fill(pattern, field) for field in fields]
     if len(set(paths)) < len(paths):
         raise UsageError(f"--output: {output!r} gives one name to several images; expected {{index}} in the pattern")
     return paths
@@ -64,20 +64,26 @@ def plan_grid(output: str | None, prompts: Sequence[str], seeds: Sequence[int]) 
     field = {"prompt": slugify(prompts[0]), "seed": seeds[0], "index": 0, "image": 0}
     if output is None or _is_folder(output):
         return Path(output or "") / DEFAULT_GRID_NAME.format(**field)
-    _require_png(output)
-    return _fill(output, field) if "{" in output else Path(output)
+    pattern = _pattern(output, DEFAULT_GRID_NAME)
+    return _fill(pattern, field) if "{" in pattern else Path(pattern)
 
 
 def _is_folder(output: str) -> bool:
-    return os.path.isdir(output) or output.endswith(("/", os.sep)) or not Path(output).suffix
+    return os.path.isdir(output) or ("{" not in output and _names_folder(output))
 
 
-def _require_png(output: str) -> None:
-    path = Path(output)
+def _names_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or not Path(output).suffix
+
+
+def _pattern(output: str, default_name: str) -> str:
+    """A file or a pattern of files; a pattern of folders gets the default name of files."""
+    path = Path(output) / default_name if _names_folder(output) else Path(output)
     if path.suffix.lower() != ".png":
         raise UsageError(f"--output: expected a .png file, a folder (end its name with /) or a pattern, got {output!r}")
     if len(path.name.encode(errors="replace")) > NAME_BYTES:
         raise UsageError(f"--output: expected a file name of at most {NAME_BYTES} bytes, got {path.name[:40]!r}...")
+    return str(path)
 
 
 def _fill(pattern: str, field: Mapping[str, object]) -> Path:

@@ -1,0 +1,84 @@
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from text2latent.configs.errors import InputError
+from text2latent.models.images import make_grid, save_png, to_pil, to_uint8
+
+
+def test_levels_round_to_the_nearest_and_cover_the_range() -> None:
+    levels = torch.arange(256)
+    images = (levels / 127.5 - 1).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    assert torch.equal(torch.from_numpy(to_uint8(images))[0, :, :, 0].flatten(), levels.to(torch.uint8))
+    assert to_uint8(torch.tensor([-5.0, 5.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2))[0, 0, :, 0].tolist() == [0, 255]
+
+
+def test_pictures_keep_channels_and_orientation() -> None:
+    image = -torch.ones(1, 3, 4, 6)
+    image[0, 0, 1, 5] = 1
+    (picture,) = to_pil(image)
+    assert picture.size == (6, 4)
+    assert picture.getpixel((5, 1)) == (255, 0, 0)
+    assert np.asarray(picture).sum() == 255
+
+
+def test_grid_is_filled_row_by_row() -> None:
+    colors = ["red", "lime", "blue", "black", "yellow"]
+    sheet = make_grid([Image.new("RGB", (4, 3), color) for color in colors], columns=2, gap=1)
+    assert sheet.size == (9, 11)
+    corners = [sheet.getpixel((5 * (i % 2), 4 * (i // 2))) for i in range(6)]
+    assert corners == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 0), (255, 255, 255)]
+    assert sheet.getpixel((4, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("sizes", "columns"), [([], 1), ([(1, 1)], 0), ([(1, 1), (2, 1)], 2)])
+def test_impossible_grids_are_refused(sizes: list[tuple[int, int]], columns: int) -> None:
+    with pytest.raises(ValueError, match="expected pictures of one size"):
+        make_grid([Image.new("RGB", size) for size in sizes], columns)
+
+
+def chunks(path: Path) -> list[tuple[bytes, bytes]]:
+    """Chunk types and contents, by the PNG specification, section 5."""
+    data, position, found = path.read_bytes(), 8, []
+    while position < len(data):
+        (length,) = struct.unpack(">I", data[position : position + 4])
+        found.append((data[position + 4 : position + 8], data[position + 8 : position + 8 + length]))
+        position += 12 + length
+    return found
+
+
+def test_metadata_is_latin1_or_utf8_as_png_wants_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.png"
+    save_png(Image.new("RGB", (2, 2), "red"), path, {"prompt": "眼鏡をかけた女性", "seed": "3"})
+    found = chunks(path)
+    assert (b"tEXt", b"seed\x003") in found
+    assert (b"iTXt", b"prompt\x00\x00\x00\x00\x00" + "眼鏡をかけた女性".encode()) in found
+    assert Image.open(path).text == {"prompt": "眼鏡をかけた女性", "seed": "3"}
+    assert Image.open(path).convert("RGB").getpixel((1, 1)) == (255, 0, 0)
+
+
+def test_existing_files_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        save_png(Image.new("RGB", (2, 2)), path, {})
+    assert path.read_text() == "precious"
+    save_png(Image.new("RGB", (2, 2)), path, {}, overwrite=True)
+    assert Image.open(path).size == (2, 2)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_failed_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*args: object, **kwargs: object) -> None:
+        (tmp_path / f".{os.getpid()}-a.partial").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_png(Image.new("RGB", (2, 2)), tmp_path / "a.png", {})
+    assert os.listdir(tmp_path) == []
