@@ -328,7 +328,7 @@ def test_a_shard_that_cannot_be_written_spoils_nothing(
     assert files(tmp_path) == files(tiny_pairs)
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
+def wait_for(path: Path, seconds: float = 300) -> None:
     limit = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < limit:
         time.sleep(0.005)
@@ -395,7 +395,7 @@ def test_two_processes_share_the_shards(
 ) -> None:
     launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "text2latent", "sample")
     process = command(*launcher, *sample_arguments(tiny_world, tmp_path, "--batch-size", "3"))
-    _, error = process.communicate(timeout=240)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error.decode()
     assert files(tmp_path).keys() == files(tiny_pairs).keys()
     np.testing.assert_array_equal(load_pairs(tmp_path)[0], load_pairs(tiny_pairs)[0])
