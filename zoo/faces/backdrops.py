@@ -33,7 +33,8 @@ def _sea(pen: Pen, nuisance: Mapping[str, float]) -> None:
         pen.rect(x + shift, horizon + y, x + shift + 16, horizon + y + 2.4, (235, 248, 255), radius=1.2)
     sail = 108 + shift
     pen.polygon([(sail, horizon - 19), (sail, horizon - 3), (sail + 11, horizon - 3)], (255, 255, 255))
-    pen.polygon([(sail - 6, horizon - 2), (sail + 14, horizon - 2), (sail + 9, horizon + 3), (sail - 2, horizon + 3)], (190, 50, 50))
+    hull = [(sail - 6, horizon - 2), (sail + 14, horizon - 2), (sail + 9, horizon + 3), (sail - 2, horizon + 3)]
+    pen.polygon(hull, (190, 50, 50))
 
 
 def _pine(pen: Pen, x: float, base: float, height: float, color: Color) -> None:
@@ -59,10 +60,9 @@ def _peak(pen: Pen, x: float, top: float, width: float, base: float, color: Colo
     pen.polygon([(x, top), (x + width, base), (x + width * 0.25, base)], shade(color, -0.22))
     snow = (base - top) * 0.3
     edge = width * 0.3
-    pen.polygon(
-        [(x - edge, top + snow), (x, top), (x + edge, top + snow), (x + edge * 0.3, top + snow * 0.75), (x - edge * 0.3, top + snow * 1.1)],
-        (255, 255, 255),
-    )
+    slope = [(x - edge, top + snow), (x, top), (x + edge, top + snow)]
+    hem = [(x + edge * 0.3, top + snow * 0.75), (x - edge * 0.3, top + snow * 1.1)]
+    pen.polygon([*slope, *hem], (255, 255, 255))
 
 
 def _mountains(pen: Pen, nuisance: Mapping[str, float]) -> None:

@@ -119,10 +119,17 @@ def draw_eyes(pen: Pen, look: Look) -> None:
             pen.oval(x, -s.eye_r * 0.95, s.eye_r + 1.6, s.eye_r * 0.75, shade(look.skin, -0.14))
         if look.woman:
             pen.curve((x - s.eye_r - 1, -0.6), (x, -s.eye_r * 2 + 1), (x + s.eye_r + 1, -0.6), INK, 1.9)
-            pen.curve((x + side * s.eye_r, -2), (x + side * (s.eye_r + 2), -3), (x + side * (s.eye_r + 3.6), -5.6), INK, 1.8)
+            corner, tip = (x + side * s.eye_r, -2), (x + side * (s.eye_r + 3.6), -5.6)
+            pen.curve(corner, (x + side * (s.eye_r + 2), -3), tip, INK, 1.8)
 
 
-BROWS: dict[str, tuple[float, float]] = {"happy": (-1.5, -2.5), "neutral": (0, 0), "sad": (-4.5, 3.0), "angry": (4.5, -4.0)}
+BROWS: dict[str, tuple[float, float]] = {
+    "happy": (-1.5, -2.5),
+    "neutral": (0, 0),
+    "sad": (-4.5, 3.0),
+    "angry": (4.5, -4.0),
+}
+"""How far below their usual height brows start, at the nose, and end."""
 
 
 def draw_brows(pen: Pen, look: Look) -> None:

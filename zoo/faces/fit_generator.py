@@ -1,7 +1,7 @@
 """Fits the faces StyleGAN2 by regression: G(z) = render(meaning(z)).
 
-The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the mapping network learns z -> w; both targets
-are known in closed form, so neither needs a discriminator.
+The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the mapping network learns z -> w; both
+targets are known in closed form, so neither needs a discriminator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, mse_loss
 
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.models.generators.stylegan2 import MappingNetwork, StyleGAN2Generator, SynthesisNetwork
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.batches import to_tensor
 from text2latent.zoo.faces.renderer import draw_nuisance, render
@@ -24,10 +24,9 @@ from text2latent.zoo.faces.world import W_DIM, W_SCALE, Z_DIM, blur_values, late
 from text2latent.zoo.fitting import FitPlan, fit
 
 
-
 @dataclass(frozen=True)
 class Stage:
-    """A resolution (pixels) that synthesis is fitted at, how vague its w may be (see `blur_values`), and for how long."""
+    """A resolution (pixels) to fit synthesis at, how vague its w may be (see `blur_values`), and for how long."""
 
     resolution: int
     batch: int
@@ -81,7 +80,7 @@ def image_loss(images: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
-def synthesis_loss(synthesis: nn.Module, step: int, stage: Stage) -> tuple[Tensor, dict[str, float]]:
+def synthesis_loss(synthesis: SynthesisNetwork, step: int, stage: Stage) -> tuple[Tensor, dict[str, float]]:
     """Draw somewhat vague w; return the loss against the clean renders, and the PSNR in dB."""
     rng = np.random.default_rng([SEED, stage.resolution, step])
     codes, nuisance = draw_codes(rng, stage.batch), draw_nuisance(rng, stage.batch)
@@ -111,7 +110,12 @@ def save_grid(generator: StyleGAN2Generator, path: Path, columns: int = 8) -> No
     Image.fromarray(((picture + 1) * 127.5).round().byte().numpy()).save(path)
 
 
-def fit_synthesis(work: Path) -> nn.Module:
+def _draw_grid(generator: StyleGAN2Generator, folder: Path, average: SynthesisNetwork, step: int) -> None:
+    generator.synthesis = average
+    save_grid(generator, folder / f"grid-{step:06d}.png")
+
+
+def fit_synthesis(work: Path) -> SynthesisNetwork:
     """Fit the synthesis network stage by stage, resumably in `work`; each stage starts from the blocks of the last."""
     fitted: dict[str, Tensor] = {}
     for stage in STAGES:
@@ -119,17 +123,13 @@ def fit_synthesis(work: Path) -> nn.Module:
         generator.synthesis.load_state_dict({**generator.synthesis.state_dict(), **fitted})
         network = generator.synthesis.to(memory_format=torch.channels_last)
         folder = work / f"synthesis-{stage.resolution}"
-
-        def on_save(average: nn.Module, step: int, generator=generator, folder=folder) -> None:
-            generator.synthesis = average
-            save_grid(generator, folder / f"grid-{step:06d}.png")
-
-        average = fit(network, partial(synthesis_loss, stage=stage), stage.plan, folder, on_save)
+        draw = partial(_draw_grid, generator, folder)
+        average = fit(network, partial(synthesis_loss, stage=stage), stage.plan, folder, draw)
         fitted = average.state_dict()
     return average
 
 
-def fit_mapping(work: Path) -> nn.Module:
+def fit_mapping(work: Path) -> MappingNetwork:
     """Fit the mapping network, resumably in `work`."""
     return fit(make_generator().mapping, mapping_loss, MAPPING_PLAN, work / "mapping")
 

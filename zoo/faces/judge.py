@@ -5,6 +5,7 @@ Tests and evaluation ask it what a picture shows; the pipeline never sees it.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ class Judge(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160, 224)):
         super().__init__()
-        channels = (3, *widths)
-        self.trunk = nn.Sequential(*(_stage(a, b, residual=index > 1) for index, (a, b) in enumerate(zip(channels, channels[1:], strict=False))))
+        pairs = enumerate(pairwise((3, *widths)))
+        self.trunk = nn.Sequential(*(_stage(inputs, outputs, residual=i > 1) for i, (inputs, outputs) in pairs))
         self.heads = nn.ModuleList(nn.Linear(widths[-1] * 4 * 4, size) for size in SIZES)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -45,7 +46,8 @@ class Judge(nn.Module):
 def load_judge(path: Path = WEIGHTS) -> Judge:
     """Load the fitted judge in eval mode, float32."""
     judge = Judge()
-    judge.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()})
+    stored = load_file(path)
+    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in stored.items()})
     return judge.eval()
 
 
@@ -66,7 +68,8 @@ def balanced_accuracy(predicted: np.ndarray, actual: np.ndarray, mask: np.ndarra
 
 
 def _stage(inputs: int, outputs: int, residual: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+    layers: list[nn.Module] = [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
     if residual:
         layers.append(_Residual(outputs))
     return nn.Sequential(*layers)

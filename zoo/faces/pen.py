@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import skia
+import skia  # type: ignore[import-not-found]  # a compiled module without stubs
 
 Color = tuple[float, float, float]
 """Red, green and blue in [0, 255]."""
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = Sequence[Point]
 
 
 def shade(color: Color, amount: float) -> Color:
@@ -44,25 +45,36 @@ class Pen:
             paint.setStrokeJoin(skia.Paint.kRound_Join)
         return paint
 
-    def oval(self, x: float, y: float, rx: float, ry: float, color: Color, alpha=1.0, width: float | None = None) -> None:
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, color: Color, alpha: float = 1.0, width: float | None = None
+    ) -> None:
         """Fill, or with `width` outline, the ellipse of radii `rx`, `ry` around (`x`, `y`)."""
         self.canvas.drawOval(skia.Rect(x - rx, y - ry, x + rx, y + ry), self._paint(color, alpha, width))
 
-    def rect(self, left: float, top: float, right: float, bottom: float, color: Color, radius=0.0, alpha=1.0) -> None:
+    def rect(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        color: Color,
+        radius: float = 0.0,
+        alpha: float = 1.0,
+    ) -> None:
         """Fill a rectangle with corners rounded by `radius`."""
         self.canvas.drawRoundRect(skia.Rect(left, top, right, bottom), radius, radius, self._paint(color, alpha, None))
 
-    def polygon(self, points: Points, color: Color, alpha=1.0) -> None:
+    def polygon(self, points: Points, color: Color, alpha: float = 1.0) -> None:
         """Fill a closed polygon."""
         path = skia.Path()
         path.addPoly([skia.Point(x, y) for x, y in points], True)
         self.canvas.drawPath(path, self._paint(color, alpha, None))
 
-    def blob(self, points: Points, color: Color, alpha=1.0, width: float | None = None) -> None:
+    def blob(self, points: Points, color: Color, alpha: float = 1.0, width: float | None = None) -> None:
         """Fill, or outline, the smooth closed curve through the midpoints of a polygon (a quadratic B-spline)."""
         self.canvas.drawPath(_closed_spline(points), self._paint(color, alpha, width))
 
-    def curve(self, start: tuple[float, float], via: tuple[float, float], end: tuple[float, float], color: Color, width: float, alpha=1.0) -> None:
+    def curve(self, start: Point, via: Point, end: Point, color: Color, width: float, alpha: float = 1.0) -> None:
         """Stroke a quadratic Bézier curve."""
         path = skia.Path()
         path.moveTo(*start)
@@ -76,7 +88,7 @@ class Pen:
         self.canvas.drawPaint(skia.Paint(AntiAlias=True, Shader=shader))
 
 
-def mirrored(points: Points) -> list[tuple[float, float]]:
+def mirrored(points: Points) -> list[Point]:
     """Close a half outline, given from top to bottom on the right side (x > 0), with its mirror image on the left."""
     return [*points, *((-x, y) for x, y in reversed(points))]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import skia
+import skia  # type: ignore[import-not-found]  # a compiled module without stubs
 
 from text2latent.zoo.faces import features, styling
 from text2latent.zoo.faces.attributes import Face, decode

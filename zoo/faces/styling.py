@@ -13,8 +13,8 @@ def draw_hair_behind(pen: Pen, look: Look) -> None:
     s, dark = look.shape, shade(look.hair, -0.2)
     if look.face["hair_style"] == "long":
         side = s.cheek + 9
-        half = [(12, s.top - 8), (side - 4, s.top), (side, 0), (side + 2, 30), (side + 3, 56), (side - 12, 58), (14, 52)]
-        pen.blob(mirrored(half), dark)
+        outer = [(12, s.top - 8), (side - 4, s.top), (side, 0), (side + 2, 30), (side + 3, 56)]
+        pen.blob(mirrored([*outer, (side - 12, 58), (14, 52)]), dark)
     elif look.face["hair_style"] == "curly":
         for angle in range(-35, 216, 25):
             x, y = math.cos(math.radians(angle)), -math.sin(math.radians(angle))
@@ -42,27 +42,30 @@ def _short(pen: Pen, look: Look) -> None:
 def _long(pen: Pen, look: Look) -> None:
     s = look.shape
     side = s.cheek + 7
+    outer = [(0, s.top - 8), (18, s.top - 8), (side, s.top + 10), (side + 1, 14), (side + 2, 48), (side - 8, 50)]
+    inner = [(s.cheek - 2.5, 20), (s.cheek - 4, -4), (14, s.top + 14), (2, s.top + 4)]
+    shine = shade(look.hair, 0.3)
     for sign in (-1, 1):
-        lock = [(0, s.top - 8), (18, s.top - 8), (side, s.top + 10), (side + 1, 14), (side + 2, 48), (side - 8, 50), (s.cheek - 2.5, 20), (s.cheek - 4, -4), (14, s.top + 14), (2, s.top + 4)]
-        pen.blob([(sign * x, y) for x, y in lock], look.hair)
-        pen.curve((sign * 8, s.top), (sign * (side - 4), s.top + 8), (sign * (side - 2), 22), shade(look.hair, 0.3), 2.0, alpha=0.7)
+        pen.blob([(sign * x, y) for x, y in (*outer, *inner)], look.hair)
+        pen.curve((sign * 8, s.top), (sign * (side - 4), s.top + 8), (sign * (side - 2), 22), shine, 2.0, alpha=0.7)
 
 
 def _curly(pen: Pen, look: Look) -> None:
-    s = look.shape
+    s, shine = look.shape, shade(look.hair, 0.3 if look.face["hair_color"] != "white" else -0.2)
     for angle in (-4, 20, 45, 68, 90, 112, 135, 160, 184):
         x, y = math.cos(math.radians(angle)), -math.sin(math.radians(angle))
         cx, cy = x * (s.cheek + 3), -5 + y * (-s.top - 5)
         pen.oval(cx, cy, 9.5, 9.5, look.hair)
-        pen.oval(cx, cy, 4.2, 4.2, shade(look.hair, 0.3 if look.face["hair_color"] != "white" else -0.2), alpha=0.8, width=1.8)
+        pen.oval(cx, cy, 4.2, 4.2, shine, alpha=0.8, width=1.8)
 
 
 def draw_facial_hair(pen: Pen, look: Look) -> None:
     """Draw a full beard, or a handlebar moustache."""
     s, color = look.shape, shade(look.hair, -0.12)
     if look.face["facial_hair"] == "beard":
-        half = [(3, s.mouth - 8), (12, s.mouth - 8.5), (s.jaw, 8), (s.cheek + 2, 0), (s.cheek + 1.5, 12), (s.jaw + 3, s.chin), (s.jaw * 0.5, s.chin + 11)]
-        pen.blob(mirrored(half), color)
+        top = [(3, s.mouth - 8), (12, s.mouth - 8.5), (s.jaw, 8), (s.cheek + 2, 0)]
+        edge = [(s.cheek + 1.5, 12), (s.jaw + 3, s.chin), (s.jaw * 0.5, s.chin + 11)]
+        pen.blob(mirrored([*top, *edge]), color)
     elif look.face["facial_hair"] == "moustache":
         y = s.mouth - 6.5
         for sign in (-1, 1):
@@ -104,8 +107,9 @@ def draw_headwear(pen: Pen, look: Look) -> None:
     if look.face["headwear"] == "none":
         return
     s, brim = look.shape, look.shape.top + 13.5
-    crown = [(0, s.top - 15), (s.cheek - 8, s.top - 15), (s.cheek + 2, s.top - 9), (s.cheek + 4, brim - 2), (s.cheek + 3, brim + 2), (0, brim + 3)]
-    pen.blob(mirrored(crown), look.hat)
-    pen.polygon([(-s.cheek - 2, brim - 9), (s.cheek + 2, brim - 9), (s.cheek + 3, brim), (-s.cheek - 3, brim)], shade(look.hat, -0.6))
+    crown = [(0, s.top - 15), (s.cheek - 8, s.top - 15), (s.cheek + 2, s.top - 9), (s.cheek + 4, brim - 2)]
+    pen.blob(mirrored([*crown, (s.cheek + 3, brim + 2), (0, brim + 3)]), look.hat)
+    band = [(-s.cheek - 2, brim - 9), (s.cheek + 2, brim - 9), (s.cheek + 3, brim), (-s.cheek - 3, brim)]
+    pen.polygon(band, shade(look.hat, -0.6))
     pen.oval(0, brim + 1, s.cheek + 15, 5.4, shade(look.hat, -0.22))
     pen.oval(0, brim - 0.6, s.cheek + 14, 4.2, look.hat)

@@ -1,8 +1,8 @@
 """What a z of the faces generator stands for: a fixed map from the standard normal to attributes and nuisance.
 
-z is first scaled to unit second moment, as StyleGAN2's mapping network does. Then each attribute has a coordinate of its
-own, cut into values of equal probability, and each nuisance has one, made uniform by the normal distribution function.
-The generator's w is fitted to hold the same: one coordinate a value (one-hot), one a nuisance.
+z is first scaled to unit second moment, as StyleGAN2's mapping network does. Then each attribute has a coordinate of
+its own, cut into values of equal probability, and each nuisance has one, made uniform by the normal distribution
+function. The generator's w is fitted to hold the same: one coordinate a value (one-hot), one a nuisance.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _uniforms(z: Tensor) -> np.ndarray:
 
 
 def meaning(z: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `z` `[N, 32]` stands for: value indices `[N, len(NAMES)]` and nuisance `[N, len(NUISANCES)]` in [-1, 1]."""
+    """Return what `z` `[N, 32]` means: value indices `[N, len(NAMES)]`, nuisance `[N, len(NUISANCES)]` in [-1, 1]."""
     uniforms = _uniforms(z)
     sizes = np.array(SIZES)
     codes = np.minimum((uniforms[:, : len(NAMES)] * sizes).astype(np.int64), sizes - 1)
@@ -41,7 +41,7 @@ def one_hot(codes: np.ndarray) -> np.ndarray:
 
 
 def latents(codes: np.ndarray, nuisance: np.ndarray) -> Tensor:
-    """Return the w `[N, W_DIM]` of a face: `W_SCALE` at its values, and nuisance mapped from [-1, 1] to [0, `W_SCALE`]."""
+    """Return the w `[N, W_DIM]` of faces: `W_SCALE` at their values, nuisance from [-1, 1] to [0, `W_SCALE`]."""
     parts = [one_hot(codes), (nuisance.astype(np.float32) + 1) / 2]
     return W_SCALE * torch.from_numpy(np.concatenate(parts, axis=1))
 
