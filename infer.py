@@ -21,6 +21,7 @@ from text2latent.configs.command import (
     select_device,
 )
 from text2latent.configs.constraints import Range, number, whole_number
+from text2latent.configs.errors import UsageError
 from text2latent.models.outputs import plan_files, plan_grid
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def build_parser() -> CommandParser:
     """The flags of `text2latent infer`."""
     parser = CommandParser("infer", __doc__)
     add = parser.add_argument
-    add("--text", action="append", required=True, metavar="TEXT", help="What to draw; repeat it for several texts.")
+    add("--text", action="append", metavar="TEXT", help="What to draw; repeat it for several texts.")
     add("--num-images", type=whole_number(Range(at_least=1, at_most=100_000)), default=1, metavar="N",
         help="Images per text.")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="Seed of each text's first image; the next ones count up.")
@@ -61,6 +62,9 @@ def build_parser() -> CommandParser:
 
 def run(config: Namespace) -> None:
     """Check all that can be wrong before any work, load the model, draw and write."""
+    if not config.text:
+        raise UsageError("--text: expected at least one text, got none")
+
     from text2latent.models.clip import check_prompt
 
     prompts = [check_prompt(text) for text in config.text]
