@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from text2latent.data.datamodule import PairDataModule
+    from text2latent.models.callbacks import RunCheckpoints
     from text2latent.models.pipeline import Text2LatentPipeline
     from text2latent.models.prior_folder import TrainedPrior
     from text2latent.models.run_folder import RunFolder
@@ -75,8 +76,8 @@ def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
         "dataset": {"path": str(data.path), "sha256": digest, "num_pairs": manifest.num_pairs},
         "training": dataclasses.asdict(config),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "prior": dict(prior.config),
-        "scheduler": dict(scheduler.config),
+        "prior": {key: value for key, value in prior.config.items() if not key.startswith("_")},
+        "scheduler": {key: value for key, value in scheduler.config.items() if not key.startswith("_")},
     }
     return TrainedPrior(prior, scheduler, plain(record))
 
@@ -134,11 +135,11 @@ def draw_grid(config: TrainConfig, pipeline: Text2LatentPipeline) -> Image.Image
     return make_grid(drawn.images, columns=wanted.num_images)
 
 
-def build_callbacks(
+def build_watchers(
     config: TrainConfig, run: RunFolder, trained: TrainedPrior, pipeline: Text2LatentPipeline | None
 ) -> list[Callback]:
-    """Grids, the usable prior, averaged weights, checkpoints and progress."""
-    from text2latent.models.callbacks import PriorFolder, RunCheckpoints, ValidationGrids, training_callbacks
+    """What is done with the averaged weights after each validation: the prior's folder, the grid of the prompts."""
+    from text2latent.models.callbacks import PriorFolder, ValidationGrids
     from text2latent.models.prior_folder import save_prior
 
     def save(metrics: Mapping[str, float]) -> None:
@@ -147,8 +148,7 @@ def build_callbacks(
     watchers: list[Callback] = [PriorFolder(save)]
     if pipeline is not None:
         watchers.append(ValidationGrids(lambda: draw_grid(config, pipeline), run.grids))
-    checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, announce)
-    return training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
+    return watchers
 
 
 def announce(line: str) -> None:
@@ -205,8 +205,10 @@ def quiet_lightning() -> Iterator[None]:
             notes.setLevel(level)
 
 
-def fit(trainer: Trainer, module: PriorTraining, data: PairDataModule, run: RunFolder, checkpoint: Path | None) -> int:
-    """Train from a checkpoint or from the start; returns the exit code, which tells of a signal.
+def fit(
+    trainer: Trainer, module: PriorTraining, data: PairDataModule, checkpoints: RunCheckpoints, start: Path | None
+) -> int:
+    """Train from the checkpoint `start`, or from scratch; returns the exit code, which tells of a signal.
 
     Raises:
         InputError: when the loss isn't finite any more.
@@ -217,12 +219,13 @@ def fit(trainer: Trainer, module: PriorTraining, data: PairDataModule, run: RunF
 
     batches = ResumableBatches(data.train_dataloader())
     try:
-        trainer.fit(module, batches, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
+        with checkpoints.signals_caught():
+            trainer.fit(module, batches, data.val_dataloader(), ckpt_path=start, weights_only=True)
     except TrainingInterrupted as stop:
         announce(f"interrupted by {stop}; run the same command again to go on")
         return SIGNAL_EXIT + stop.signum
     except NonFiniteLoss as error:
-        kept = f"{run.last} has the state before" if run.last.exists() else "nothing was saved before"
+        kept = f"{checkpoints.last} has the state before" if checkpoints.last.exists() else "nothing was saved before"
         raise InputError(f"{error}; {kept}; expected finite losses, try a smaller --optimizer.lr") from error
     return 0
 
@@ -232,6 +235,7 @@ def train(config: TrainConfig) -> int:
     from lightning import seed_everything
 
     from text2latent.data.datamodule import PairDataModule
+    from text2latent.models.callbacks import RunCheckpoints, training_callbacks
     from text2latent.models.run_folder import RunFolder, open_run, plain, read_progress
 
     run = RunFolder(check_output_folder(config.output))
@@ -250,8 +254,11 @@ def train(config: TrainConfig) -> int:
                 print(f"trained already: {step} steps in {seconds / 60:.1f} minutes; the prior is in {run.prior}")
                 return 0
             print(f"going on at step {step}, from {checkpoint}", file=sys.stderr)
-        trainer = build_trainer(config, run, device, build_callbacks(config, run, trained, pipeline))
-        code = fit(trainer, module, data, run, checkpoint)
+        checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, announce)
+        watchers = build_watchers(config, run, trained, pipeline)
+        callbacks = training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
+        trainer = build_trainer(config, run, device, callbacks)
+        code = fit(trainer, module, data, checkpoints, checkpoint)
     if code == 0:
         val_loss = float(trainer.callback_metrics["val_loss"])
         print(f"{trainer.global_step} steps, validation loss {val_loss:.4f}; the prior is in {run.prior}")

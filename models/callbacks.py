@@ -6,11 +6,13 @@ in the Trainer's list. Lightning moves checkpoint callbacks to the end, where th
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from text2latent.configs.errors import InputError
 from text2latent.configs.progress import progress
 from text2latent.models.images import save_png
 from text2latent.models.training import NonFiniteLoss, PriorTraining
@@ -119,22 +122,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Local checkpoints appear whole or not at all: written beside their place, then renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to the local file `path`."""
+        """Write `checkpoint` to the local file `path`.
+
+        Raises:
+            InputError: when the disk refuses; a checkpoint of that name stays as it was.
+        """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
+        # Straight to a file, torch.save hides the reason of a failure.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         try:
-            torch.save(checkpoint, partial)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(buffer.getbuffer())
             os.replace(partial, target)
-        finally:
+        except OSError as error:
             partial.unlink(missing_ok=True)
+            raise InputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 class RunCheckpoints(Checkpoint):
     """Keeps ``last.ckpt`` and ``best.ckpt`` (lowest ``val_loss``), and ends training in good order on a signal.
 
-    On SIGINT or SIGTERM the step at hand is finished, ``last.ckpt`` written and `TrainingInterrupted` raised; on a
-    second signal it is raised at once, and ``last.ckpt`` stays as it was.
+    On SIGINT or SIGTERM (see `signals_caught`) the step at hand is finished, ``last.ckpt`` written and
+    `TrainingInterrupted` raised; on a second signal it is raised at once, and ``last.ckpt`` stays as it was.
 
     Args:
         folder: where the checkpoints go.
@@ -148,7 +159,6 @@ class RunCheckpoints(Checkpoint):
         self.best_val_loss = float("inf")
         self._signum: int | None = None
         self._step = 0
-        self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The best loss so far."""
@@ -158,23 +168,15 @@ class RunCheckpoints(Checkpoint):
         """Go on with the best loss so far."""
         self.best_val_loss = float(state_dict["best_val_loss"])
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take over the signals."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[signum] = signal.signal(signum, self._on_signal)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        self._restore_signals()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._restore_signals()
-
-    def _restore_signals(self) -> None:
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-        self._handlers = {}
+    @contextmanager
+    def signals_caught(self) -> Iterator[None]:
+        """Context in which SIGINT and SIGTERM end training in good order; to be entered around the Trainer's work."""
+        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:

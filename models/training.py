@@ -155,6 +155,8 @@ class PriorTraining(pl.LightningModule):
         entropy = (self.seed, stream, index, self.global_rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         generator = torch.Generator(self.device).manual_seed(seed)
+        if self.prior.training:
+            torch.manual_seed(seed)  # dropout can draw from the global generator only
         return self.flow.loss(self.prior, latents.float(), embeddings.float(), generator)
 
     def _optimizer_steps(self) -> int:
@@ -218,12 +220,10 @@ class PriorTraining(pl.LightningModule):
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the run's clock, the global random state and the description to a checkpoint."""
+        """Add the run's clock and the description to a checkpoint."""
         checkpoint["seconds"] = self.seconds()
-        checkpoint["rng_state"] = torch.get_rng_state()
         checkpoint[DESCRIPTION_KEY] = self.description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the clock and the global random state to what they were."""
+        """Set the clock to what it was."""
         self._seconds_before = float(checkpoint["seconds"])
-        torch.set_rng_state(checkpoint["rng_state"].cpu())

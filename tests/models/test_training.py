@@ -1,0 +1,325 @@
+"""Training of the prior against a bare PyTorch loop, and its resumption against the uninterrupted run."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from text2latent.configs.errors import InputError
+from text2latent.data.datamodule import PairTensors, RowBatches
+from text2latent.data.resumable import ResumableBatches
+from text2latent.models.callbacks import (
+    AtomicCheckpointIO,
+    PriorFolder,
+    RunCheckpoints,
+    TrainingInterrupted,
+    training_callbacks,
+)
+from text2latent.models.diffusion import RectifiedFlow
+from text2latent.models.prior import ResidualMLPPrior
+from text2latent.models.prior_folder import load_prior
+from text2latent.models.training import NonFiniteLoss, PriorTraining
+
+L, D, E, BATCH = 1, 6, 5, 8
+STEPS_PER_EPOCH = 5
+DECAY = 0.9
+
+
+def make_pairs(n: int = STEPS_PER_EPOCH * BATCH, seed: int = 0) -> PairTensors:
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = F.normalize(torch.randn(n, E, generator=generator), dim=1)
+    latents = embeddings @ torch.randn(E, D, generator=generator) + 0.1 * torch.randn(n, D, generator=generator)
+    return PairTensors(latents[:, None], embeddings)
+
+
+def make_module(max_steps: int, dropout: float = 0.0, **options: Any) -> PriorTraining:
+    torch.manual_seed(0)
+    prior = ResidualMLPPrior((L, D), E, width=16, depth=1, dropout=dropout)
+    pairs = make_pairs()
+    prior.set_statistics(
+        pairs.latents.mean(0), pairs.latents.std(0), pairs.embeddings.mean(0), torch.cov(pairs.embeddings.T)
+    )
+    size = {"latent_shape": [L, D], "embedding_dim": E, "width": 16, "depth": 1}
+    description = {"prior": size, "scheduler": {}}
+    settings: dict[str, Any] = {"lr": 1e-2, "warmup_steps": 3, "log_every_steps": 2, "description": description}
+    return PriorTraining(prior, RectifiedFlow(), max_steps=max_steps, **settings | options)
+
+
+def loader(pairs: PairTensors, shuffle: bool) -> DataLoader[Any]:
+    return DataLoader(pairs, batch_size=None, sampler=RowBatches(len(pairs), BATCH, shuffle, seed=3))
+
+
+def fit(
+    module: PriorTraining,
+    folder: Path,
+    *extra: pl.Callback,
+    checkpoint: Path | None = None,
+    every_steps: int = 1000,
+    val_every: int = 4,
+    pairs: PairTensors | None = None,
+) -> pl.Trainer:
+    checkpoints = RunCheckpoints(folder, every_steps)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        logger=False,
+        num_sanity_val_steps=0,
+        val_check_interval=val_every,
+        check_val_every_n_epoch=None,
+        callbacks=training_callbacks(DECAY, checkpoints, extra),
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    batches = ResumableBatches(loader(pairs or make_pairs(), True))
+    held_out = loader(make_pairs(12, seed=1), False)
+    with checkpoints.signals_caught():
+        trainer.fit(module, batches, held_out, ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+class SendSignal(pl.Callback):
+    """Sends this process a real signal in the course of one step."""
+
+    def __init__(self, step: int, signum: int = signal.SIGINT) -> None:
+        self.step, self.signum = step, signum
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step - 1:
+            os.kill(os.getpid(), self.signum)
+
+
+class Losses(pl.Callback):
+    """Notes what training and validation give."""
+
+    def __init__(self) -> None:
+        self.train: list[float] = []
+        self.val: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self.train.append(float(outputs["loss"]))
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.val.append(float(trainer.callback_metrics["val_loss"]))
+
+
+def parameters(module: PriorTraining) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in module.prior.parameters()]
+
+
+def assert_equal(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def epochs(pairs: PairTensors) -> Iterator[tuple[Tensor, Tensor]]:
+    rows, epoch = RowBatches(len(pairs), BATCH, True, seed=3), 0
+    while True:
+        rows.set_epoch(epoch)
+        yield from (pairs[indices] for indices in rows)
+        epoch += 1
+
+
+def bare_loop(steps: int) -> tuple[list[float], list[Tensor]]:
+    """Losses and averaged weights of the same training, written out without Lightning and by textbook formulas."""
+    module = make_module(steps)
+    prior, flow = module.prior.train(), RectifiedFlow()
+    named = dict(prior.named_parameters())
+    first, second = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
+    losses, average = [], {}
+    for step, (latents, embeddings) in zip(range(steps), epochs(make_pairs()), strict=False):
+        seed = int(np.random.SeedSequence((0, 0, step, 0)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        loss = flow.loss(prior, latents, embeddings, torch.Generator().manual_seed(seed))
+        gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
+        lr = 1e-2 * min(1, (step + 1) / 4) * (1 + math.cos(math.pi * step / steps)) / 2
+        for name, p in named.items():
+            g = gradients[name] * min(1, 1 / norm)
+            first[name] = 0.9 * first[name] + 0.1 * g
+            second[name] = 0.99 * second[name] + 0.01 * g**2
+            m, v = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.99 ** (step + 1))
+            p.data = p.data * (1 - lr * (0.01 if p.ndim > 1 else 0)) - lr * m / (v.sqrt() + 1e-8)
+            decay = min(DECAY, (1 + step) / (10 + step)) if step else 0
+            average[name] = decay * average.get(name, 0) + (1 - decay) * p.data
+        losses.append(float(loss.detach()))
+    return losses, list(average.values())
+
+
+def test_training_is_adamw_with_clipping_warmup_cosine_and_ema(tmp_path: Path) -> None:
+    module, losses = make_module(12), Losses()
+    fit(module, tmp_path, losses)
+    expected_losses, expected_weights = bare_loop(12)
+    assert losses.train == pytest.approx(expected_losses, rel=1e-4)
+    for ours, expected in zip(parameters(module), expected_weights, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [4, 5, 7, 11])
+def test_resumed_training_equals_the_uninterrupted(tmp_path: Path, step: int) -> None:
+    """Interrupted within an epoch, at its end (5), at a validation (4) and off all of these."""
+    whole, losses = make_module(13, dropout=0.2), Losses()
+    fit(whole, tmp_path / "whole", losses)
+    with pytest.raises(TrainingInterrupted) as stopped:
+        fit(make_module(13, dropout=0.2), tmp_path / "cut", SendSignal(step))
+    assert stopped.value.step == step
+    torch.manual_seed(99)
+    resumed, rest = make_module(13, dropout=0.2), Losses()
+    fit(resumed, tmp_path / "cut", rest, checkpoint=stopped.value.checkpoint)
+    assert rest.train == losses.train[step:]
+    assert rest.val[-2:] == losses.val[-2:]
+    assert_equal(parameters(resumed), parameters(whole))
+
+
+def test_resumes_from_the_checkpoint_of_a_validation_and_of_a_step(tmp_path: Path) -> None:
+    whole = make_module(13)
+    fit(whole, tmp_path / "whole")
+    for every_steps, died_after in ((1000, 8), (3, 9)):
+        folder = tmp_path / str(every_steps)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(make_module(13), folder, Dies(10), every_steps=every_steps)
+        state = torch.load(folder / "last.ckpt", weights_only=True)
+        assert state["global_step"] == died_after
+        resumed = make_module(13)
+        fit(resumed, folder, checkpoint=folder / "last.ckpt", every_steps=every_steps)
+        assert_equal(parameters(resumed), parameters(whole))
+
+
+class Dies(pl.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_handlers_are_given_back(tmp_path: Path, signum: int) -> None:
+    before = signal.getsignal(signum)
+    with pytest.raises(TrainingInterrupted, match=signal.Signals(signum).name):
+        fit(make_module(20), tmp_path, SendSignal(2, signum))
+    assert signal.getsignal(signum) is before
+
+
+def test_signal_in_the_last_step_lets_the_run_end(tmp_path: Path) -> None:
+    trainer = fit(make_module(6), tmp_path, SendSignal(6))
+    assert trainer.global_step == 6
+
+
+def test_checkpoint_describes_itself_and_holds_the_averaged_weights(tmp_path: Path) -> None:
+    module = make_module(8)
+    fit(module, tmp_path)
+    trained = load_prior(tmp_path / "last.ckpt")
+    assert_equal([*trained.prior.parameters()], parameters(module))
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    raw = [state["current_model_state"][f"prior.{name}"] for name, _ in module.prior.named_parameters()]
+    assert not all(torch.equal(a, b) for a, b in zip(raw, parameters(module), strict=True))
+
+
+def test_best_checkpoint_has_the_lowest_validation_loss(tmp_path: Path) -> None:
+    losses, steps = Losses(), []
+
+    class Steps(pl.Callback):
+        def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+            steps.append(trainer.global_step)
+
+    # A learning rate this high makes the loss go up again.
+    fit(make_module(24, lr=0.3, schedule="constant"), tmp_path, losses, Steps(), val_every=2)
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best["global_step"] == steps[int(np.argmin(losses.val))]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 24
+    assert np.argmin(losses.val) < len(losses.val) - 1
+
+
+def test_validation_is_comparable_over_time_and_of_the_averaged_weights(tmp_path: Path) -> None:
+    still = Losses()
+    fit(make_module(9, lr=1e-30), tmp_path / "still", still, val_every=3)
+    assert len(set(still.val)) == 1
+    seen: list[dict[str, float]] = []
+    module = make_module(9)
+    fit(module, tmp_path / "moving", PriorFolder(seen.append), val_every=3)
+    assert [metrics["step"] for metrics in seen] == [3, 6, 9]
+    losses = []
+    for index, (latents, embeddings) in enumerate(loader(make_pairs(12, seed=1), False)):
+        seed = int(np.random.SeedSequence((0, 1, index, 0)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        with torch.no_grad():
+            loss = module.flow.loss(module.prior.eval(), latents, embeddings, torch.Generator().manual_seed(seed))
+        losses.append(float(loss) * len(latents))
+    assert seen[-1]["val_loss"] == pytest.approx(sum(losses) / 12, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    pairs = make_pairs()
+    pairs.latents[11] = math.nan
+    with pytest.raises(NonFiniteLoss, match=r"nan at step \d+, learning rate"):
+        fit(make_module(50), tmp_path, val_every=1, pairs=pairs)
+    for name in ("last.ckpt", "best.ckpt"):
+        if (tmp_path / name).exists():
+            assert all(value.isfinite().all() for value in load_prior(tmp_path / name).prior.state_dict().values())
+
+
+def test_time_limit_ends_the_run_annealed(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Rates(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    module = make_module(10**9, max_seconds=0.5, warmup_steps=0)
+    trainer = fit(module, tmp_path, Rates(), val_every=10**6)
+    assert 0.5 <= module.seconds() < 10
+    assert trainer.global_step < 10**6
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 1e-3
+    assert rates[-1] < 1e-4
+    assert (tmp_path / "last.ckpt").exists()
+
+
+@pytest.fixture(scope="module")
+def schedules() -> dict[str, PriorTraining]:
+    names = ("cosine", "constant")
+    return {name: make_module(1000, max_seconds=60.0, warmup_steps=100, schedule=name) for name in names}
+
+
+@given(st.integers(0, 2000), st.floats(0, 120))
+def test_progress_is_that_of_the_limit_that_comes_first(
+    schedules: dict[str, PriorTraining], step: int, seconds: float
+) -> None:
+    progress = schedules["cosine"].progress(step, seconds)
+    assert progress == pytest.approx(min(1.0, max(step / 1000, seconds / 60)))
+
+
+@given(st.integers(0, 1000))
+def test_schedules(schedules: dict[str, PriorTraining], step: int) -> None:
+    warm = min(1, (step + 1) / 101)
+    assert schedules["constant"].lr_factor(step) == pytest.approx(warm)
+    assert schedules["cosine"].lr_factor(step) == pytest.approx(warm * math.cos(math.pi * step / 2000) ** 2)
+
+
+def test_a_refused_write_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, target)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*last\.ckpt: File too large"):
+            AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.zeros(1000)}, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.load(target, weights_only=True) == {"step": 1}

@@ -1,0 +1,289 @@
+"""The command `text2latent train`, on a tiny world and the pairs drawn from it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from text2latent import train
+from text2latent.models.identity import Identity
+from text2latent.models.prior_folder import load_prior
+
+PROMPTS = "[blonde woman with glasses, 猫]"
+
+
+def arguments(pairs: Path, output: Path, *extra: str) -> list[str]:
+    settings = {
+        "--data.path": str(pairs),
+        "--data.batch-size": "8",
+        "--data.val-pairs": "10",
+        "--prior.width": "16",
+        "--prior.depth": "1",
+        "--optimizer.warmup-steps": "2",
+        "--max-steps": "12",
+        "--validation.every-steps": "5",
+        "--log-every-steps": "3",
+        "--device": "cpu",
+        "--output": str(output),
+    }
+    defaults = [word for flag, value in settings.items() if flag not in extra for word in (flag, value)]
+    return [*defaults, *extra]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 12 steps with grids; read only."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    extra = ("--validation.prompts", PROMPTS, "--validation.num_images", "3")
+    assert train.main(arguments(tiny_pairs, run, *extra)) == 0
+    return run
+
+
+@pytest.fixture
+def run_copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to do with as a test likes."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    found = []
+    for path in sorted(run.glob("logs/csv/*/metrics.csv")):
+        with path.open() as file:
+            found += list(csv.DictReader(file))
+    return found
+
+
+def test_a_run_leaves_all_that_is_promised(finished: Path) -> None:
+    assert sorted(path.name for path in finished.iterdir()) == sorted(
+        ["checkpoints", "config.yaml", "grids", "logs", "prior", "run.json"]
+    )
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    grids = sorted((finished / "grids").iterdir())
+    assert [path.name for path in grids] == [f"step-{step:08d}.png" for step in (5, 10, 12)]
+    assert Image.open(grids[0]).size == (3 * 34 - 2, 2 * 34 - 2)
+    assert list((finished / "logs/tensorboard").glob("events.out.tfevents.*"))
+    config = yaml.safe_load((finished / "config.yaml").read_text(encoding="utf-8"))
+    assert config["prior"]["width"] == 16
+    assert config["validation"]["prompts"][1] == "猫"
+
+
+def test_logs_have_losses_rates_and_gradient_norms(finished: Path) -> None:
+    logged = rows(finished)
+    assert [int(row["step"]) for row in logged if row["train_loss"]] == [3, 6, 9, 12]
+    assert [int(row["step"]) for row in logged if row["val_loss"]] == [5, 10, 12]
+    for row in (row for row in logged if row["train_loss"]):
+        assert all(float(row[key]) > 0 for key in ("train_loss", "lr", "grad_norm", "pairs_per_second", "minutes"))
+
+
+def test_the_prior_says_what_it_was_made_with(finished: Path, tiny_pairs: Path) -> None:
+    trained = load_prior(finished)
+    manifest = json.loads((tiny_pairs / "manifest.json").read_text())
+    assert trained.generator == Identity.from_dict(manifest["generator"])
+    assert trained.clip == Identity.from_dict(manifest["clip"])
+    assert trained.record["dataset"]["num_pairs"] == 50
+    assert trained.record["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert trained.record["metrics"]["step"] == 12
+    last = [float(row["val_loss"]) for row in rows(finished) if row["val_loss"]][-1]
+    assert trained.record["metrics"]["val_loss"] == pytest.approx(last)
+
+
+def test_folder_and_checkpoint_are_the_same_prior(finished: Path) -> None:
+    folder, checkpoint = load_prior(finished), load_prior(finished / "checkpoints/last.ckpt")
+    for name, value in folder.prior.state_dict().items():
+        assert torch.equal(value, checkpoint.prior.state_dict()[name]), name
+    assert folder.scheduler.config == checkpoint.scheduler.config
+    assert folder.generator == checkpoint.generator
+
+
+def test_grids_are_what_the_pipeline_draws(finished: Path) -> None:
+    from text2latent.models.images import make_grid
+    from text2latent.models.pipeline import Text2LatentPipeline
+
+    pipeline = Text2LatentPipeline.from_pretrained(str(finished))
+    drawn = pipeline(["blonde woman with glasses", "猫"], num_images_per_prompt=3, seeds=[0, 1, 2])
+    assert make_grid(drawn.images, columns=3).tobytes() == Image.open(finished / "grids/step-00000012.png").tobytes()
+
+
+def test_a_finished_run_is_left_as_it_is(run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_copy.rglob("*.safetensors")}
+    assert train.main(arguments(tiny_pairs, run_copy)) == 0
+    assert "trained already: 12 steps" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run_copy.rglob("*.safetensors")} == before
+
+
+def test_more_steps_go_on_where_it_was(run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(arguments(tiny_pairs, run_copy, "--max-steps", "15")) == 0
+    captured = capsys.readouterr()
+    assert "going on at step 12" in captured.err
+    assert "15 steps" in captured.out
+    assert [int(row["step"]) for row in rows(run_copy) if row["train_loss"]] == [3, 6, 9, 12, 15]
+    assert load_prior(run_copy).record["metrics"]["step"] == 15
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_state_to_go_on_from(signum: int, tiny_pairs: Path, tmp_path: Path) -> None:
+    words = arguments(tiny_pairs, tmp_path / "run", "--max-steps", "1000000", "--validation.every-steps", "20")
+    command = [sys.executable, "-m", "text2latent", "train", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run/logs/csv/version_0/metrics.csv"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + signum, stderr
+    assert "Traceback" not in stderr
+    assert "run the same command again to go on" in stderr
+    state = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] > 0
+    more = ("--max-steps", str(state["global_step"] + 2), "--validation.every-steps", "20")
+    assert train.main(arguments(tiny_pairs, tmp_path / "run", *more)) == 0
+    assert load_prior(tmp_path / "run").record["metrics"]["step"] == state["global_step"] + 2
+
+
+def test_constant_schedule_bf16_and_minutes(tiny_pairs: Path, tmp_path: Path) -> None:
+    extra = ("--precision", "bf16-mixed", "--optimizer.schedule", "constant", "--max-minutes", "0.02")
+    extra += ("--max-steps", "1000000", "--csv", "false", "--tensorboard", "false", "--optimizer.ema-decay", "0")
+    assert train.main(arguments(tiny_pairs, tmp_path / "run", *extra)) == 0
+    metrics = load_prior(tmp_path / "run").record["metrics"]
+    assert metrics["step"] < 1000000
+    assert metrics["minutes"] >= 0.02
+    assert not (tmp_path / "run/logs/csv").exists()
+
+
+REFUSALS = {
+    "another width": (("--prior.width", "24"), r"prior.width: 16 there, 24 asked"),
+    "another seed": (("--seed", "7"), r"seed: 0 there, 7 asked"),
+    "not to go on": (("--resume", "false"), r"--resume is false"),
+}
+
+
+@pytest.mark.parametrize(("extra", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_another_configuration_is_refused(
+    extra: tuple[str, ...], expected: str, run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run_copy / "config.yaml").read_bytes()
+    assert train.main(arguments(tiny_pairs, run_copy, *extra)) == 1
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert (run_copy / "config.yaml").read_bytes() == before
+
+
+def test_another_dataset_is_refused(
+    run_copy: Path, tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(tiny_pairs, tmp_path / "other"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"seed": 12345}))
+    assert train.main(arguments(other, run_copy)) == 1
+    error = capsys.readouterr().err
+    assert str(tiny_pairs) in error
+    assert str(other) in error
+
+
+def test_the_same_pairs_elsewhere_are_welcome(run_copy: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(tiny_pairs, tmp_path / "moved"))
+    assert train.main(arguments(moved, run_copy)) == 0
+
+
+def test_another_world_is_refused(
+    other_world: Path, tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = ("--model", str(other_world), "--validation.prompts", PROMPTS)
+    assert train.main(arguments(tiny_pairs, tmp_path / "run", *extra)) == 1
+    error = capsys.readouterr().err
+    assert "--model" in error
+    assert "tiny" in error
+    assert "other" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_checkpoint(run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = run_copy / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:3000])
+    assert train.main(arguments(tiny_pairs, run_copy, "--max-steps", "15")) == 1
+    assert f"{last}: expected a checkpoint of text2latent train" in capsys.readouterr().err
+
+
+def test_foreign_folder(tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert train.main(arguments(tiny_pairs, tmp_path)) == 1
+    assert "expected a new folder or one of a training run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+MISTAKES = {
+    "no pairs": (("--data.path", "nowhere"), 1, "nowhere"),
+    "all pairs held out": (("--data.val-pairs", "50"), 1, "val_pairs"),
+    "no such device": (("--device", "cuda:99"), 1, "--device"),
+    "no steps": (("--max-steps", "0"), 2, "--max-steps"),
+    "NaN": (("--optimizer.lr", "nan"), 2, "--optimizer.lr"),
+    "unknown key": (("--optimizer.momentum", "1"), 2, "momentum"),
+    "unknown config": (("--config", "nowhere.yaml"), 1, "nowhere.yaml"),
+    "blank prompt": (("--validation.prompts", "['  ']"), 2, "prompts"),
+    "control characters": (("--validation.prompts", '["a\\u0000b"]'), 2, "prompt"),
+}
+
+
+@pytest.mark.parametrize(("extra", "code", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_are_told_in_a_line(
+    extra: tuple[str, ...],
+    code: int,
+    expected: str,
+    tiny_pairs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train.main(arguments(tiny_pairs, tmp_path / "run", *extra)) == code
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_explodes_stops_with_a_line(
+    tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = ("--optimizer.lr", "1e38", "--optimizer.gradient-clip", "0", "--optimizer.weight-decay", "0")
+    assert train.main(arguments(tiny_pairs, tmp_path / "run", *extra)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("text2latent train: error: ")
+    assert "loss became" in error
+    assert "--optimizer.lr" in error
+
+
+def test_a_full_disk_is_told_in_a_line_and_costs_nothing(finished: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+    """A limit on file sizes stands for the disk: writes fail half-way as they would there."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    limit = 20_000
+    code = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+    code += "from text2latent.train import main; sys.exit(main(sys.argv[1:]))"
+    words = arguments(tiny_pairs, run, "--max-steps", "15", "--tensorboard", "false")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.strip().splitlines()[-1]
+    assert (run / "checkpoints/last.ckpt").read_bytes() == (finished / "checkpoints/last.ckpt").read_bytes()
+    load_prior(run)
+    assert not list(run.rglob("*.partial"))
+
+
+def test_names_of_packaged_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (["--config", "faces"], ["--config=faces"]):
+        path = Path(train.with_packaged_configs([*words, "--output", "x"])[1])
+        assert path == Path(train.__file__).parent / "configs/faces.yaml"
+        assert path.is_file()
+    (tmp_path / "faces").write_text("max_steps: 3\n")
+    assert train.with_packaged_configs(["--config", "faces"]) == ["--config", "faces"]
