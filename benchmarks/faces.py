@@ -1,0 +1,134 @@
+"""Print how good the parts of the faces world are, each figure beside its target.
+
+What a picture shows is told by the judge, which is fitted on renders only; CLIP is never asked about its own pictures.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import cache, partial
+
+from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, scores
+from text2latent.configs.command import CommandParser, positive_int, run_command, seed
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.generators import load_generator
+from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.zoo.faces import evaluation
+from text2latent.zoo.faces.captions import LANGUAGES
+from text2latent.zoo.faces.judge import load_judge
+
+RERANK = 8
+CANDIDATES = f"best of {RERANK} by CLIP"
+
+
+def judge_figures(config: Namespace) -> list[Figure]:
+    """Balanced accuracy of the judge on renders that it has not seen."""
+    images, codes = evaluation.held_out_renders(config.num_renders, config.seed)
+    return scores("balanced accuracy", evaluation.judge_accuracy(load_judge(), images, codes), mean=0.98, each=0.94)
+
+
+def clip_figures(config: Namespace) -> list[Figure]:
+    """Balanced zero-shot accuracy of CLIP on renders that it has not seen, by prompts of either language."""
+    images, codes = evaluation.held_out_renders(config.num_renders, config.seed)
+    clip = ClipEncoder.from_pretrained(config.world)
+    accuracy = {language: evaluation.zero_shot_accuracy(clip, language, images, codes) for language in LANGUAGES}
+    return [
+        figure
+        for language, by_attribute in accuracy.items()
+        for figure in scores(f"balanced zero-shot accuracy ({language})", by_attribute, mean=0.93, each=0.80)
+    ]
+
+
+def generator_figures(config: Namespace) -> list[Figure]:
+    """How often the judge sees in the generator's images what their z stands for (balanced)."""
+    images, codes = evaluation.own_images(load_generator(config.world), config.num_z, config.seed)
+    agreement = evaluation.judge_accuracy(load_judge(), images, codes)
+    return scores("agreement with the attributes of z", agreement, mean=0.96, each=0.88)
+
+
+@cache
+def load_pipeline(model: str) -> Text2LatentPipeline:
+    """The pipeline, loaded once for all parts."""
+    return Text2LatentPipeline.from_pretrained(model)
+
+
+def prior_figures(config: Namespace) -> list[Figure]:
+    """Pictures of held-out captions at default settings, one candidate each."""
+    pipeline, judge = load_pipeline(config.model), load_judge()
+    own = evaluation.confidence(judge, evaluation.own_images(pipeline.generator, config.num_z, config.seed)[0])
+    figures = []
+    for language in LANGUAGES:
+        fit = _faithfulness(config, language)
+        figures += [
+            Figure(f"named attributes that are there ({language})", fit.named, target=0.93),
+            Figure(f"pictures with all that is named ({language})", fit.complete, target=0.70),
+            Figure(
+                f"judge's confidence over that on the generator's own ({language})", fit.confidence / own, target=0.95
+            ),
+            Figure(f"variety of what is not named ({language})", fit.diversity),
+            *(
+                Figure(f"named {name} that is there ({language})", x, detail=True)
+                for name, x in fit.by_attribute.items()
+            ),
+        ]
+    return figures
+
+
+def rerank_figures(config: Namespace) -> list[Figure]:
+    """Pictures of the same captions, each the best of several candidates by CLIP score."""
+    figures = []
+    for language in LANGUAGES:
+        fit = _faithfulness(config, language, rerank=RERANK)
+        figures += [
+            Figure(f"named attributes that are there, {CANDIDATES} ({language})", fit.named, target=0.95),
+            Figure(f"pictures with all that is named, {CANDIDATES} ({language})", fit.complete),
+        ]
+    return figures
+
+
+def _faithfulness(config: Namespace, language: str, **settings: float) -> evaluation.Faithfulness:
+    captions = evaluation.held_out_captions(config.num_captions, language, config.seed)
+    pipeline = load_pipeline(config.model)
+    return evaluation.prompt_faithfulness(pipeline, load_judge(), captions, config.num_images, config.seed, **settings)
+
+
+PARTS: dict[str, Measure] = {
+    "judge": judge_figures,
+    "clip": clip_figures,
+    "generator": generator_figures,
+    "prior": prior_figures,
+    "rerank": rerank_figures,
+}
+
+
+def build_parser() -> CommandParser:
+    """The flags of this script."""
+    parser = CommandParser("faces", __doc__)
+    parser.prog = "benchmarks/faces.py"
+    add = parser.add_argument
+    add(
+        "--model",
+        default="faces",
+        metavar="MODEL",
+        help="The prior: a zoo name, a run or prior folder, or a checkpoint.",
+    )
+    add("--world", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
+    add("--num-renders", type=positive_int, default=2000, metavar="N", help="Renders for judge and CLIP.")
+    add("--num-z", type=positive_int, default=1000, metavar="N", help="Images of the generator's own.")
+    add("--num-captions", type=positive_int, default=200, metavar="N", help="Captions per language.")
+    add("--num-images", type=positive_int, default=4, metavar="N", help="Images per caption.")
+    add("--seed", type=seed, default=evaluation.SEED, metavar="N", help="Seed of renders, z, captions and images.")
+    add_report_flags(parser, PARTS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    parser = build_parser()
+    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Write the figures that the benchmarks have kept into the README's table."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from text2latent.benchmarks.report import read_parts, replacing
+from text2latent.configs.command import CommandParser, check_output_file, run_command
+from text2latent.configs.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "benchmarks" / "figures.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures: written by benchmarks/readme_table.py -->", "<!-- end of figures -->"
+
+
+def markdown_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A Markdown table of all figures but the details, each part under its command, and the machines measured on."""
+    lines = ["| figure | measured | target | |", "|---|---|---|---|"]
+    for part in parts.values():
+        lines.append(f"| **`{part['command']}`** | | | |")
+        shown = [figure for figure in part["figures"] if not figure.detail]
+        lines += [f"| {figure.name} | {figure.measured} | {figure.goal} | {figure.verdict} |" for figure in shown]
+    machines = dict.fromkeys(part["machine"] for part in parts.values())
+    return "\n".join([*lines, "", f"Measured on {'; '.join(machines)}."])
+
+
+def with_table(text: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The README `text` with the table of `parts` in the place that is marked for it.
+
+    Raises:
+        InputError: when there is no such place.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"--readme: expected a file with the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{markdown_table(parts)}\n\n{END}{after}"
+
+
+def build_parser() -> CommandParser:
+    """The flags of this script."""
+    parser = CommandParser("readme_table", __doc__)
+    parser.prog = "benchmarks/readme_table.py"
+    parser.add_argument("--json", default=str(FIGURES), metavar="FILE", help="Where the benchmarks kept their figures.")
+    parser.add_argument("--readme", default=str(README), metavar="FILE", help="The file to write the table into.")
+    return parser
+
+
+def run(config: Namespace) -> None:
+    """Replace the README's table."""
+    parts, readme = read_parts(Path(config.json)), check_output_file(config.readme, overwrite=True, flag="--readme")
+    if not parts:
+        raise InputError(
+            f"--json: {config.json}: expected figures, there are none; run benchmarks/faces.py --json FILE"
+        )
+    text = with_table(readme.read_text(encoding="utf-8"), parts)
+    with replacing(readme) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
