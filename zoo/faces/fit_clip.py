@@ -1,16 +1,17 @@
 """Fits the faces CLIP on renders and captions.
 
-Next to the contrastive loss, both towers learn every attribute through linear heads that they share, so that a value means
-the same direction in an image and in a text. As captions carry what they allow, a caption counts as a positive of every
-image of the batch that it is true of.
+Next to the contrastive loss, both towers learn every attribute through linear heads that they share, so that a value
+means the same direction in an image and in a text. As captions carry what they allow, a caption counts as a positive of
+every image of the batch that it is true of.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,11 @@ from text2latent.zoo.faces.captions import LANGUAGES, Caption, draw_caption, mat
 from text2latent.zoo.faces.renderer import draw_nuisance, render
 from text2latent.zoo.fitting import FitPlan, fit
 
-PLAN = FitPlan(num_steps=5000, lr=1.5e-3, betas=(0.9, 0.98), warmup_steps=300, ema_decay=0.998)
+PLAN = FitPlan(num_steps=3500, lr=1.5e-3, betas=(0.9, 0.98), warmup_steps=300, ema_decay=0.998)
+TEXT_PLAN = FitPlan(num_steps=2400, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998)
 BATCH = 48
+TEXT_BATCH, TEXT_IMAGES, NUM_IMAGES = 96, 384, 4096
+"""Captions and images of a batch of the second stage, and images that it draws from."""
 SEED = 303
 HEAD_SCALE = 16.0
 UNKNOWN_RATE = 0.15
@@ -36,7 +40,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "clip"
 
 
 @cache
-def _tokenizer():
+def _tokenizer() -> Any:
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer(context_length=json.loads(CONFIG.read_text())["model_cfg"]["text_cfg"]["context_length"])
@@ -52,6 +56,8 @@ def known_tokens(num_captions: int = 6000) -> Tensor:
 
 class KnownEmbedding(nn.Module):
     """A token embedding that is zero for all tokens but the known ones, and trains only those."""
+
+    table: Tensor
 
     def __init__(self, known: Tensor, vocab_size: int, width: int):
         super().__init__()
@@ -76,9 +82,9 @@ class KnownEmbedding(nn.Module):
 class ClipTrainer(nn.Module):
     """The CLIP model and the attribute heads that its two towers share."""
 
-    def __init__(self, clip: nn.Module, known: Tensor):
+    def __init__(self, clip: Any, known: Tensor):
         super().__init__()
-        self.clip = clip
+        self.clip: Any = clip
         vocab_size, width = clip.text.token_embedding.weight.shape
         clip.text.token_embedding = KnownEmbedding(known, vocab_size, width)
         self.heads = nn.Linear(clip.text.text_projection.shape[1], sum(SIZES))
@@ -86,9 +92,19 @@ class ClipTrainer(nn.Module):
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised image and text embeddings, float32 `[N, D]` each."""
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            pair = self.clip.encode_image(images), encode_tokens(self.clip, tokens)
-        image, text = (normalize(embedding.float(), dim=-1) for embedding in pair)
-        return image, text
+            image = self.clip.encode_image(images)
+        return normalize(image.float(), dim=-1), self.embed_text(tokens)
+
+    def embed_text(self, tokens: Tensor) -> Tensor:
+        """Return normalised text embeddings, float32 `[N, D]`."""
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            return normalize(self._encode_by_length(tokens).float(), dim=-1)
+
+    def _encode_by_length(self, tokens: Tensor, num_groups: int = 4) -> Tensor:
+        """Encode captions in groups of like length, so that short ones are not padded to the longest."""
+        order = tokens.argmax(dim=1).argsort()
+        groups = [encode_tokens(self.clip, trim_tokens(tokens[rows])) for rows in order.chunk(num_groups)]
+        return torch.cat(groups)[order.argsort()]
 
     def attribute_log_probabilities(self, embeddings: Tensor) -> list[Tensor]:
         """Return the heads' log-probabilities, a list of `[N, size]` in the order of `NAMES`."""
@@ -118,11 +134,19 @@ def add_unknown_words(tokens: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def contrastive_loss(image: Tensor, text: Tensor, match: Tensor, scale: Tensor) -> Tensor:
-    """Return the symmetric InfoNCE with several positives; `match` `[texts, images]` tells which."""
+    """Return the symmetric InfoNCE with several positives.
+
+    Args:
+        image: embeddings `[I, D]`, normalised.
+        text: embeddings `[T, D]`, normalised; each is true of an image at least.
+        match: bool `[T, I]`, which texts are true of which images; images without a text only count as negatives.
+        scale: inverse temperature, a scalar.
+    """
     logits = scale * text @ image.T
-    target = match.float()
+    target, described = match.float(), match.any(dim=0)
     by_text = -(target / target.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1).mean()
-    by_image = -(target / target.sum(0, keepdim=True) * log_softmax(logits, dim=0)).sum(0).mean()
+    shares = target[:, described] / target[:, described].sum(0, keepdim=True)
+    by_image = -(shares * log_softmax(logits[:, described], dim=0)).sum(0).mean()
     return (by_text + by_image) / 2
 
 
@@ -139,7 +163,7 @@ def _text_attribute_loss(predictions: list[Tensor], captions: list[Caption]) -> 
     return torch.stack(losses).mean()
 
 
-def clip_loss(trainer: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
+def clip_loss(trainer: ClipTrainer, step: int) -> tuple[Tensor, dict[str, float]]:
     """Return contrastive and attribute losses on a batch of renders and captions in both languages."""
     rng = np.random.default_rng([SEED, step])
     codes = draw_faces(rng, BATCH)
@@ -151,7 +175,41 @@ def clip_loss(trainer: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
     contrastive = contrastive_loss(image, text, match, trainer.clip.logit_scale.exp().clamp(max=100))
     of_image = _image_attribute_loss(trainer.attribute_log_probabilities(image), codes)
     of_text = _text_attribute_loss(trainer.attribute_log_probabilities(text), captions)
-    return contrastive + 2 * of_image + 2 * of_text, {"contrastive": contrastive.item(), "image": of_image.item(), "text": of_text.item()}
+    logged = {"contrastive": contrastive.item(), "image": of_image.item(), "text": of_text.item()}
+    return contrastive + 2 * of_image + 2 * of_text, logged
+
+
+@torch.no_grad()
+def embed_renders(trainer: ClipTrainer, n: int) -> tuple[Tensor, np.ndarray]:
+    """Embed `n` renders with the image tower: normalised embeddings `[n, D]`, and the value indices `[n, len(NAMES)]`."""
+    rng = np.random.default_rng([SEED, 1, 0])
+    codes, embeddings = draw_faces(rng, n), []
+    for rows in np.array_split(codes, max(1, n // 64)):
+        images = to_tensor(render(rows, draw_nuisance(rng, len(rows)))).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings.append(normalize(trainer.clip.encode_image(images).float(), dim=-1))
+    return torch.cat(embeddings), codes
+
+
+def text_loss(trainer: nn.Module, step: int, image: Tensor, codes: np.ndarray) -> tuple[Tensor, dict[str, float]]:
+    """Return contrastive and attribute losses of captions against embedded renders."""
+    rng = np.random.default_rng([SEED, 2, step])
+    chosen = rng.choice(len(codes), TEXT_IMAGES, replace=False)
+    captions = [draw_caption(rng, row, LANGUAGES[i % 2]) for i, row in enumerate(codes[chosen[:TEXT_BATCH]])]
+    tokens = add_unknown_words(trim_tokens(_tokenizer()([caption.text for caption in captions])), rng)
+    text = trainer.embed_text(tokens)
+    match = torch.from_numpy(matches(captions, codes[chosen]))
+    contrastive = contrastive_loss(image[chosen], text, match, trainer.clip.logit_scale.exp().clamp(max=100))
+    of_text = _text_attribute_loss(trainer.attribute_log_probabilities(text), captions)
+    return contrastive + 4 * of_text, {"contrastive": contrastive.item(), "text": of_text.item()}
+
+
+def fit_text(trainer: ClipTrainer, work: Path) -> nn.Module:
+    """Go on with the text tower alone, against renders embedded once: captions are cheap where images are done."""
+    image, codes = embed_renders(trainer, NUM_IMAGES)
+    trainer.requires_grad_(False)
+    trainer.clip.text.requires_grad_(True)
+    return fit(trainer, partial(text_loss, image=image, codes=codes), TEXT_PLAN, work / "clip-text")
 
 
 def export(trainer: ClipTrainer, destination: Path) -> None:
@@ -167,5 +225,5 @@ def fit_clip(work: Path, destination: Path = WEIGHTS, plan: FitPlan = PLAN) -> N
     clip = build_clip(json.loads(CONFIG.read_text()))
     clip.visual.to(memory_format=torch.channels_last)
     trainer = ClipTrainer(clip, known_tokens())
-    average = fit(trainer, clip_loss, plan, work / "clip")
+    average = fit_text(fit(trainer, clip_loss, plan, work / "clip"), work)
     export(average, destination)

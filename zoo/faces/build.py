@@ -1,0 +1,49 @@
+"""Rebuilds all of the faces world from seed 0: judge, generator, CLIP, then the prior by the package's own verbs."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from text2latent.zoo.faces.fit_clip import fit_clip
+from text2latent.zoo.faces.fit_generator import fit_generator
+from text2latent.zoo.faces.fit_judge import fit_judge
+
+WEIGHTS = Path(__file__).parent / "weights"
+WORK = Path("runs/zoo-faces")
+NUM_PAIRS = 60_000
+
+
+def fit_prior(work: Path, weights: Path) -> None:
+    """Sample pairs, train on them as anyone would, and keep the trained prior."""
+    pairs, run = work / "pairs", work / "prior"
+    _verb("sample", "--model", str(weights), "--num-pairs", str(NUM_PAIRS), "--output", str(pairs))
+    _verb("train", "--config", "faces", "--model", str(weights), "--data.path", str(pairs), "--output", str(run))
+    shutil.copytree(run / "prior", weights / "prior", dirs_exist_ok=True)
+
+
+def _verb(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "text2latent", *arguments], check=True)
+
+
+def main() -> None:
+    """Build all parts, each only where its result is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for the finished weights")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints, logs and grids")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    fit_judge(options.work, options.output / "judge" / "model.safetensors")
+    fit_generator(options.work, options.output / "generator")
+    fit_clip(options.work, options.output / "clip")
+    fit_prior(options.work, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Measures of the faces world's parts: what a picture shows is told by the judge, never by CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.generators import Generator
+from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.zoo.faces.attributes import NAMES, SIZES, draw_codes, visible
+from text2latent.zoo.faces.batches import draw_renders
+from text2latent.zoo.faces.captions import Caption, draw_caption, zero_shot_prompts
+from text2latent.zoo.faces.judge import Judge, balanced_accuracy
+from text2latent.zoo.faces.world import meaning
+
+SEED = 20_000_000
+"""Evaluation draws renders, captions and z from seeds that no fitting script uses."""
+BATCH = 32
+
+
+def held_out_renders(n: int, seed: int = SEED) -> tuple[Tensor, np.ndarray]:
+    """Return renders `[n, 3, 128, 128]` in [-1, 1] and their value indices `[n, len(NAMES)]`."""
+    return draw_renders(np.random.default_rng([seed, 1]), n)
+
+
+def judge_accuracy(judge: Judge, images: Tensor, codes: np.ndarray) -> dict[str, float]:
+    """Return the judge's balanced accuracy of each attribute on renders."""
+    return balanced_accuracy(judge.classify(images), codes, visible(codes))
+
+
+def class_embeddings(clip: ClipEncoder, attribute: str, language: str) -> Tensor:
+    """Return the mean text embedding of each value's prompts, of unit length: `[values, D]`."""
+    means = [clip.encode_text(prompts).mean(dim=0) for prompts in zero_shot_prompts(attribute, language)]
+    return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+
+def zero_shot_accuracy(clip: ClipEncoder, language: str, images: Tensor, codes: np.ndarray) -> dict[str, float]:
+    """Return CLIP's balanced zero-shot accuracy of each attribute on renders (CLIP, arXiv:2103.00020, section 3.1)."""
+    with torch.inference_mode():
+        embeddings = torch.cat([clip.encode_image(batch) for batch in images.split(BATCH)])
+        guesses = [(embeddings @ class_embeddings(clip, name, language).T).argmax(dim=1) for name in NAMES]
+    return balanced_accuracy(torch.stack(guesses, dim=1).numpy(), codes, visible(codes))
+
+
+@torch.inference_mode()
+def own_images(generator: Generator, n: int, seed: int = SEED) -> tuple[Tensor, np.ndarray]:
+    """Return images `[n, 3, 128, 128]` that the generator draws of random z, and the values that those stand for."""
+    z = generator.sample_latents(n, seed)
+    images = torch.cat([generator.synthesize(generator.map(batch)) for batch in z.split(BATCH)])
+    return images, meaning(z)[0]
+
+
+def confidence(judge: Judge, images: Tensor) -> float:
+    """Return the probability of the judge's own answer, averaged over attributes and images: high if plain."""
+    return float(torch.stack([p.amax(dim=1) for p in judge.probabilities(images)]).mean())
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How pictures fit their captions.
+
+    Attributes:
+        named: share of the named attributes that are there.
+        complete: share of pictures in which all that is named is there.
+        by_attribute: share of each attribute's mentions that are there.
+        confidence: the judge's confidence on the pictures, see `confidence`.
+        diversity: entropy of the values of attributes that captions leave open, over its maximum.
+    """
+
+    named: float
+    complete: float
+    by_attribute: dict[str, float]
+    confidence: float
+    diversity: float
+
+
+def held_out_captions(n: int, language: str, seed: int = SEED) -> list[Caption]:
+    """Return `n` captions of templates and wordings that fitting never used, of random faces."""
+    rng = np.random.default_rng([seed, 2, *language.encode()])
+    return [draw_caption(rng, row, language, held_out=True) for row in draw_codes(rng, n)]
+
+
+def prompt_faithfulness(
+    pipeline: Text2LatentPipeline,
+    judge: Judge,
+    captions: Sequence[Caption],
+    num_images: int = 4,
+    seed: int = SEED,
+    **settings: Any,
+) -> Faithfulness:
+    """Draw `num_images` pictures of each caption, and ask the judge what they show.
+
+    Args:
+        settings: keyword arguments of the pipeline, such as `guidance_scale` or `rerank`.
+    """
+    drawn = pipeline(
+        [caption.text for caption in captions],
+        num_images_per_prompt=num_images,
+        seeds=range(seed, seed + num_images),
+        output_type="pt",
+        **settings,
+    )
+    return score_pictures(
+        judge, cast(Tensor, drawn.images), [caption for caption in captions for _ in range(num_images)]
+    )
+
+
+def score_pictures(judge: Judge, images: Tensor, captions: Sequence[Caption]) -> Faithfulness:
+    """Score pictures `[N, 3, 128, 128]` against a caption each."""
+    codes = judge.classify(images)
+    allowed = np.stack([caption.allowed for caption in captions])
+    named = np.stack([caption.mentioned for caption in captions])
+    there = allowed[np.arange(len(codes))[:, None], np.arange(len(NAMES)), codes] & (visible(codes) | ~named)
+    return Faithfulness(
+        named=float(there[named].mean()),
+        complete=float(there.all(axis=1).mean()),
+        by_attribute={name: float(there[named[:, i], i].mean()) for i, name in enumerate(NAMES) if named[:, i].any()},
+        confidence=confidence(judge, images),
+        diversity=_open_entropy(codes, named),
+    )
+
+
+def _open_entropy(codes: np.ndarray, named: np.ndarray) -> float:
+    entropies = []
+    for i, size in enumerate(SIZES):
+        counts = np.bincount(codes[~named[:, i], i], minlength=size)
+        shares = counts[counts > 0] / max(counts.sum(), 1)
+        entropies.append(-(shares * np.log(shares)).sum() / np.log(size))
+    return float(np.mean(entropies))
