@@ -25,6 +25,7 @@ from text2latent.configs.errors import UsageError
 from text2latent.models.outputs import plan_files, plan_grid
 
 if TYPE_CHECKING:
+    from text2latent.models.drawing import DrawnImage
     from text2latent.models.pipeline import Text2LatentPipeline
 
 RESUME_HINT = "finished files are whole; run again with --overwrite or another --output"
@@ -101,7 +102,8 @@ def draw(
     settings = Settings(config.steps, config.guidance_scale, config.truncation, config.rerank, config.batch_size)
     description = describe(pipeline, settings)
     images, total = draw_images(pipeline, prompts, seeds, settings), len(prompts) * len(seeds)
-    report, sheet = [], []
+    report: list[dict[str, Any]] = []
+    sheet: list[DrawnImage] = []
     for image in progress(images, total, "images") if total > config.batch_size else images:
         file = files[0 if config.grid else len(report)]
         report.append({"file": str(file), **image.to_dict()})

@@ -144,7 +144,8 @@ class Text2LatentPipeline:
         # Convolutions run fastest with channels last. ModelMixin's own `to` would import diffusers' offloading, for
         # tenths of a second, and else do the same.
         for network in (self.generator, self.clip, self.prior):
-            torch.nn.Module.to(network, device, memory_format=torch.channels_last)
+            torch.nn.Module.to(network, device)
+            torch.nn.Module.to(network, memory_format=torch.channels_last)
         return self
 
     @property
