@@ -102,7 +102,9 @@ def test_folder_and_checkpoint_are_the_same_prior(finished: Path) -> None:
     folder, checkpoint = load_prior(finished), load_prior(finished / "checkpoints/last.ckpt")
     for name, value in folder.prior.state_dict().items():
         assert torch.equal(value, checkpoint.prior.state_dict()[name]), name
-    assert folder.scheduler.config == checkpoint.scheduler.config
+    configs = [dict(trained.scheduler.config) for trained in (folder, checkpoint)]
+    public = [{key: value for key, value in config.items() if key[0] != "_"} for config in configs]
+    assert public[0] == public[1]
     assert folder.generator == checkpoint.generator
 
 
@@ -266,14 +268,14 @@ def test_a_loss_that_explodes_stops_with_a_line(
 def test_a_full_disk_is_told_in_a_line_and_costs_nothing(finished: Path, tiny_pairs: Path, tmp_path: Path) -> None:
     """A limit on file sizes stands for the disk: writes fail half-way as they would there."""
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    limit = 20_000
+    limit = (run / "prior/diffusion_pytorch_model.safetensors").stat().st_size + 1000
     code = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
     code += "from text2latent.train import main; sys.exit(main(sys.argv[1:]))"
     words = arguments(tiny_pairs, run, "--max-steps", "15", "--tensorboard", "false")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "File too large" in done.stderr.strip().splitlines()[-1]
+    assert done.stderr.strip().endswith(f"error: cannot write {run}/checkpoints/last.ckpt: File too large")
     assert (run / "checkpoints/last.ckpt").read_bytes() == (finished / "checkpoints/last.ckpt").read_bytes()
     load_prior(run)
     assert not list(run.rglob("*.partial"))
