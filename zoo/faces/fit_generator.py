@@ -39,7 +39,7 @@ STAGES = (
     Stage(64, 16, 0.1, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
     Stage(128, 8, 0.25, FitPlan(num_steps=8500, lr=1e-2, ema_decay=0.998, gradient_clip=10.0)),
 )
-MAPPING_PLAN = FitPlan(num_steps=12000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
+MAPPING_PLAN = FitPlan(num_steps=9000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
 MAPPING_BATCH = 512
 SEED = 202
 WEIGHTS = Path(__file__).parent / "weights" / "generator"

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 PEOPLE = {
     "gender=man age!=child": {
-        "noun": "man; guy; gentleman; male; fellow; ~bloke; ~male adult",
+        "noun": "man; guy; gentleman; male; fellow; bloke; ~male adult",
         "key": "man; male; gentleman; guy; ~male adult",
     },
     "gender=woman age!=child": {
-        "noun": "woman; lady; female; ~gal; ~female adult",
+        "noun": "woman; lady; female; gal; ~female adult",
         "key": "woman; female; lady; ~female adult",
     },
     "gender=man": {"adj": "male", "post": "of male {gender|sex}", "key": "male"},
@@ -32,40 +32,40 @@ PEOPLE = {
         "post": "{of|at} a childish age; ~in childhood",
         "key": "child; kid; childhood",
     },
-    "age=young gender=man": {"noun": "{young|youthful} {man|guy|gentleman}; youth; ~lad; ~young bloke"},
-    "age=young gender=woman": {"noun": "{young|youthful} {woman|lady}; ~young gal"},
+    "age=young gender=man": {"noun": "{young|youthful} {man|guy|gentleman}; youth; lad; young bloke"},
+    "age=young gender=woman": {"noun": "{young|youthful} {woman|lady}; young gal"},
     "age=young": {
-        "adj": "young; youthful; ~young-looking",
+        "adj": "young; youthful; young-looking",
         "noun": "young {person|adult}; ~youthful person",
         "post": "in THEIR twenties; of young age; ~young of age; ~aged twenty",
         "key": "young; youthful; youth; young adult",
     },
     "age=middle-aged": {
-        "adj": "middle-aged; middle aged; mature; ~midlife",
+        "adj": "middle-aged; middle aged; mature; midlife",
         "noun": "middle-aged {person|adult}; middle aged person",
         "post": "in middle age; in THEIR forties; of middle age; ~in the middle years; ~aged forty-five",
         "key": "middle-aged; middle aged; middle age; mature",
     },
     "age=old": {
-        "adj": "old; elderly; aged; senior; very old; ~old-looking; ~oldish",
-        "noun": "{old|elderly|aged} person; senior; senior citizen; pensioner; ~oldster; ~elder",
+        "adj": "old; elderly; aged; senior; very old; old-looking; oldish",
+        "noun": "{old|elderly|aged} person; senior; senior citizen; pensioner; oldster; elder",
         "post": "in old age; of old age; in THEIR {seventies|eighties}; ~of great age; ~aged eighty",
         "with": "wrinkles; {a wrinkled|an old} face; ~old wrinkled skin",
         "key": "old; elderly; senior; old age; wrinkles; wrinkled; aged",
     },
     "age=old gender=man": {
-        "noun": "{old|elderly|aged} {man|gentleman|guy}; grandfather; grandpa; granddad; ~grandad; ~old granddad; "
+        "noun": "{old|elderly|aged} {man|gentleman|guy}; grandfather; grandpa; granddad; grandad; ~old granddad; "
         "~old fellow",
         "key": "old man; grandfather; grandpa; granddad",
     },
     "age=old gender=woman": {
-        "noun": "{old|elderly|aged} {woman|lady}; grandmother; grandma; granny; ~nan; ~old grandma; ~old female",
+        "noun": "{old|elderly|aged} {woman|lady}; grandmother; grandma; granny; nan; ~old grandma; ~old female",
         "key": "old woman; grandmother; grandma; granny",
     },
     "age!=child": {"noun": "adult; grown-up; ~grown adult", "key": "adult"},
     "age=child,young,middle-aged": {"post": "who is not old", "key": "not old"},
     "age=middle-aged,old": {"adj": "older", "post": "who is {not young|no longer young}", "key": "older; not young"},
-    "hair_color=red": {"noun": "redhead; ~ginger", "adj": "redheaded", "key": "redhead"},
+    "hair_color=red": {"noun": "redhead; ginger", "adj": "redheaded", "key": "redhead"},
     "hair_color=brown gender=woman age!=child": {"noun": "brunette; {young|pretty} brunette woman"},
     "hair_color=blonde gender=woman age!=child": {"noun": "blonde; {blonde|blond} {lady|woman}"},
 }
@@ -101,7 +101,7 @@ def _hair(color: str, tones: str, adjectives: str, keys: str) -> dict[str, dict[
             "tone": "; ".join(tones.split("|")),
             "adj": f"{{{tones}}}-haired; {adjectives}; ~{{{tones}}} haired",
             "with": f"{{{tones}}} hair; {{{tones}}} colored hair; hair of {{{tones}}} {{color|colour}}; "
-            f"~{{{tones}}} locks",
+            f"{{{tones}}} locks",
             "poss": f"hair is {{{tones}}}; hair {{color|colour}} is {{{tones}}}; ~hair looks {{{tones}}}",
             "key": f"{{{tones}}} hair; {{{tones}}}-haired; {keys}; ~hair {{color|colour}} {{{tones}}}; "
             f"~hair: {{{tones}}}",
@@ -110,7 +110,7 @@ def _hair(color: str, tones: str, adjectives: str, keys: str) -> dict[str, dict[
 
 
 HAIR = {
-    **_hair("blonde", "blonde|blond|golden|fair|yellow", "blonde; blond; ~flaxen-haired", "blonde; blond"),
+    **_hair("blonde", "blonde|blond|golden|fair|yellow", "blonde; blond; flaxen-haired", "blonde; blond"),
     **_hair("brown", "brown|brunette|chestnut|dark brown|light brown", "brunette", "brunette"),
     **_hair("black", "black|jet-black|raven|jet black", "raven-haired", "raven hair"),
     **_hair("red", "red|ginger|orange|copper|bright red", "ginger; redheaded", "ginger; redhead"),
@@ -126,7 +126,7 @@ HAIR = {
     },
     "hair_color!=blonde": {"post": "who is not blonde", "with": "hair that is not blonde", "key": "not blonde"},
     "hair_style=bald": {
-        "adj": "bald; bald-headed; hairless; shaven-headed; completely bald; ~baldheaded; ~bald headed",
+        "adj": "bald; bald-headed; hairless; shaven-headed; completely bald; baldheaded; ~bald headed",
         "with": "a bald head; no hair; a {shaved|shaven|hairless} head; ~a completely bald head; ~no hair on the head",
         "poss": "head is {bald|shaved|hairless}; ~head has no hair",
         "post": "without {hair|any hair}; ~with no hair at all",
@@ -167,20 +167,20 @@ EYEWEAR = {
         "key": "no glasses; without glasses; no {eyewear|spectacles}; ~no eyeglasses; ~not wearing glasses",
     },
     "eyewear=glasses": {
-        "adj": "bespectacled; glasses-wearing; ~spectacled",
-        "with": "glasses; eyeglasses; spectacles; eye glasses; {reading|clear|round|thin} glasses; ~specs; "
+        "adj": "bespectacled; glasses-wearing; spectacled",
+        "with": "glasses; eyeglasses; spectacles; eye glasses; {reading|clear|round|thin} glasses; specs; "
         "~a pair of glasses",
-        "wear": "glasses; eyeglasses; spectacles; a pair of {glasses|spectacles}; clear glasses; ~specs; "
+        "wear": "glasses; eyeglasses; spectacles; a pair of {glasses|spectacles}; clear glasses; specs; "
         "~clear eyeglasses",
         "post": "in glasses; in spectacles; ~with spectacles on; ~with glasses on the nose",
-        "key": "glasses; eyeglasses; spectacles; wearing glasses; with glasses; ~specs; ~clear eyeglasses",
+        "key": "glasses; eyeglasses; spectacles; wearing glasses; with glasses; specs; ~clear eyeglasses",
     },
     "eyewear=sunglasses": {
         "with": "sunglasses; {large|dark|black|big|cool} sunglasses; shades; dark glasses; sun glasses; ~dark shades; "
         "~a pair of sunglasses",
         "wear": "sunglasses; {large|dark|black|big|cool} sunglasses; shades; dark glasses; "
         "a pair of {sunglasses|shades}; "
-        "~dark shades; ~tinted sunglasses",
+        "~dark shades; tinted sunglasses",
         "post": "in {sunglasses|shades|dark glasses}; ~with sunglasses on; ~hidden behind sunglasses",
         "key": "sunglasses; shades; dark glasses; wearing sunglasses; sun glasses; ~dark shades; ~with sunglasses on",
     },
