@@ -181,7 +181,7 @@ def clip_loss(trainer: ClipTrainer, step: int) -> tuple[Tensor, dict[str, float]
 
 @torch.no_grad()
 def embed_renders(trainer: ClipTrainer, n: int) -> tuple[Tensor, np.ndarray]:
-    """Embed `n` renders with the image tower: normalised embeddings `[n, D]`, and the value indices `[n, len(NAMES)]`."""
+    """Embed `n` renders: normalised embeddings `[n, D]` of the image tower, and value indices `[n, len(NAMES)]`."""
     rng = np.random.default_rng([SEED, 1, 0])
     codes, embeddings = draw_faces(rng, n), []
     for rows in np.array_split(codes, max(1, n // 64)):
@@ -191,7 +191,7 @@ def embed_renders(trainer: ClipTrainer, n: int) -> tuple[Tensor, np.ndarray]:
     return torch.cat(embeddings), codes
 
 
-def text_loss(trainer: nn.Module, step: int, image: Tensor, codes: np.ndarray) -> tuple[Tensor, dict[str, float]]:
+def text_loss(trainer: ClipTrainer, step: int, image: Tensor, codes: np.ndarray) -> tuple[Tensor, dict[str, float]]:
     """Return contrastive and attribute losses of captions against embedded renders."""
     rng = np.random.default_rng([SEED, 2, step])
     chosen = rng.choice(len(codes), TEXT_IMAGES, replace=False)
@@ -204,7 +204,7 @@ def text_loss(trainer: nn.Module, step: int, image: Tensor, codes: np.ndarray) -
     return contrastive + 4 * of_text, {"contrastive": contrastive.item(), "text": of_text.item()}
 
 
-def fit_text(trainer: ClipTrainer, work: Path) -> nn.Module:
+def fit_text(trainer: ClipTrainer, work: Path) -> ClipTrainer:
     """Go on with the text tower alone, against renders embedded once: captions are cheap where images are done."""
     image, codes = embed_renders(trainer, NUM_IMAGES)
     trainer.requires_grad_(False)
