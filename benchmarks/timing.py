@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,9 @@ def run_measured(command: Sequence[str | Path], folder: Path | None = None) -> F
     return Finished(seconds, usage.ru_maxrss * unit, stderr)
 
 
-def import_seconds(stderr: str) -> Counter[str]:
-    """Seconds that each top-level package took to import, of the stderr of `python -X importtime`."""
-    seconds: Counter[str] = Counter()
+def import_seconds(stderr: str) -> dict[str, float]:
+    """Seconds that each top-level package took to import, longest first, of the stderr of `python -X importtime`."""
+    seconds: defaultdict[str, float] = defaultdict(float)
     for microseconds, module in IMPORT_TIME.findall(stderr):
         seconds[module.split(".")[0]] += int(microseconds) / 1e6
-    return seconds
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
