@@ -94,12 +94,14 @@ class DiffusionConfig:
         noise_scale: Norm of the noise on a unit embedding that makes it pseudo-text.
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
         time_sampling: How times in [0, 1] are drawn in training.
+        mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
     """
 
     condition_dropout: UnitInterval = 0.1
     noise_scale: NonNegativeFloat = 0.5
     noise_covariance: Literal["isotropic", "data"] = "data"
     time_sampling: Literal["uniform", "logit_normal"] = "uniform"
+    mixed_images: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)

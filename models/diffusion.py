@@ -32,13 +32,17 @@ class RectifiedFlow:
     prior regresses. t = 1 is noise, as the sigma of diffusers' flow-matching schedulers.
 
     Pseudo-text is an image embedding moved by noise and put back on the unit sphere (clip2latent, arXiv:2210.02347,
-    section 3.2), which teaches the prior to bear the gap between images and texts.
+    section 3.2), which teaches the prior to bear the gap between images and texts. Before that, a few other images'
+    embeddings may be mixed in: what the images have in common stays, where they differ it becomes vague, as in a text
+    that names only some of what an image shows.
 
     Args:
         condition_dropout: probability of the null condition, for classifier-free guidance (arXiv:2207.12598).
         noise_scale: norm of the pseudo-text noise relative to the embedding's.
         noise_covariance: `isotropic` draws it uniformly on the sphere of that norm; `data` draws it from a Gaussian
             with the image embeddings' covariance, scaled to that root-mean-square norm.
+        mixed_images: most other images of the batch that are mixed into an embedding, by uniform weights in [0, 1]; how
+            many is uniform too.
         random_noise_level: each sample's noise scale is uniform in [0, noise_scale] instead of noise_scale itself.
         time_sampling: `uniform`, or `logit_normal` (t = sigmoid(N(0, 1)), Esser et al., arXiv:2403.03206, eq. 19).
 
@@ -52,6 +56,7 @@ class RectifiedFlow:
         noise_scale: float = 0.5,
         noise_covariance: str = "data",
         time_sampling: str = "uniform",
+        mixed_images: int = 0,
         random_noise_level: bool = False,
     ) -> None:
         _check_choice("noise_covariance", noise_covariance, NOISE_COVARIANCES)
@@ -60,6 +65,9 @@ class RectifiedFlow:
             raise UsageError(f"condition_dropout: expected a probability in [0, 1], got {condition_dropout}")
         if not (noise_scale >= 0 and math.isfinite(noise_scale)):
             raise UsageError(f"noise_scale: expected a number >= 0, got {noise_scale}")
+        if mixed_images < 0:
+            raise UsageError(f"mixed_images: expected a count >= 0, got {mixed_images}")
+        self.mixed_images = mixed_images
         self.condition_dropout = condition_dropout
         self.noise_scale = noise_scale
         self.noise_covariance = noise_covariance
@@ -97,7 +105,7 @@ class RectifiedFlow:
         return (torch.randperm(n, generator=generator, device=device) + offsets) / n
 
     def pseudo_text(self, embeddings: Tensor, cov_sqrt: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Image embeddings with pseudo-text noise.
+        """Image embeddings with others mixed in, and with pseudo-text noise.
 
         Args:
             embeddings: `[N, E]`, L2-normalised.
@@ -107,6 +115,7 @@ class RectifiedFlow:
         Returns:
             `[N, E]`, L2-normalised.
         """
+        embeddings = self.mix(embeddings, generator)
         noise = torch.randn(embeddings.shape, generator=generator, device=embeddings.device)
         shaped = self.noise_covariance == "data"
         noise = noise @ cov_sqrt / cov_sqrt.norm() if shaped else F.normalize(noise, dim=1)
@@ -114,6 +123,16 @@ class RectifiedFlow:
         if self.random_noise_level:
             scale = scale * torch.rand(scale.shape, generator=generator, device=noise.device)
         return F.normalize(embeddings + scale * noise, dim=1)
+
+    def mix(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Add up to `mixed_images` other rows to each row of `embeddings` `[N, E]`; `[N, E]`, L2-normalised."""
+        n, device = len(embeddings), embeddings.device
+        count = torch.randint(self.mixed_images + 1, (n, 1), generator=generator, device=device)
+        mixed = embeddings
+        for partner in range(self.mixed_images):
+            weight = torch.rand(n, 1, generator=generator, device=device) * (partner < count)
+            mixed = mixed + weight * embeddings[torch.randperm(n, generator=generator, device=device)]
+        return F.normalize(mixed, dim=1)
 
 
 def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -162,6 +162,25 @@ def test_random_noise_level_is_milder_but_not_zero() -> None:
     assert angles[1].std() > 3 * angles[0].std()
 
 
+def test_mixing_adds_other_rows_of_the_batch_with_weights_up_to_one() -> None:
+    embeddings = torch.eye(64)
+    flow = RectifiedFlow(noise_scale=0.0, mixed_images=2)
+    mixed = flow.mix(embeddings, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixed.norm(dim=1), torch.ones(64))
+    weights = mixed / mixed.diagonal()[:, None]  # relative to the row itself, whose weight is 1 (or more, if drawn too)
+    others = (weights - torch.diag(weights.diagonal()) > 0).sum(dim=1)
+    assert weights.max() <= 1 + 1e-6
+    assert set(others.tolist()) == {0, 1, 2}
+
+
+def test_mixing_keeps_what_images_share() -> None:
+    shared, own = torch.tensor([1.0, 0.0]), torch.randn(512, 30, generator=torch.Generator().manual_seed(0)) / 30**0.5
+    embeddings = normalize(torch.cat([shared.expand(512, 2), own], dim=1), dim=1)
+    mixed = RectifiedFlow(noise_scale=0.0, mixed_images=3).mix(embeddings, torch.Generator().manual_seed(1))
+    assert mixed[:, 0].mean() > embeddings[:, 0].mean() + 0.05
+    assert mixed[:, 2:].norm(dim=1).mean() < embeddings[:, 2:].norm(dim=1).mean() - 0.05
+
+
 def test_uniform_times_are_stratified() -> None:
     t = RectifiedFlow().sample_times(100, torch.device("cpu"), torch.Generator().manual_seed(0))
     assert sorted((t * 100).floor().int().tolist()) == list(range(100))
@@ -210,6 +229,7 @@ def test_condition_is_dropped_at_its_rate(rate: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"mixed_images": -1}, "mixed_images"),
         ({"noise_covariance": "pink"}, "noise_covariance: expected one of isotropic, data, got 'pink'"),
         ({"time_sampling": "cosine"}, "time_sampling"),
         ({"condition_dropout": 1.5}, "condition_dropout"),
