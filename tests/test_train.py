@@ -137,12 +137,15 @@ def test_more_steps_go_on_where_it_was(run_copy: Path, tiny_pairs: Path, capsys:
 def test_a_signal_leaves_a_state_to_go_on_from(signum: int, tiny_pairs: Path, tmp_path: Path) -> None:
     words = arguments(tiny_pairs, tmp_path / "run", "--max-steps", "1000000", "--validation.every-steps", "20")
     command = [sys.executable, "-m", "text2latent", "train", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run/logs/csv/version_0/metrics.csv"
-    while not metrics.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signum)
-    _, stderr = process.communicate(timeout=120)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not metrics.exists() and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signum)
+            _, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 128 + signum, stderr
     assert "Traceback" not in stderr
     assert "run the same command again to go on" in stderr
