@@ -22,8 +22,10 @@ NUM_PAIRS = 60_000
 def fit_prior(work: Path, weights: Path) -> None:
     """Sample pairs, train on them as anyone would, and keep the trained prior."""
     pairs, run = work / "pairs", work / "prior"
-    _verb("sample", "--model", str(weights), "--num-pairs", str(NUM_PAIRS), "--output", str(pairs))
-    _verb("train", "--config", "faces", "--model", str(weights), "--data.path", str(pairs), "--output", str(run))
+    world = "faces" if weights == WEIGHTS else str(weights)  # the name is true wherever the package is installed
+    numbers = ("--num-pairs", str(NUM_PAIRS), "--precision", "bf16")
+    _verb("sample", "--model", world, *numbers, "--output", str(pairs))
+    _verb("train", "--config", "faces", "--model", world, "--data.path", str(pairs), "--output", str(run))
     shutil.copytree(run / "prior", weights / "prior", dirs_exist_ok=True)
 
 
@@ -32,7 +34,7 @@ def _verb(*arguments: str) -> None:
 
 
 def main() -> None:
-    """Build all parts, each only where its result is missing."""
+    """Build all parts; what an interrupted build has reached is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for the finished weights")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints, logs and grids")

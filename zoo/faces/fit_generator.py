@@ -37,9 +37,9 @@ class Stage:
 STAGES = (
     Stage(32, 16, 0.0, FitPlan(num_steps=1500, lr=2e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
     Stage(64, 16, 0.1, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
-    Stage(128, 8, 0.25, FitPlan(num_steps=8500, lr=1e-2, ema_decay=0.998, gradient_clip=10.0)),
+    Stage(128, 8, 0.25, FitPlan(num_steps=9300, lr=1e-2, ema_decay=0.998, gradient_clip=10.0)),
 )
-MAPPING_PLAN = FitPlan(num_steps=9000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
+MAPPING_PLAN = FitPlan(num_steps=22000, lr=3e-3, ema_decay=0.999, log_every=500, save_every=2000)
 MAPPING_BATCH = 512
 SEED = 202
 WEIGHTS = Path(__file__).parent / "weights" / "generator"
@@ -61,9 +61,11 @@ def make_generator(resolution: int = 128) -> StyleGAN2Generator:
 
 
 def _face_weight(size: int) -> Tensor:
-    """Return `[1, 1, size, size]` loss weights, four times as high on the face as in the corners."""
+    """Return `[1, 1, size, size]` loss weights: high on the head, highest where eyes, brows and mouth are."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
-    weight = 1 + 3 * torch.exp(-((x / 0.42) ** 4 + ((y - 0.02) / 0.6) ** 4))
+    head = torch.exp(-((x / 0.42) ** 4) - ((y - 0.02) / 0.6) ** 4)
+    features = torch.exp(-((x / 0.26) ** 4) - ((y - 0.08) / 0.36) ** 4)
+    weight = 1 + 3 * head + 5 * features
     return (weight / weight.mean())[None, None]
 
 
@@ -94,7 +96,7 @@ def synthesis_loss(synthesis: SynthesisNetwork, step: int, stage: Stage) -> tupl
 
 
 def mapping_loss(mapping: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean squared error of w against what z stands for."""
+    """Return the mean squared error of w against what z stands for, relative to `W_SCALE`."""
     z = torch.randn(MAPPING_BATCH, Z_DIM, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
     return mse_loss(mapping(z), latents(*meaning(z))) / W_SCALE**2, {}
 
