@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+from text2latent.models.prior_folder import load_prior, save_prior
 from text2latent.zoo.faces.fit_clip import fit_clip
 from text2latent.zoo.faces.fit_generator import fit_generator
 from text2latent.zoo.faces.fit_judge import fit_judge
@@ -26,7 +26,9 @@ def fit_prior(work: Path, weights: Path) -> None:
     numbers = ("--num-pairs", str(NUM_PAIRS), "--precision", "bf16")
     _verb("sample", "--model", world, *numbers, "--output", str(pairs))
     _verb("train", "--config", "faces", "--model", world, "--data.path", str(pairs), "--output", str(run))
-    shutil.copytree(run / "prior", weights / "prior", dirs_exist_ok=True)
+    trained = load_prior(str(run / "prior"))
+    trained.prior.half()
+    save_prior(weights / "prior", trained)
 
 
 def _verb(*arguments: str) -> None:
