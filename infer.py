@@ -39,7 +39,7 @@ def build_parser() -> CommandParser:
     add("--num-images", type=whole_number(Range(at_least=1, at_most=100_000)), default=1, metavar="N",
         help="Images per text.")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="Seed of each text's first image; the next ones count up.")
-    add("--guidance-scale", type=non_negative_float, default=2.0, metavar="X",
+    add("--guidance-scale", type=non_negative_float, default=1.0, metavar="X",
         help="How closely to follow the text; 1 is no guidance, 0 ignores the text.")  # fmt: skip
     add("--steps", type=whole_number(Range(at_least=1, at_most=1000)), default=8, metavar="N", help="Sampling steps.")
     add("--truncation", type=number(Range(at_least=0, at_most=2)), default=1.0, metavar="PSI",

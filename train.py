@@ -132,6 +132,7 @@ def draw_grid(config: TrainConfig, pipeline: Text2LatentPipeline) -> Image.Image
         seeds=range(wanted.num_images),
         return_scores=False,
     )
+    assert isinstance(drawn.images, list)
     return make_grid(drawn.images, columns=wanted.num_images)
 
 

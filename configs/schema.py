@@ -142,7 +142,7 @@ class ValidationConfig:
     every_steps: PositiveInt = 1000
     prompts: list[FilledText] = field(default_factory=list)
     num_images: PositiveInt = 4
-    guidance_scale: NonNegativeFloat = 2.0
+    guidance_scale: NonNegativeFloat = 1.0
     steps: PositiveInt = 8
 
 

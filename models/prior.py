@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         return x + gate * self.mlp(modulate(self.norm(x), shift, scale))
 
 
-class ResidualMLPPrior(ModelMixin, ConfigMixin):
+class ResidualMLPPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases declare config_name differently
     """Residual MLP with adaptive layer norm on time and condition, predicting a rectified flow's velocity.
 
     The network sees latents standardised per channel, and is wrapped so that at initialisation it is already the
@@ -69,8 +69,6 @@ class ResidualMLPPrior(ModelMixin, ConfigMixin):
         dropout: probability inside the blocks while training.
         condition_width: channels of the joint embedding of time and condition; None means `width // 2`.
     """
-
-    config_name = "config.json"
 
     latent_mean: Tensor
     latent_std: Tensor
