@@ -133,6 +133,7 @@ def draw_grid(config: TrainConfig, pipeline: Text2LatentPipeline) -> Image.Image
         return_scores=False,
     )
     assert isinstance(drawn.images, list)
+    assert isinstance(drawn.images, list)
     return make_grid(drawn.images, columns=wanted.num_images)
 
 
