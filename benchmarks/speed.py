@@ -41,18 +41,20 @@ def renderer_figures(config: Namespace) -> list[Figure]:
 def sample_figures(config: Namespace) -> list[Figure]:
     """Pairs that sample.py makes in a second; a run of few pairs tells what its start takes."""
     few, many = min(FEW_PAIRS, config.num_pairs - 1), config.num_pairs
-    short, long = _sample(config, few), _sample(config, many)
+    short, long, bf16 = _sample(config, few), _sample(config, many), _sample(config, many, "--precision", "bf16")
+    start = short.seconds - few * (long.seconds - short.seconds) / (many - few)
     return [
-        Figure("sample.py, start not counted", (many - few) / (long.seconds - short.seconds), "pairs/s", target=150),
+        Figure("sample.py, start not counted", many / (long.seconds - start), "pairs/s", target=150),
+        Figure("sample.py --precision bf16, start not counted", many / (bf16.seconds - start), "pairs/s"),
         Figure(f"sample.py, {many} pairs with its start", many / long.seconds, "pairs/s"),
         Figure("sample.py, memory", long.peak_bytes / GIB, "GiB"),
     ]
 
 
-def _sample(config: Namespace, num_pairs: int) -> Finished:
+def _sample(config: Namespace, num_pairs: int, *further: str) -> Finished:
     with tempfile.TemporaryDirectory() as folder:
         flags = ("--model", config.world, "--num-pairs", str(num_pairs), "--output", folder, "--device", config.device)
-        return run_measured([sys.executable, ROOT / "sample.py", *flags])
+        return run_measured([sys.executable, ROOT / "sample.py", *flags, *further])
 
 
 def infer_figures(config: Namespace) -> list[Figure]:

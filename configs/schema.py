@@ -29,7 +29,7 @@ class SampleConfig:
         clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
-        batch_size: Images synthesised at once; 16 suits a CPU, a GPU wants more. Changes speed and memory, not the pairs.
+        batch_size: Images synthesised at once; changes speed and memory, not the pairs.
         shard_size: Pairs per shard file.
         truncation: Truncation psi of the latents, from 0 (all average) to 1 (no truncation).
         save_images: Keep each image as a JPEG beside its pair.
@@ -43,7 +43,7 @@ class SampleConfig:
     clip: FilledText | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 32
     shard_size: PositiveInt = 1000
     truncation: UnitInterval = 1.0
     save_images: bool = False
