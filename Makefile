@@ -41,7 +41,7 @@ $(DEV): setup.cfg pyproject.toml | $(BIN)/python
 demo: $(DEMO)/comparison.png
 	@echo
 	@echo "$(DEMO)/shipped.png     drawn with the prior that ships with the project"
-	@echo "$(DEMO)/demo.png        drawn with the prior that this demo trained in $(DEMO_MINUTES) minutes on a third of the pairs: often a little worse"
+	@echo "$(DEMO)/demo.png        drawn with the prior that this demo trained in $(DEMO_MINUTES) minutes, from fewer pairs than the shipped one"
 	@echo "$(DEMO)/comparison.png  both, side by side"
 	@echo "Draw your own: $(BIN)/python infer.py --text \"a bald man with sunglasses at the sea\" --output face.png"
 

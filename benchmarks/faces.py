@@ -10,7 +10,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import cache, partial
 
-from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, scores
+from text2latent.benchmarks.report import (
+    Figure,
+    Measure,
+    add_model_flag,
+    add_report_flags,
+    measure_parts,
+    scores,
+    script_parser,
+)
 from text2latent.configs.command import CommandParser, positive_int, run_command, seed
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import load_generator
@@ -105,15 +113,9 @@ PARTS: dict[str, Measure] = {
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
-    parser = CommandParser("faces", __doc__)
-    parser.prog = "benchmarks/faces.py"
+    parser = script_parser("faces", __doc__)
+    add_model_flag(parser)
     add = parser.add_argument
-    add(
-        "--model",
-        default="faces",
-        metavar="MODEL",
-        help="The prior: a zoo name, a run or prior folder, or a checkpoint.",
-    )
     add("--world", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
     add("--num-renders", type=positive_int, default=2000, metavar="N", help="Renders for judge and CLIP.")
     add("--num-z", type=positive_int, default=1000, metavar="N", help="Images of the generator's own.")

@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from text2latent.benchmarks.report import replacing
+from text2latent.benchmarks.report import add_model_flag, replacing, script_parser
 from text2latent.configs.command import (
     CommandParser,
     check_output_file,
@@ -29,15 +29,9 @@ COLUMNS = ("guidance", "steps", "language", "named", "complete", "sharpness", "v
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
-    parser = CommandParser("prior_settings", __doc__)
-    parser.prog = "benchmarks/prior_settings.py"
+    parser = script_parser("prior_settings", __doc__)
+    add_model_flag(parser)
     add = parser.add_argument
-    add(
-        "--model",
-        default="faces",
-        metavar="MODEL",
-        help="The prior: a zoo name, a run or prior folder, or a checkpoint.",
-    )
     add("--guidance-scales", type=non_negative_float, nargs="+", default=[1.0, 1.5, 2.0, 3.0], metavar="X",
         help="Guidance scales to try.")  # fmt: skip
     add("--steps", type=positive_int, nargs="+", default=[4, 8, 16], metavar="N", help="Numbers of steps to try.")

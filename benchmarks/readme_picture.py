@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2latent import infer
+from text2latent.benchmarks.report import script_parser
 from text2latent.configs.command import CommandParser, check_output_folder, run_command, seed
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -25,8 +26,7 @@ TEXTS = {
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
-    parser = CommandParser("readme_picture", __doc__)
-    parser.prog = "benchmarks/readme_picture.py"
+    parser = script_parser("readme_picture", __doc__)
     add = parser.add_argument
     add("--model", default="faces", metavar="MODEL", help="A zoo name, a run or prior folder, or a checkpoint.")
     add("--seed", type=seed, default=0, metavar="N", help="Seed of each text's first image.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import read_parts, replacing
+from text2latent.benchmarks.report import read_parts, replacing, script_parser
 from text2latent.configs.command import CommandParser, check_output_file, run_command
 from text2latent.configs.errors import InputError
 
@@ -44,8 +44,7 @@ def with_table(text: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
-    parser = CommandParser("readme_table", __doc__)
-    parser.prog = "benchmarks/readme_table.py"
+    parser = script_parser("readme_table", __doc__)
     parser.add_argument("--json", default=str(FIGURES), metavar="FILE", help="Where the benchmarks kept their figures.")
     parser.add_argument("--readme", default=str(README), metavar="FILE", help="The file to write the table into.")
     return parser

@@ -85,6 +85,19 @@ def table(part: str, figures: Iterable[Figure]) -> str:
     return "\n".join([part, *(f"  {line}" for line in lines)])
 
 
+def script_parser(name: str, description: str | None) -> CommandParser:
+    """The parser of the script `benchmarks/NAME.py`, without flags."""
+    parser = CommandParser(name, description)
+    parser.prog = f"benchmarks/{name}.py"
+    return parser
+
+
+def add_model_flag(parser: CommandParser) -> None:
+    """Add `--model`, as `text2latent infer` has it."""
+    help_text = "The prior: a zoo name, a run or prior folder, or a checkpoint."
+    parser.add_argument("--model", default="faces", metavar="MODEL", help=help_text)
+
+
 def add_report_flags(parser: CommandParser, parts: Iterable[str], default: str = "all") -> None:
     """Add `--only` and `--json`."""
     parser.add_argument("--only", action="append", metavar="PART",

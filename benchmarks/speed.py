@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts
+from text2latent.benchmarks.report import (
+    Figure,
+    Measure,
+    add_model_flag,
+    add_report_flags,
+    measure_parts,
+    script_parser,
+)
 from text2latent.benchmarks.timing import Finished, import_seconds, run_measured
 from text2latent.configs.command import CommandParser, positive_int, run_command, select_device
 
@@ -122,15 +129,9 @@ PARTS: dict[str, Measure] = {
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
-    parser = CommandParser("speed", __doc__)
-    parser.prog = "benchmarks/speed.py"
+    parser = script_parser("speed", __doc__)
+    add_model_flag(parser)
     add = parser.add_argument
-    add(
-        "--model",
-        default="faces",
-        metavar="MODEL",
-        help="The prior: a zoo name, a run or prior folder, or a checkpoint.",
-    )
     add("--world", default="faces", metavar="PATH", help="Generator and CLIP for sample.py: a zoo name or a folder.")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
     add("--num-renders", type=positive_int, default=1000, metavar="N", help="Renders to time.")
