@@ -35,6 +35,7 @@ def progress(
     description: str | None = None,
     stream: TextIO | None = None,
     seconds: float = LOG_SECONDS,
+    binary: bool = False,
 ) -> tqdm[T]:
     """Show how far a loop is, its rate and the time left, on `stream` (stderr unless given).
 
@@ -47,9 +48,11 @@ def progress(
         unit: the name of one unit, in the plural where it reads better, such as `pairs`.
         initial: units done by an earlier run.
         description: words in front of the bar.
+        binary: count in units of 1024 and 1024^2 and so on, as bytes are counted.
     """
     stream = sys.stderr if stream is None else stream
-    shared = {"total": total, "unit": f" {unit}", "initial": initial, "desc": description}
+    scale = {"unit": unit, "unit_scale": True, "unit_divisor": 1024} if binary else {"unit": f" {unit}"}
+    shared = {"total": total, "initial": initial, "desc": description, **scale}
     if stream.isatty():
         return tqdm(iterable, file=stream, dynamic_ncols=True, **shared)
     return tqdm(iterable, file=_Lines(stream), mininterval=seconds, maxinterval=2 * seconds, ncols=100, **shared)

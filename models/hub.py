@@ -1,0 +1,101 @@
+"""Files and folders of the Hugging Face hub by their `hf://` address."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from text2latent.configs.errors import InputError, UsageError, one_line
+
+FORM = "hf://ORG/REPO[/PATH][@REVISION]"
+FOLDER_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.yaml", "*.yml")
+"""What is taken of a folder: configs, weights and tokenizers that hold no code; a pickle is named by its path."""
+
+_NAME = r"[A-Za-z0-9][\w.-]*"
+_ADDRESS = re.compile(
+    rf"hf://(?P<repo>{_NAME}/{_NAME})(?:@(?P<before>[^/@]+))?(?P<path>(?:/[^/@]+)*)/?(?:@(?P<after>[^@]+))?"
+)
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """A file or folder on the hub.
+
+    Attributes:
+        repo: `ORG/REPO`.
+        path: inside the repository; empty for all of it.
+        revision: branch, tag or commit; None for the default branch.
+    """
+
+    repo: str
+    path: str = ""
+    revision: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the path names a file: one with a suffix."""
+        return bool(PurePosixPath(self.path).suffix)
+
+
+def parse_hub_address(address: str) -> HubAddress:
+    """Read an `hf://` address, with its revision at the end or, as huggingface_hub writes it, behind the repository.
+
+    Raises:
+        UsageError: for another form.
+    """
+    match = _ADDRESS.fullmatch(address)
+    path = match["path"].strip("/") if match else ""
+    if match is None or ".." in path.split("/") or (match["before"] and match["after"]):
+        raise UsageError(f"{address!r}: expected {FORM}")
+    return HubAddress(match["repo"], path, match["before"] or match["after"])
+
+
+def fetch_from_hub(address: str) -> Path:
+    """Path in huggingface_hub's cache of the file or folder that an address names; downloads what is not there.
+
+    Raises:
+        UsageError: for an address of another form.
+        InputError: when the hub has no such thing, does not give it, or cannot be reached and it is not cached.
+    """
+    wanted = parse_hub_address(address)
+    try:
+        found = _fetch_file(wanted) if wanted.is_file else _fetch_folder(wanted)
+    except Exception as error:
+        # huggingface_hub's errors, and those of the HTTP client below it, share no base class.
+        raise InputError(f"{address}: {_explain(error)}") from error
+    if not found.exists():
+        raise InputError(f"{address}: expected a folder with {', '.join(FOLDER_FILES)}, the repository has none there")
+    return found
+
+
+def _fetch_file(wanted: HubAddress) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(wanted.repo, wanted.path, revision=wanted.revision))
+
+
+def _fetch_folder(wanted: HubAddress) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"{wanted.path}/{name}" if wanted.path else name for name in FOLDER_FILES]
+    return Path(snapshot_download(wanted.repo, revision=wanted.revision, allow_patterns=patterns)) / wanted.path
+
+
+def _explain(error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "the repository asks for its terms to be accepted on its page, and then for a login: hf auth login"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"{constants.ENDPOINT} has no such repository, or a private one (then log in: hf auth login)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such revision (branch, tag or commit)"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return "the repository has no such file"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return (
+            f"not in the cache {constants.HF_HUB_CACHE}, and {constants.ENDPOINT} cannot be reached "
+            f"({one_line(error)}); without a network, give a local path"
+        )
+    return f"cannot be had from {constants.ENDPOINT}: {one_line(error)}"
