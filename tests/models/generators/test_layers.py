@@ -16,6 +16,7 @@ from text2latent.models.generators.layers import (
     ToRGBLayer,
     UpsampleSkip,
     demodulation,
+    finish_convolution,
     fir_kernel,
     normalize_second_moment,
     upsample2d,
@@ -113,11 +114,13 @@ def test_upsample2d_keeps_a_constant_inside_and_stays_float32_under_autocast():
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("activation", ["lrelu", "tanh"])
-def test_synthesis_layer_equals_per_sample_demodulated_kernels(up, activation):
+@pytest.mark.parametrize("training", [False, True])
+def test_synthesis_layer_equals_per_sample_demodulated_kernels(up, activation, training):
     layer = SynthesisLayer(5, 4, w_dim=6, resolution=8, up=up, activation=activation, conv_clamp=2.0)
     randomize(layer)
     x, w = layer_inputs(5, 6, 4 if up else 8)
-    result = array(layer(x, w, layer.noise_const, gain=0.5))
+    with torch.set_grad_enabled(training):
+        result = array(layer(x, w, layer.noise_const, gain=0.5))
     styles = array(w) @ array(layer.affine.weight).T / np.sqrt(6) + array(layer.affine.bias)
     noise = array(layer.noise_const) * array(layer.noise_strength)
     for i in range(len(x)):
@@ -128,6 +131,24 @@ def test_synthesis_layer_equals_per_sample_demodulated_kernels(up, activation):
         y = y + noise + array(layer.bias)[:, None, None]
         y = np.where(y < 0, 0.2 * y, y) * np.sqrt(2) if activation == "lrelu" else np.tanh(y)
         np.testing.assert_allclose(result[i], np.clip(y * 0.5, -1.0, 1.0), atol=2e-5)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_what_follows_a_convolution_is_the_same_with_and_without_autograd(activation):
+    y, (scale, bias) = torch.randn(2, 3, 4, 4), (torch.randn(2, 3), torch.randn(3))
+    further = (torch.randn(2, 1, 4, 4), ACTIVATIONS[activation][0], 1.7, 0.9)
+    expected = finish_convolution(y, scale, bias, *further)
+    with torch.no_grad():
+        torch.testing.assert_close(finish_convolution(y.clone(), scale, bias, *further), expected)
+
+
+def test_synthesis_layer_leaves_its_arguments_as_they_were():
+    layer = SynthesisLayer(4, 4, w_dim=6, resolution=8)
+    arguments = (*layer_inputs(4, 6, 8), torch.randn(3, 1, 8, 8))
+    kept = [argument.clone() for argument in arguments]
+    with torch.no_grad():
+        layer(*arguments)
+    assert all(torch.equal(*pair) for pair in zip(arguments, kept, strict=True))
 
 
 def test_torgb_equals_per_sample_kernels_without_demodulation():

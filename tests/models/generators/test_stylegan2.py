@@ -70,15 +70,18 @@ def test_mapping_agrees_with_the_original(name):
         ("wplus", "const", "image_wplus_const"),
     ],
 )
-def test_synthesis_agrees_with_the_original(name, latents, noise_mode, image):
+@pytest.mark.parametrize("autograd", [False, True])
+def test_synthesis_agrees_with_the_original(name, latents, noise_mode, image, autograd):
     generator, io = original(name)
-    assert deviation(generator.synthesis(io[latents], noise_mode=noise_mode), io[image]) < 1e-4
+    with torch.set_grad_enabled(autograd):
+        assert deviation(generator.synthesis(io[latents], noise_mode=noise_mode), io[image]) < 1e-4
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_bfloat16_autocast_stays_near_the_original(name):
+@pytest.mark.parametrize("autograd", [False, True])
+def test_bfloat16_autocast_stays_near_the_original(name, autograd):
     generator, io = original(name)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(autograd):
         images = generator.synthesis(io["wplus"])
     assert images.dtype == torch.float32
     error = (images - io["image_wplus_const"]).square().mean().sqrt() / io["image_wplus_const"].std()
