@@ -1,4 +1,4 @@
-"""Rebuilds all of the faces world from seed 0: judge, generator, CLIP, then the prior by the package's own verbs."""
+"""Rebuilds all of the faces world from seed 0: judge, CLIP, generator, then the prior by the package's own verbs."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     fit_judge(options.work, options.output / "judge" / "model.safetensors")
-    fit_generator(options.work, options.output / "generator")
     fit_clip(options.work, options.output / "clip")
+    fit_generator(options.work, options.output / "clip", options.output / "generator")
     fit_prior(options.work, options.output)
 
 

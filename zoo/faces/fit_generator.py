@@ -1,7 +1,7 @@
 """Fits the faces StyleGAN2 by regression: G(z) = render(meaning(z)).
 
-The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the mapping network learns z -> w; both
-targets are known in closed form, so neither needs a discriminator.
+The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the mapping network learns z -> w
+(`fit_mapping`); both targets are known in closed form, so neither needs a discriminator.
 """
 
 from __future__ import annotations
@@ -16,31 +16,41 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, mse_loss
 
-from text2latent.models.generators.stylegan2 import MappingNetwork, StyleGAN2Generator, SynthesisNetwork
+from text2latent.models.clip_loading import locate, read_model
+from text2latent.models.generators.stylegan2 import StyleGAN2Generator, SynthesisNetwork
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.batches import to_tensor
+from text2latent.zoo.faces.fit_mapping import fit_mapping
+from text2latent.zoo.faces.perception import PerceptualLoss
 from text2latent.zoo.faces.renderer import draw_nuisance, render
-from text2latent.zoo.faces.world import W_DIM, W_SCALE, Z_DIM, blur_values, latents, meaning
+from text2latent.zoo.faces.world import W_DIM, Z_DIM, blur_values, latents
 from text2latent.zoo.fitting import FitPlan, fit
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A resolution (pixels) to fit synthesis at, how vague its w may be (see `blur_values`), and for how long."""
+    """How synthesis is fitted at a resolution.
+
+    Attributes:
+        resolution: pixels per side.
+        batch: images of a step.
+        plan: for how long and how fast.
+        vagueness: how vague w may be, see `blur_values`.
+        perceptual_weight: weight of the perceptual loss; at 1 its gradient is about as long as the other loss's.
+    """
 
     resolution: int
     batch: int
-    vagueness: float
     plan: FitPlan
+    vagueness: float = 0.0
+    perceptual_weight: float = 0.0
 
 
 STAGES = (
-    Stage(32, 16, 0.0, FitPlan(num_steps=1500, lr=2e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
-    Stage(64, 16, 0.1, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
-    Stage(128, 8, 0.25, FitPlan(num_steps=9300, lr=1e-2, ema_decay=0.998, gradient_clip=10.0)),
+    Stage(32, 16, FitPlan(num_steps=1500, lr=2e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
+    Stage(64, 16, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
+    Stage(128, 8, FitPlan(num_steps=16000, lr=1e-2, ema_decay=0.998, gradient_clip=10.0), 0.15, 1.0),
 )
-MAPPING_PLAN = FitPlan(num_steps=22000, lr=3e-3, ema_decay=0.999, log_every=500, save_every=2000)
-MAPPING_BATCH = 512
 SEED = 202
 WEIGHTS = Path(__file__).parent / "weights" / "generator"
 
@@ -65,7 +75,7 @@ def _face_weight(size: int) -> Tensor:
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     head = torch.exp(-((x / 0.42) ** 4) - ((y - 0.02) / 0.6) ** 4)
     features = torch.exp(-((x / 0.26) ** 4) - ((y - 0.08) / 0.36) ** 4)
-    weight = 1 + 3 * head + 5 * features
+    weight = 1 + 3 * head + 7 * features
     return (weight / weight.mean())[None, None]
 
 
@@ -82,7 +92,9 @@ def image_loss(images: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
-def synthesis_loss(synthesis: SynthesisNetwork, step: int, stage: Stage) -> tuple[Tensor, dict[str, float]]:
+def synthesis_loss(
+    synthesis: SynthesisNetwork, step: int, stage: Stage, perceptual: nn.Module
+) -> tuple[Tensor, dict[str, float]]:
     """Draw somewhat vague w; return the loss against the clean renders, and the PSNR in dB."""
     rng = np.random.default_rng([SEED, stage.resolution, step])
     codes, nuisance = draw_codes(rng, stage.batch), draw_nuisance(rng, stage.batch)
@@ -92,13 +104,12 @@ def synthesis_loss(synthesis: SynthesisNetwork, step: int, stage: Stage) -> tupl
     targets = to_tensor(render(codes, nuisance))
     targets = avg_pool2d(targets, targets.shape[-1] // stage.resolution)
     psnr = -10 * torch.log10(mse_loss(images.detach(), targets) / 4)
-    return image_loss(images, targets), {"psnr": psnr.item()}
-
-
-def mapping_loss(mapping: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean squared error of w against what z stands for, relative to `W_SCALE`."""
-    z = torch.randn(MAPPING_BATCH, Z_DIM, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
-    return mse_loss(mapping(z), latents(*meaning(z))) / W_SCALE**2, {}
+    loss, logged = image_loss(images, targets), {"psnr": psnr.item()}
+    if stage.perceptual_weight:
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = perceptual(images, targets)
+        loss, logged = loss + stage.perceptual_weight * seen, {**logged, "perceptual": seen.item()}
+    return loss, logged
 
 
 def save_grid(generator: StyleGAN2Generator, path: Path, columns: int = 8) -> None:
@@ -117,8 +128,12 @@ def _draw_grid(generator: StyleGAN2Generator, folder: Path, average: SynthesisNe
     save_grid(generator, folder / f"grid-{step:06d}.png")
 
 
-def fit_synthesis(work: Path) -> SynthesisNetwork:
-    """Fit the synthesis network stage by stage, resumably in `work`; each stage starts from the blocks of the last."""
+def fit_synthesis(work: Path, clip: Path) -> SynthesisNetwork:
+    """Fit the synthesis network stage by stage, resumably in `work`; each stage starts from the blocks of the last.
+
+    The CLIP model in the hub folder `clip` judges how alike pictures look.
+    """
+    perceptual = PerceptualLoss(read_model(locate(str(clip))).visual).to(memory_format=torch.channels_last)
     fitted: dict[str, Tensor] = {}
     for stage in STAGES:
         generator = make_generator(stage.resolution)
@@ -126,21 +141,16 @@ def fit_synthesis(work: Path) -> SynthesisNetwork:
         network = generator.synthesis.to(memory_format=torch.channels_last)
         folder = work / f"synthesis-{stage.resolution}"
         draw = partial(_draw_grid, generator, folder)
-        average = fit(network, partial(synthesis_loss, stage=stage), stage.plan, folder, draw)
+        average = fit(network, partial(synthesis_loss, stage=stage, perceptual=perceptual), stage.plan, folder, draw)
         fitted = average.state_dict()
     return average
 
 
-def fit_mapping(work: Path) -> MappingNetwork:
-    """Fit the mapping network, resumably in `work`."""
-    return fit(make_generator().mapping, mapping_loss, MAPPING_PLAN, work / "mapping")
-
-
-def fit_generator(work: Path, destination: Path = WEIGHTS) -> None:
-    """Fit the generator, resumably in `work`, and write it as float16 to `destination`."""
+def fit_generator(work: Path, clip: Path, destination: Path = WEIGHTS) -> None:
+    """Fit the generator, resumably in `work` and with the CLIP hub folder `clip`; write float16 to `destination`."""
     torch.manual_seed(SEED)
     generator = make_generator()
-    generator.synthesis = fit_synthesis(work)
-    generator.mapping = fit_mapping(work)
+    generator.synthesis = fit_synthesis(work, clip)
+    generator.mapping = fit_mapping(generator.mapping, work)
     generator.update_w_avg()
     generator.half().save_pretrained(destination)

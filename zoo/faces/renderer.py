@@ -35,7 +35,7 @@ NUISANCES: tuple[str, ...] = (
 """What varies continuously, each in [-1, 1]."""
 
 CENTER = (64.0, 62.0)
-SHIFT, SCALE, TILT = 3.5, 0.05, 5.0
+SHIFT, SCALE, TILT = 2.5, 0.035, 3.5
 """Largest shift (pixels), change of scale (relative) and tilt (degrees) of the head."""
 
 

@@ -57,16 +57,16 @@ def test_a_failing_verb_stops_the_build(capfd):
 
 
 def test_parts_are_built_in_the_order_in_which_they_need_each_other(monkeypatch, tmp_path):
-    calls: list[tuple[str, Path, Path]] = []
+    calls: list[tuple[str | Path, ...]] = []
     for part in ("judge", "generator", "clip", "prior"):
-        monkeypatch.setattr(build, f"fit_{part}", lambda work, out, part=part: calls.append((part, work, out)))
+        monkeypatch.setattr(build, f"fit_{part}", lambda *paths, part=part: calls.append((part, *paths)))
     monkeypatch.setattr(sys, "argv", ["build", "--work", str(tmp_path / "w"), "--output", str(tmp_path / "o")])
     build.main()
     work, out = tmp_path / "w", tmp_path / "o"
     assert calls == [
         ("judge", work, out / "judge" / "model.safetensors"),
-        ("generator", work, out / "generator"),
         ("clip", work, out / "clip"),
+        ("generator", work, out / "clip", out / "generator"),
         ("prior", work, out),
     ]
 

@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from text2latent.models.generators import load_generator
+from text2latent.models.registry import ZOO
 from text2latent.zoo.faces import fit_generator as module
+from text2latent.zoo.faces import fit_mapping
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.fit_generator import (
     STAGES,
@@ -19,13 +21,14 @@ from text2latent.zoo.faces.fit_generator import (
     fit_synthesis,
     image_loss,
     make_generator,
-    mapping_loss,
     save_grid,
     synthesis_loss,
 )
 from text2latent.zoo.faces.renderer import draw_nuisance, render
-from text2latent.zoo.faces.world import W_DIM, W_SCALE, Z_DIM, latents, meaning
+from text2latent.zoo.faces.world import W_DIM, Z_DIM, latents
 from text2latent.zoo.fitting import FitPlan, fit
+
+CLIP = ZOO / "faces" / "weights" / "clip"
 
 
 def frozen(num_steps: int = 1) -> FitPlan:
@@ -86,45 +89,26 @@ def test_image_loss_weighs_the_face_above_the_corners():
     assert image_loss(images, face) > 2 * image_loss(images, corner)
 
 
-class Exact(nn.Module):
-    """A mapping network that has learned everything."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        return latents(*meaning(z))
-
-
-def test_mapping_loss_is_the_error_in_units_of_a_value():
-    assert mapping_loss(Exact(), 3)[0].item() == 0
-    halfway = nn.Module()
-    halfway.forward = lambda z: latents(*meaning(z)) + 0.5 * W_SCALE
-    assert mapping_loss(halfway, 3)[0].item() == pytest.approx(0.25)
-
-
-def test_mapping_loss_draws_its_z_from_the_step():
-    mapping = make_generator(32).mapping
-    with torch.no_grad():
-        losses = [mapping_loss(mapping, step)[0].item() for step in (1, 1, 2)]
-    assert losses[0] == losses[1] != losses[2]
-
-
-def test_mapping_learns(tmp_path):
-    plan = FitPlan(num_steps=15, lr=4e-3, warmup_steps=3, anneal=False, ema_decay=0.5)
-    mapping = make_generator(32).mapping
-    before = mapping_loss(mapping, 10**6)[0].item()
-    assert mapping_loss(fit(mapping, mapping_loss, plan, tmp_path), 10**6)[0].item() < 0.85 * before
-
-
 def test_synthesis_learns_and_tells_its_psnr(tmp_path):
-    stage = Stage(16, 4, 0.0, FitPlan(num_steps=15, lr=2e-2, warmup_steps=3, anneal=False, ema_decay=0.5))
+    stage = Stage(16, 4, FitPlan(num_steps=15, lr=2e-2, warmup_steps=3, anneal=False, ema_decay=0.5))
     synthesis = make_generator(16).synthesis
 
     def loss(network, step):
-        return synthesis_loss(network, step, stage)
+        return synthesis_loss(network, step, stage, nn.Identity())
 
     before, logged = loss(synthesis, 10**6)
     after, better = loss(fit(synthesis, loss, stage.plan, tmp_path), 10**6)
     assert after.item() < 0.8 * before.item()
     assert better["psnr"] > logged["psnr"] + 1
+
+
+def test_the_perceptual_loss_counts_by_its_weight():
+    synthesis = make_generator(16).synthesis
+    plain, told = synthesis_loss(synthesis, 3, Stage(16, 2, frozen()), nn.L1Loss())
+    weighted, logged = synthesis_loss(synthesis, 3, Stage(16, 2, frozen(), perceptual_weight=0.5), nn.L1Loss())
+    assert "perceptual" not in told
+    assert logged["perceptual"] > 0
+    assert weighted.item() == pytest.approx(plain.item() + 0.5 * logged["perceptual"], rel=1e-3)
 
 
 def test_generator_has_the_shape_of_the_world():
@@ -140,10 +124,10 @@ def test_stages_end_at_the_generators_resolution():
 
 
 def test_a_stage_starts_from_the_blocks_of_the_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "STAGES", (Stage(16, 2, 0.0, frozen()), Stage(32, 2, 0.1, frozen())))
+    monkeypatch.setattr(module, "STAGES", (Stage(16, 2, frozen()), Stage(32, 2, frozen(), vagueness=0.1)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        fitted = fit_synthesis(tmp_path).state_dict()
+        fitted = fit_synthesis(tmp_path, CLIP).state_dict()
         untouched = make_generator(32).synthesis.state_dict()
     first = torch.load(tmp_path / "synthesis-16" / "last.pt", weights_only=True)["average"]
     first = {name.removeprefix("module."): tensor for name, tensor in first.items() if name.startswith("module.")}
@@ -172,16 +156,16 @@ def test_grid_shows_renders_above_what_the_network_makes_of_them(tmp_path):
 
 
 def test_fitting_writes_a_generator_that_loads_and_is_through_when_rerun(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "STAGES", (Stage(128, 1, 0.0, frozen()),))
-    monkeypatch.setattr(module, "MAPPING_PLAN", frozen())
+    monkeypatch.setattr(module, "STAGES", (Stage(128, 1, frozen(), 0.1, 1.0),))
+    monkeypatch.setattr(fit_mapping, "PLAN", frozen())
     with torch.random.fork_rng():
-        fit_generator(tmp_path / "work", tmp_path / "generator")
+        fit_generator(tmp_path / "work", CLIP, tmp_path / "generator")
         weights = tmp_path / "generator" / "diffusion_pytorch_model.safetensors"
         assert {t.dtype for t in load_file(weights).values() if t.is_floating_point()} == {torch.float16}
         before = weights.read_bytes()
-        fit_generator(tmp_path / "work", tmp_path / "generator")
+        fit_generator(tmp_path / "work", CLIP, tmp_path / "generator")
         assert weights.read_bytes() == before
     generator = load_generator(str(tmp_path / "generator"))
-    w = generator.map(generator.sample_latents(300, 0))
+    w = generator.map(generator.sample_latents(3000, 0))
     torch.testing.assert_close(generator.truncate(w, 0.0)[0, 0], w[:, 0].mean(0), atol=0.15, rtol=0)
     assert generator.synthesize(w[:1]).shape == (1, 3, 128, 128)
