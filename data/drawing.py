@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 # and stored latents mustn't depend on the batch size.
 MAPPING_ROWS = 50
 JPEG_QUALITY = 95
+
+T = TypeVar("T")
 
 
 def draw_latents(generator: Generator, seed: int, samples: range, truncation: float) -> torch.Tensor:
@@ -53,6 +57,27 @@ def _jpegs(images: torch.Tensor) -> list[bytes]:
     return files
 
 
+@contextmanager
+def _side_by_side(function: Callable[[torch.Tensor], T], batches: Sequence[torch.Tensor]) -> Iterator[Iterator[T]]:
+    """Context of the results of `function` on each batch, in order, computed on as many threads as PyTorch may use.
+
+    On a CPU a thread per batch is half as fast again as all threads on one batch: PyTorch lets go of the interpreter
+    while it computes, and many of the operations on small images are too short to be split. Leaving the context
+    early, by an error or Ctrl-C, drops the batches that haven't begun. Elsewhere the batches come one after another.
+    """
+    threads = min(torch.get_num_threads(), len(batches))
+    if batches[0].device.type != "cpu" or threads == 1:
+        yield map(function, batches)
+        return
+    allowed = torch.get_num_threads()
+    workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield workers.map(function, batches)
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(allowed)  # a thread's setting is also that of the threads that begin after it
+
+
 def _embed(
     generator: Generator,
     clip: ClipEncoder,
@@ -63,14 +88,20 @@ def _embed(
     keep_images: bool,
 ) -> tuple[torch.Tensor, list[bytes] | None]:
     """Embeddings ``[N, E]`` float16 and JPEG files of the images that `latents` stand for."""
-    embeddings, files = [], []
-    for batch in latents.split(batch_size):
+
+    @torch.inference_mode()  # this and autocast hold for one thread only
+    def embed_batch(batch: torch.Tensor) -> tuple[torch.Tensor, list[bytes]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision == "bf16"):
             images = generator.synthesize(batch.float())
-            embeddings.append(clip.encode_image(images).half())
-        if keep_images:
-            files += _jpegs(images)
-        on_batch(len(batch))
+            embeddings = clip.encode_image(images).half()
+        return embeddings, _jpegs(images) if keep_images else []
+
+    embeddings, files = [], []
+    with _side_by_side(embed_batch, latents.split(batch_size)) as results:
+        for batch_embeddings, batch_files in results:
+            embeddings.append(batch_embeddings)
+            files += batch_files
+            on_batch(len(batch_embeddings))
     return torch.cat(embeddings), files if keep_images else None
 
 

@@ -1,0 +1,70 @@
+"""Drawing of shards: batches on several threads give what one thread gives, and fail as one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from text2latent.configs.errors import InputError
+from text2latent.data.drawing import draw_shard
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.generators import Generator, load_generator
+
+SAMPLES = range(20, 50)
+
+
+@pytest.fixture
+def networks(tiny_world: Path) -> tuple[Generator, ClipEncoder]:
+    return load_generator(str(tiny_world)).eval(), ClipEncoder.from_pretrained(str(tiny_world))
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    allowed = torch.get_num_threads()
+    yield
+    torch.set_num_threads(allowed)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_the_number_of_threads_does_not_change_a_byte(networks: tuple[Generator, ClipEncoder], precision: str) -> None:
+    torch.set_num_threads(1)
+    alone = draw_shard(*networks, SAMPLES, batch_size=4, precision=precision, keep_images=True)
+    torch.set_num_threads(3)
+    together = draw_shard(*networks, SAMPLES, batch_size=4, precision=precision, keep_images=True)
+    assert together == alone
+    assert torch.get_num_threads() == 3
+
+
+def test_batches_are_told_in_order(networks: tuple[Generator, ClipEncoder]) -> None:
+    torch.set_num_threads(3)
+    told: list[int] = []
+    draw_shard(*networks, SAMPLES, batch_size=8, on_batch=told.append)
+    assert told == [8, 8, 8, 6]
+
+
+def test_an_error_in_a_batch_ends_the_others(
+    networks: tuple[Generator, ClipEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, clip = networks
+    begun: list[int] = []
+
+    def fail(latents: torch.Tensor) -> torch.Tensor:
+        begun.append(len(latents))
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(generator, "synthesize", fail)
+    torch.set_num_threads(2)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        draw_shard(generator, clip, range(400), batch_size=1)
+    assert len(begun) < 400
+    assert torch.get_num_threads() == 2
+
+
+def test_what_is_not_finite_names_the_sample(networks: tuple[Generator, ClipEncoder]) -> None:
+    generator, clip = networks
+    generator.mapping.w_avg.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"sample 20 \(seed 27\): latent is not finite"):
+        draw_shard(generator, clip, SAMPLES, seed=7, truncation=0.5)
