@@ -32,7 +32,7 @@ NUM_MENTIONED = {
     "ja": (0.2, 0.26, 0.25, 0.17, 0.09, 0.03),
 }
 """Probabilities of mentioning 1, 2, ... attributes."""
-MAX_CHARACTERS = {"en": 280, "ja": 36}
+MAX_CHARACTERS = {"en": 280, "ja": 35}
 """What nearly always fits into 62 of CLIP's tokens; longer captions are drawn anew with one attribute less."""
 
 

@@ -49,7 +49,7 @@ class Stage:
 STAGES = (
     Stage(32, 16, FitPlan(num_steps=1500, lr=2e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
     Stage(64, 16, FitPlan(num_steps=4000, lr=1.5e-2, anneal=False, ema_decay=0.99, gradient_clip=10.0)),
-    Stage(128, 8, FitPlan(num_steps=16000, lr=1e-2, ema_decay=0.998, gradient_clip=10.0), 0.15, 1.0),
+    Stage(128, 8, FitPlan(num_steps=12000, lr=1e-2, ema_decay=0.998, gradient_clip=10.0), 0.15, 1.0),
 )
 SEED = 202
 WEIGHTS = Path(__file__).parent / "weights" / "generator"

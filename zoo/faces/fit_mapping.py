@@ -20,7 +20,7 @@ from text2latent.zoo.faces.renderer import NUISANCES
 from text2latent.zoo.faces.world import W_SCALE, Z_DIM, latents, meaning
 from text2latent.zoo.fitting import FitPlan, fit
 
-PLAN = FitPlan(num_steps=8000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
+PLAN = FitPlan(num_steps=16000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
 BATCH = 512
 SEED = 202
 HALF_WIDTH = 0.015

@@ -305,7 +305,7 @@ def test_nearly_all_captions_fit_into_64_tokens(language, held_out):
     tokenizer = SimpleTokenizer()
     captions = draw_many(language, held_out)[:1000]
     lengths = np.array([len(tokenizer.encode(caption.text)) for caption in captions])
-    assert (lengths + 2 <= 64).mean() >= 0.95
+    assert (lengths + 2 <= 62).mean() >= 0.95
     assert (lengths + 2 <= 96).all()  # the context of the faces CLIP
 
 
