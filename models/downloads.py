@@ -7,12 +7,15 @@ import json
 import os
 import re
 import shutil
+import ssl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from socket import gaierror
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -42,6 +45,8 @@ REASONS = {
 }
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 USER_AGENT = "text2latent"
+
+MAX_NAME_CHARACTERS = 128
 
 _FORBIDDEN_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -118,13 +123,20 @@ def download(url: str, folder: Path, sha256: str | None = None, max_bytes: int =
     target = folder / hashlib.sha256(url.encode()).hexdigest()[:32] / _file_name(parts)
     if _is_cached(target, sha256):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     with _locked(target, url):
         if not _is_cached(target, sha256):
-            partial = Partial(target.with_name("partial"), target.with_name("partial.json"))
+            partial = Partial(target.with_name(".partial"), target.with_name(".partial.json"))
             _complete(url, partial, max_bytes, has_checksum=sha256 is not None)
             _publish(url, partial, target, sha256)
     return target
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the cache for downloads cannot be written ({error.strerror})") from error
 
 
 def _check_url(url: str, sha256: str | None) -> SplitResult:
@@ -145,8 +157,9 @@ def _check_url(url: str, sha256: str | None) -> SplitResult:
 
 def _file_name(parts: SplitResult) -> str:
     """Last part of the path, as a name that any file system takes."""
-    name = _FORBIDDEN_IN_NAMES.sub("_", unquote(parts.path.rsplit("/", 1)[-1]))[-128:]
-    return name if name.strip(". ") else ""
+    name = _FORBIDDEN_IN_NAMES.sub("_", unquote(parts.path.rsplit("/", 1)[-1]))
+    # Names with a leading dot are those of the download's own files beside it.
+    return name.strip(". ")[-MAX_NAME_CHARACTERS:]
 
 
 def _is_cached(target: Path, sha256: str | None) -> bool:
@@ -158,20 +171,26 @@ def _locked(target: Path, url: str) -> Iterator[None]:
     """Hold the lock of a download; the operating system frees it when a process ends in any way."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(target.with_name("lock"))
+    lock = FileLock(target.with_name(".lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with progress(unit="s", description=f"waiting for another process that downloads {url}"):
-            lock.acquire()
+        _tell(f"{url}: another process is downloading it; waiting")
+        lock.acquire()
     try:
         yield
     finally:
         lock.release()
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) -> None:
     """Ask for the file until all of it has arrived."""
+    if not has_checksum and partial.validator() is None:
+        partial.remove()  # nothing would tell whether its bytes are of the file that the server has now
     failures = 0
     while True:
         before = partial.size
@@ -182,7 +201,9 @@ def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) ->
             if failures >= TRIES:
                 kept = f"; {partial.size} bytes are kept, run again to go on" if partial.size else ""
                 raise InputError(f"{url}: {error}, after {TRIES} tries{kept}") from error
-        time.sleep(BACKOFF_SECONDS * 2 ** (failures - 1))
+            pause = BACKOFF_SECONDS * 2 ** (failures - 1)
+            _tell(f"{url}: {error}; going on in {pause:g} s")
+        time.sleep(pause)
 
 
 def _transfer(url: str, partial: Partial, max_bytes: int, has_checksum: bool) -> None:
@@ -199,18 +220,19 @@ def _transfer(url: str, partial: Partial, max_bytes: int, has_checksum: bool) ->
             _append(url, response, partial, total, max_bytes)
     except HTTPError as error:
         _explain_status(url, error, partial)
-    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise _Interrupted(f"the connection failed ({one_line(reason)})") from error
+    except (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        _explain_failure(url, getattr(error, "reason", error))
     if total is not None and partial.size < total:
         raise _Interrupted(f"cut off at {partial.size} of {total} bytes")
 
 
 def _open(url: str, partial: Partial) -> HTTPResponse:
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    if partial.size:
+        headers["Range"] = f"bytes={partial.size}-"
     validator = partial.validator()
     if validator is not None:
-        headers |= {"Range": f"bytes={partial.size}-", "If-Range": validator}
+        headers["If-Range"] = validator
     address = quote(url, safe="%/:=&?~#+!$,;'@()*[]")
     return _opener(url).open(Request(address, headers=headers), timeout=TIMEOUT_SECONDS)
 
@@ -284,10 +306,20 @@ def _explain_status(url: str, error: HTTPError, partial: Partial) -> None:
     if error.code == 416:
         partial.remove()
         raise _Interrupted("the server has less than was downloaded before") from error
+    # urllib's own reasons, such as that of endless redirects, take several lines.
+    answer = f"the server answered {error.code} {' '.join(str(error.reason).split())}"
     if error.code in TRANSIENT_STATUS:
-        raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
-    reason = REASONS.get(error.code, "it does not give the file")
-    raise InputError(f"{url}: the server answered {error.code} {error.reason}: {reason}") from error
+        raise _Interrupted(answer) from error
+    raise InputError(f"{url}: {answer}: {REASONS.get(error.code, 'it does not give the file')}") from error
+
+
+def _explain_failure(url: str, reason: Any) -> None:
+    """Turn a broken connection into a reason for a further try, unless that would break as well."""
+    if isinstance(reason, gaierror | ssl.SSLCertVerificationError):
+        raise InputError(
+            f"{url}: the server cannot be reached ({one_line(reason)}); without a network, give a local file"
+        )
+    raise _Interrupted(f"the connection failed ({one_line(reason)})")
 
 
 def _publish(url: str, partial: Partial, target: Path, sha256: str | None) -> None:

@@ -65,7 +65,7 @@ def fetch_from_hub(address: str) -> Path:
         # huggingface_hub's errors, and those of the HTTP client below it, share no base class.
         raise InputError(f"{address}: {_explain(error)}") from error
     if not found.exists():
-        raise InputError(f"{address}: expected a folder with {', '.join(FOLDER_FILES)}, the repository has none there")
+        raise InputError(f"{address}: expected a folder with files {', '.join(FOLDER_FILES)}, the repository has none")
     return found
 
 
@@ -91,11 +91,9 @@ def _explain(error: Exception) -> str:
         return f"{constants.ENDPOINT} has no such repository, or a private one (then log in: hf auth login)"
     if isinstance(error, errors.RevisionNotFoundError):
         return "the repository has no such revision (branch, tag or commit)"
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return "the repository has no such file"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
-        return (
-            f"not in the cache {constants.HF_HUB_CACHE}, and {constants.ENDPOINT} cannot be reached "
-            f"({one_line(error)}); without a network, give a local path"
-        )
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+        return f"not in the cache {constants.HF_HUB_CACHE}, and {why}; without a network, give a local path"
+    if isinstance(error, errors.EntryNotFoundError):
+        return "the repository has no such file"
     return f"cannot be had from {constants.ENDPOINT}: {one_line(error)}"

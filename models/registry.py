@@ -1,4 +1,4 @@
-"""Where weights are found: the worlds that ship in the package's zoo, or a folder on disk.
+"""Where weights are found: the worlds that ship in the package's zoo, files and folders on disk, addresses.
 
 Worlds are found by path and none of their Python code is imported, so that adding one needs no change here.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from text2latent.configs.errors import UsageError
+from text2latent.models.sources import KINDS, fetch, is_remote
 
 PARTS = ("generator", "clip", "prior")
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -23,27 +24,44 @@ def is_zoo_name(source: str) -> bool:
     return source in zoo_names()
 
 
-def resolve(source: str | Path, part: str) -> Path:
-    """Folder that holds the weights of one part.
+def locate(source: str | Path, part: str) -> Path:
+    """File or folder, on this machine, that holds the weights of one part; an address is downloaded.
 
     Args:
-        source: name of a zoo world, or a local folder that holds the part itself or in a subfolder of the part's
-            name (a path written with a separator, such as ``./faces``, is never taken for a zoo name).
+        source: name of a zoo world, or what `sources.fetch` takes; a folder may hold the part itself or have it in a
+            subfolder of the part's name (a path written with a separator, such as ``./faces``, is never taken for a
+            zoo name).
         part: one of ``generator``, ``clip``, ``prior``.
 
     Raises:
-        UsageError: for an unknown part, or a source that is neither a zoo world nor a folder.
-        UsageError: for a zoo world without that part.
+        UsageError: for an unknown part, a source that is none of these, or a zoo world without that part.
+        InputError: when an address cannot be downloaded.
     """
     if part not in PARTS:
         raise UsageError(f"part: expected one of {', '.join(PARTS)}, got {part!r}")
     if is_zoo_name(str(source)):
         return _zoo_part(str(source), part)
-    folder = Path(source)
-    if not folder.is_dir():
-        known = ", ".join(zoo_names()) or "none here"
-        raise UsageError(f"{part} {str(source)!r}: expected a name of the zoo ({known}) or a folder")
-    return folder / part if (folder / part).is_dir() else folder
+    if not is_remote(source) and not Path(source).exists():
+        raise UsageError(f"{part} {str(source)!r}: expected {_known()}, {KINDS}")
+    path = fetch(source)
+    return path / part if (path / part).is_dir() else path
+
+
+def resolve(source: str | Path, part: str) -> Path:
+    """Folder that holds the weights of one part; see `locate`.
+
+    Raises:
+        UsageError: as `locate`, and for a file.
+        InputError: when an address cannot be downloaded.
+    """
+    path = locate(source, part)
+    if not path.is_dir():
+        raise UsageError(f"{part} {str(source)!r}: expected {_known()} or a folder, got a file")
+    return path
+
+
+def _known() -> str:
+    return f"a name of the zoo ({', '.join(zoo_names()) or 'none here'})"
 
 
 def _zoo_part(name: str, part: str) -> Path:

@@ -59,7 +59,7 @@ def fetch(source: str | Path, sha256: str | None = None) -> Path:
     if is_remote(address):
         raise UsageError(f"{address!r}: expected {KINDS}")
     if not Path(source).exists():
-        raise InputError(f"{source}: expected a file or folder, there is none; got neither {KINDS}")
+        raise InputError(f"{source}: expected {KINDS}; there is no such file or folder")
     return _verified(Path(source), source, sha256)
 
 

@@ -43,7 +43,9 @@ def test_folder_may_be_the_part_or_hold_it(zoo: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_source_lists_the_zoo(zoo: Path) -> None:
-    with pytest.raises(UsageError, match=r"'horses': expected a name of the zoo \(birds, faces\) or a folder"):
+    with pytest.raises(
+        UsageError, match=r"'horses': expected a name of the zoo \(birds, faces\), a local path, https://"
+    ):
         registry.resolve("horses", "generator")
 
 

@@ -1,0 +1,196 @@
+"""`hf://` addresses against a small hub on this machine, in a process of their own, as its settings are environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from text2latent.configs.errors import UsageError
+from text2latent.models.hub import HubAddress, parse_hub_address
+
+COMMIT = "a" * 40
+FILES = {
+    "net.pkl": b"a pickle",
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "code.py": b"raise SystemExit",
+    "clip/open_clip_config.json": b"[]",
+}
+
+FETCH = """
+import json, sys
+from text2latent.models.sources import fetch
+for address in sys.argv[1:]:
+    try:
+        path = fetch(address)
+        found = sorted(str(p.relative_to(path)) for p in path.rglob("*")) if path.is_dir() else path.read_text()
+        print(json.dumps([found, None]))
+    except Exception as error:
+        print(json.dumps([str(error), type(error).__name__]))
+"""
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """As much of the hub's interface as downloads use: repository `org/net` with `FILES` at `main` and `v1`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/org/net/tree/"):
+            self.reply_json(
+                [{"type": "file", "path": name, "size": len(FILES[name]), "oid": oid(name)} for name in FILES]
+            )
+        elif path.startswith("/api/models/org/net"):
+            self.reply_json({"id": "org/net", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]})
+        elif path.startswith("/api/models/org/gated") or path.startswith("/org/gated"):
+            self.reply(403, error="GatedRepo")
+        elif path.startswith("/org/net/resolve/"):
+            revision, _, name = path.removeprefix("/org/net/resolve/").partition("/")
+            self.reply_file(revision, name)
+        else:
+            self.reply(404, error="RepoNotFound")
+
+    def reply_file(self, revision: str, name: str) -> None:
+        if revision not in ("main", "v1", COMMIT):
+            self.reply(404, error="RevisionNotFound")
+        elif name not in FILES:
+            self.reply(404, error="EntryNotFound")
+        else:
+            self.reply(200, FILES[name], etag=oid(name))
+
+    def reply_json(self, data: object) -> None:
+        self.reply(200, json.dumps(data).encode())
+
+    def reply(self, status: int, body: bytes = b"", error: str | None = None, etag: str | None = None) -> None:
+        self.send_response(status)
+        headers = {"Content-Length": len(body), "X-Repo-Commit": COMMIT, "X-Error-Code": error, "ETag": etag}
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def oid(name: str) -> str:
+    return hashlib.sha1(FILES[name]).hexdigest()
+
+
+class Hub:
+    """A running hub, and a cache for what comes from it."""
+
+    def __init__(self, address: str, home: Path) -> None:
+        self.address, self.home = address, home
+
+    def fetch(self, *addresses: str, **environment: str) -> list[list[str | None]]:
+        """What each address gives: [text of the file or names in the folder, None] or [message, kind of error]."""
+        settings = {"HF_ENDPOINT": self.address, "HF_HOME": str(self.home), "no_proxy": "127.0.0.1", **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, *addresses],
+            env={**os.environ, **settings}, capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), HubHandler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield Hub(f"http://127.0.0.1:{server.server_port}", tmp_path)
+        server.shutdown()
+
+
+def test_files_and_folders_come_from_the_hub_and_then_from_its_cache(hub: Hub) -> None:
+    addresses = ["hf://org/net/net.pkl", "hf://org/net/net.pkl@v1", "hf://org/net@v1/net.pkl", "hf://org/net/clip"]
+    expected = [*[["a pickle", None]] * 3, [["open_clip_config.json"], None]]
+    assert hub.fetch(*addresses) == expected
+    assert hub.fetch(*addresses, HF_HUB_OFFLINE="1") == expected
+
+
+def test_a_whole_repository_comes_without_its_code(hub: Hub) -> None:
+    [[names, error]] = hub.fetch("hf://org/net")
+    assert error is None
+    assert names == ["clip", "clip/open_clip_config.json", "config.json", "model.safetensors"]
+
+
+def test_a_checksum_is_compared(hub: Hub) -> None:
+    digest = hashlib.sha256(FILES["net.pkl"]).hexdigest()
+    good, bad, folder = hub.fetch(
+        f"hf://org/net/net.pkl#sha256={digest}", f"hf://org/net/net.pkl#sha256={'0' * 64}",
+        f"hf://org/net#sha256={digest}",
+    )  # fmt: skip
+    assert good == ["a pickle", None]
+    assert (bad[1], bad[0].endswith(f"expected the SHA-256 {'0' * 64}, got {digest}")) == ("InputError", True)
+    assert (folder[1], "expected a file" in folder[0]) == ("UsageError", True)
+
+
+def test_what_the_hub_refuses_is_said_in_one_line(hub: Hub) -> None:
+    wanted = {
+        "hf://org/net/none.pkl": "the repository has no such file",
+        "hf://org/net/net.pkl@v9": "the repository has no such revision (branch, tag or commit)",
+        "hf://org/none": f"{hub.address} has no such repository, or a private one (then log in: hf auth login)",
+        "hf://org/none/net.pkl": f"{hub.address} has no such repository, or a private one (then log in: hf auth login)",
+        "hf://org/gated/net.pkl": "the repository asks for its terms to be accepted on its page",
+        "hf://org/net/none": "expected a folder with files *.json",
+    }
+    for (address, message), (found, error) in zip(wanted.items(), hub.fetch(*wanted), strict=True):
+        assert error == "InputError"
+        assert found.startswith(f"{address}: {message}")
+        assert "\n" not in found
+
+
+def test_offline_says_what_was_looked_for_and_where(hub: Hub) -> None:
+    for found, error in hub.fetch("hf://org/net/net.pkl", "hf://org/net", HF_HUB_OFFLINE="1"):
+        assert error == "InputError"
+        assert (
+            f"not in the cache {hub.home / 'hub'}, and HF_HUB_OFFLINE is set; without a network, give a local" in found
+        )
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("hf://org/repo", HubAddress("org/repo")),
+        ("hf://org/repo/", HubAddress("org/repo")),
+        ("hf://org/repo@v1.0", HubAddress("org/repo", "", "v1.0")),
+        ("hf://org/repo/a/b.pkl", HubAddress("org/repo", "a/b.pkl")),
+        ("hf://org/repo@v1/a/b.pkl", HubAddress("org/repo", "a/b.pkl", "v1")),
+        ("hf://org/repo/a/b.pkl@refs/pr/3", HubAddress("org/repo", "a/b.pkl", "refs/pr/3")),
+    ],
+)
+def test_addresses_are_read(address: str, expected: HubAddress) -> None:
+    assert parse_hub_address(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hf://",
+        "hf://org",
+        "hf://org/",
+        "hf:///repo",
+        "hf://org/repo@",
+        "hf://org/repo@a/b@c",
+        "hf://../x",
+        "hf://o/r/../x",
+    ],
+)
+def test_other_addresses_are_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"expected hf://ORG/REPO\[/PATH\]\[@REVISION\]$"):
+        parse_hub_address(address)
