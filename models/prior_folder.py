@@ -21,14 +21,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
-from text2latent.models import registry
+from text2latent.models import exported_folder, registry
 from text2latent.models.identity import Identity, sha256_of
+from text2latent.models.json_file import read_object
 from text2latent.models.prior import ResidualMLPPrior
 
 RECORD = "text2latent.json"
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler"
+KIND = "a prior folder"
 STATE_PREFIX = "prior."
 
 
@@ -75,12 +77,13 @@ def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
         trained.scheduler.save_pretrained(partial / SCHEDULER)
         text = json.dumps(trained.record, indent=2, ensure_ascii=False, sort_keys=True)
         (partial / RECORD).write_text(text + "\n", encoding="utf-8")
-        _replace_folder(partial, folder)
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace_folder(source: Path, target: Path) -> None:
+def replace_folder(source: Path, target: Path) -> None:
+    """Move a folder to the place of another; should that fail, the other stays."""
     if not target.exists():
         os.replace(source, target)
         return
@@ -98,15 +101,15 @@ def load_prior(source: str | Path) -> TrainedPrior:
     """Load a trained prior in eval mode, float32, on the CPU.
 
     Args:
-        source: name of a zoo world, a prior folder, a run folder that holds one as `prior`, or a Lightning checkpoint
-            of a training run (whose averaged weights are taken).
+        source: name of a zoo world, a prior folder, a run folder or an exported folder that holds one as `prior`, or a
+            Lightning checkpoint of a training run (whose averaged weights are taken); or an address of one of these.
 
     Raises:
         UsageError: when the source is none of these.
-        InputError: when a file is missing, truncated, foreign or doesn't fit the others.
+        InputError: when a file is missing, truncated, foreign, doesn't fit the others or cannot be downloaded.
     """
-    path = Path(source)
-    if not registry.is_zoo_name(str(source)) and path.is_file():
+    path = registry.locate(source, "prior")
+    if path.is_file():
         return _load_checkpoint(path)
     return _load_folder(source, find_prior_folder(source))
 
@@ -115,11 +118,12 @@ def find_prior_folder(source: str | Path) -> Path:
     """Prior folder that a source stands for; see `load_prior`.
 
     Raises:
-        UsageError: when the source is neither a zoo world nor a folder.
+        UsageError: when the source is neither a zoo world nor a folder, here or on the hub.
         InputError: when the folder holds no prior.
     """
     folder = registry.resolve(source, "prior")
-    missing = [name for name in (RECORD, CONFIG) if not (folder / name).is_file()]
+    own = (CONFIG,) if exported_folder.root_of(folder) else (RECORD, CONFIG)
+    missing = [name for name in own if not (folder / name).is_file()]
     if missing:
         raise InputError(
             f"{folder}: expected a trained prior here or in its folder prior; {', '.join(missing)} missing"
@@ -128,9 +132,10 @@ def find_prior_folder(source: str | Path) -> Path:
 
 
 def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
-    record = _read_json(folder / RECORD)
-    config = _read_json(folder / CONFIG)
-    scheduler = _read_json(folder / SCHEDULER / "scheduler_config.json")
+    exported = exported_folder.root_of(folder)
+    record = exported_folder.read_record(exported) if exported else read_object(folder / RECORD, KIND)
+    config = read_object(folder / CONFIG, KIND)
+    scheduler = read_object((exported or folder) / SCHEDULER / "scheduler_config.json", KIND)
     try:
         state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -180,18 +185,6 @@ def _build_scheduler(config: dict[str, Any], path: Path) -> FlowMatchEulerDiscre
     except Exception as error:
         # As with the prior's config.
         raise InputError(f"{path}: not a config of {expected}: {_one_line(error)}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected this file of a prior folder, it is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a JSON file: {_one_line(error)}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
 
 
 def _one_line(error: BaseException) -> str:
