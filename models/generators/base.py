@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
@@ -10,11 +12,18 @@ from torch import Tensor, nn
 from text2latent.models.identity import Identity
 
 
+def check_at_least_one(**sizes: int) -> None:
+    """Raise a ValueError that names the first of `sizes` below one."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
 class Generator(ModelMixin, ConfigMixin):
     """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
 
-    `synthesis(ws, noise_mode="const")` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in
-    [-1, 1] but not clamped; it is differentiable.
+    `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1] but not
+    clamped; it is differentiable. All its options have defaults.
 
     Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
     `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`).
@@ -41,9 +50,9 @@ class Generator(ModelMixin, ConfigMixin):
         return torch.stack(rows) if rows else torch.empty(0, self.z_dim)
 
     def map(
-        self, z: Tensor, c: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
+        self, z: Tensor, label: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:
-        """Latents w [N, num_ws, w_dim] of `z` [N, z_dim] and labels `c` [N, c_dim]; see `truncate` for psi."""
+        """Latents w [N, num_ws, w_dim] of `z` [N, z_dim] and `label` [N, c_dim]; see `truncate` for psi."""
         raise NotImplementedError
 
     def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
@@ -51,8 +60,12 @@ class Generator(ModelMixin, ConfigMixin):
         raise NotImplementedError
 
     @torch.no_grad()
-    def synthesize(self, latents: Tensor, noise_mode: str = "const") -> Tensor:
+    def synthesize(self, latents: Tensor, **options: Any) -> Tensor:
         """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
+
+        Args:
+            latents: w of each image.
+            **options: keywords of the network's `synthesis`, such as `noise_mode` of StyleGANs.
 
         Raises:
             ValueError: for latents of another shape.
@@ -60,4 +73,4 @@ class Generator(ModelMixin, ConfigMixin):
         if latents.ndim != 3 or latents.shape[1] not in (1, self.num_ws) or latents.shape[2] != self.w_dim:
             raise ValueError(f"latents: expected [N, {self.num_ws} or 1, {self.w_dim}], got {list(latents.shape)}")
         ws = latents.expand(-1, self.num_ws, -1)
-        return self.synthesis(ws, noise_mode=noise_mode).float().clamp(-1, 1)
+        return self.synthesis(ws, **options).float().clamp(-1, 1)

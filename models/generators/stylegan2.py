@@ -5,7 +5,6 @@ Modules and parameters are named as in the official state dictionaries, so that 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,66 +13,27 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from text2latent.models.generators.base import Generator
+from text2latent.models.generators.base import check_at_least_one
 from text2latent.models.generators.layers import (
-    FullyConnectedLayer,
     SynthesisLayer,
     ToRGBLayer,
     UpsampleSkip,
+    block_dtype,
     fir_kernel,
-    normalize_second_moment,
     upsample2d,
 )
+from text2latent.models.generators.mapping import MappedGenerator, MappingNetwork
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 NOISE_MODES = ("none", "const", "random")
-
-
-class MappingNetwork(nn.Module):
-    """z (and a class label) -> w (arXiv:1812.04948, fig. 1b; labels as in arXiv:2006.06676, appendix C)."""
-
-    w_avg: Tensor
-
-    def __init__(
-        self,
-        z_dim: int,
-        c_dim: int,
-        w_dim: int,
-        num_layers: int = 8,
-        embed_features: int | None = None,
-        layer_features: int | None = None,
-        activation: str = "lrelu",
-        lr_multiplier: float = 0.01,
-    ) -> None:
-        super().__init__()
-        self.z_dim, self.c_dim, self.num_layers = z_dim, c_dim, num_layers
-        embed_features = (w_dim if embed_features is None else embed_features) if c_dim else 0
-        hidden = w_dim if layer_features is None else layer_features
-        widths = [z_dim + embed_features, *[hidden] * (num_layers - 1), w_dim]
-        if c_dim:
-            self.embed = FullyConnectedLayer(c_dim, embed_features)
-        for i, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
-            self.add_module(f"fc{i}", FullyConnectedLayer(width_in, width_out, activation, lr_multiplier))
-        self.register_buffer("w_avg", torch.zeros(w_dim))
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """`z` [N, z_dim], `c` [N, c_dim] one-hot (None where c_dim is 0) -> w [N, w_dim]."""
-        x = normalize_second_moment(z)
-        if self.c_dim:
-            x = torch.cat([x, normalize_second_moment(self.embed(self._checked_labels(z, c)))], dim=1)
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        return x
-
-    def _checked_labels(self, z: Tensor, c: Tensor | None) -> Tensor:
-        expected = (len(z), self.c_dim)
-        if c is None or tuple(c.shape) != expected:
-            raise ValueError(f"c: expected labels of shape {expected}, got {None if c is None else tuple(c.shape)}")
-        return c.to(z.dtype)
+SMALLEST_HALF_RESOLUTION = 8
 
 
 class SynthesisBlock(nn.Module):
-    """All layers of one resolution (arXiv:1912.04958, fig. 7); the first starts from the learned constant."""
+    """All layers of one resolution (arXiv:1912.04958, fig. 7); the first starts from the learned constant.
+
+    `layer_settings` are keywords of `SynthesisLayer`; `conv_clamp` and `resample_filter` hold for all of the block.
+    """
 
     resample_filter: Tensor
 
@@ -86,22 +46,13 @@ class SynthesisBlock(nn.Module):
         img_channels: int,
         is_last: bool,
         architecture: str,
-        conv_clamp: float | None,
-        resample_filter: Sequence[float],
-        activation: str,
-        use_noise: bool,
+        **layer_settings: Any,
     ) -> None:
         super().__init__()
-        self.is_first, self.architecture = in_channels == 0, architecture
+        self.resolution, self.is_first, self.architecture = resolution, in_channels == 0, architecture
+        conv_clamp, resample_filter = layer_settings["conv_clamp"], layer_settings["resample_filter"]
         self.register_buffer("resample_filter", fir_kernel(resample_filter))
-        layer: dict[str, Any] = {
-            "w_dim": w_dim,
-            "resolution": resolution,
-            "use_noise": use_noise,
-            "activation": activation,
-            "resample_filter": resample_filter,
-            "conv_clamp": conv_clamp,
-        }
+        layer = {"w_dim": w_dim, "resolution": resolution, **layer_settings}
         if self.is_first:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
@@ -149,38 +100,35 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image: blocks of doubling resolution from 4x4."""
+    """ws -> image: blocks of doubling resolution from 4x4.
+
+    `channels` are those of the blocks, from the first; `layer_settings` are keywords of `SynthesisLayer`.
+    """
 
     def __init__(
         self,
         w_dim: int,
-        img_resolution: int,
         img_channels: int,
-        channel_base: int,
-        channel_max: int,
-        architecture: str,
-        conv_clamp: float | None,
-        resample_filter: Sequence[float],
-        activation: str,
-        use_noise: bool,
+        channels: Sequence[int],
+        architecture: str = "skip",
+        num_fp16_res: int = 0,
+        **layer_settings: Any,
     ) -> None:
         super().__init__()
         self.w_dim = w_dim
-        self.block_resolutions = [2**i for i in range(2, int(math.log2(img_resolution)) + 1)]
-        channels = {res: min(channel_base // res, channel_max) for res in self.block_resolutions}
-        for resolution in self.block_resolutions:
+        self.block_resolutions = [4 << i for i in range(len(channels))]
+        largest = self.block_resolutions[-1]
+        self.smallest_half_resolution = max(2 * largest >> num_fp16_res, SMALLEST_HALF_RESOLUTION)
+        for resolution, before, width in zip(self.block_resolutions, [0, *channels], channels, strict=False):
             block = SynthesisBlock(
-                channels[resolution // 2] if resolution > 4 else 0,
-                channels[resolution],
+                before,
+                width,
                 w_dim,
                 resolution,
                 img_channels,
-                resolution == img_resolution,
-                architecture,
-                conv_clamp,
-                resample_filter,
-                activation,
-                use_noise,
+                is_last=resolution == largest,
+                architecture=architecture,
+                **layer_settings,
             )
             self.add_module(f"b{resolution}", block)
         self.num_ws = sum(block.num_convs for block in self.blocks()) + 1
@@ -194,48 +142,83 @@ class SynthesisNetwork(nn.Module):
         ws: Tensor,
         noise_mode: str = "const",
         generator: torch.Generator | list[torch.Generator] | None = None,
+        force_fp32: bool = False,
+        half_dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Images [N, 3, H, W], not clamped, of `ws` [N, num_ws, w_dim].
+        """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
-        `noise_mode`: `none`, `const` (the stored maps) or `random` (drawn from `generator`, or from a list of N
-        generators so that a sample does not depend on its batch). A block takes its convolutions' ws and one more for
-        its ToRGB layer, which it shares with the next block's first convolution.
+        A block takes its convolutions' ws and one more for its ToRGB layer, which it shares with the next block's
+        first convolution.
+
+        Args:
+            ws: latents.
+            noise_mode: `none`, `const` (the stored maps) or `random`.
+            generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
+            force_fp32: whether all blocks compute in float32; no effect under autocast, which has its own precision.
+            half_dtype: precision of the `num_fp16_res` highest resolutions, `torch.float16` or `torch.bfloat16`; by
+                default float16 on CUDA and float32 elsewhere, where it is no faster.
+
+        Raises:
+            ValueError: for another noise mode, or latents of another shape.
         """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode: expected one of {', '.join(NOISE_MODES)}, got {noise_mode!r}")
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
+        autocast = torch.is_autocast_enabled(ws.device.type)
         x: Tensor | None = None
         image: Tensor | None = None
         start = 0
         for block in self.blocks():
+            half = block.resolution >= self.smallest_half_resolution and not force_fp32
+            dtype = block_dtype(ws.device, half_dtype) if half else torch.float32
             noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in block.convolutions()]
+            x = x if x is None or autocast else x.to(dtype)
             x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
             start += block.num_convs
         assert image is not None  # the last block draws one in every architecture
         return image
 
 
-def _check_arguments(sizes: dict[str, int], c_dim: int, img_resolution: int, architecture: str) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
-    if c_dim < 0:
-        raise ValueError(f"c_dim: expected at least 0, got {c_dim}")
-    if img_resolution < 8 or img_resolution & (img_resolution - 1):
-        raise ValueError(f"img_resolution: expected a power of two of at least 8, got {img_resolution}")
+def _block_channels(
+    img_resolution: int, channel_base: int, channel_max: int, block_channels: Sequence[int] | None
+) -> list[int]:
+    """Channels of the blocks from 4x4 to `img_resolution`.
+
+    Raises:
+        ValueError: for a resolution that doubling 4 doesn't reach, another number of blocks, or a block without
+            channels.
+    """
+    if img_resolution < 4 or img_resolution & (img_resolution - 1):
+        raise ValueError(f"img_resolution: expected a power of two of at least 4, got {img_resolution}")
+    resolutions = [2**i for i in range(2, img_resolution.bit_length())]
+    if block_channels is None:
+        check_at_least_one(**{f"channel_base // {img_resolution}": channel_base // img_resolution})
+        return [min(channel_base // resolution, channel_max) for resolution in resolutions]
+    if len(block_channels) != len(resolutions) or min(block_channels) < 1:
+        wanted = f"{len(resolutions)} positive numbers, for 4 to {img_resolution} pixels"
+        raise ValueError(f"block_channels: expected {wanted}, got {list(block_channels)}")
+    return list(block_channels)
+
+
+def _check_arguments(c_dim: int, architecture: str, kernel_size: int, num_fp16_res: int) -> None:
+    for name, value in (("c_dim", c_dim), ("num_fp16_res", num_fp16_res)):
+        if value < 0:
+            raise ValueError(f"{name}: expected at least 0, got {value}")
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
 
 
-class StyleGAN2Generator(Generator):
+class StyleGAN2Generator(MappedGenerator):
     """StyleGAN2(-ADA) generator.
 
     Args:
         z_dim: dimensions of the input latent z.
         c_dim: dimensions of the class label, 0 for an unconditional network.
         w_dim: dimensions of the intermediate latent w.
-        img_resolution: pixels per side, a power of two, at least 8.
+        img_resolution: pixels per side, a power of two, at least 4.
         img_channels: channels of the image.
         num_mapping_layers: layers of the mapping network.
         mapping_embed_features: width of the label embedding, `w_dim` if None.
@@ -249,13 +232,17 @@ class StyleGAN2Generator(Generator):
         resample_filter: taps of the low-pass filter of up-sampling.
         activation: a name of `layers.ACTIVATIONS`, for the synthesis network.
         use_noise: whether convolutions take noise inputs.
+        num_fp16_res: number of the highest resolutions, from 8 pixels on, that compute in half precision on CUDA.
+        kernel_size: of the convolutions, odd; ToRGB layers are 1x1.
+        block_channels: channels at 4, 8, ... `img_resolution` pixels in place of `channel_base` and `channel_max`.
+        mapping_normalization: `separate` for z and the label embedding each, `joint` for both after concatenation
+            (the TensorFlow networks), `none`.
 
     Raises:
         ValueError: for a value out of range, naming the argument.
     """
 
     synthesis: SynthesisNetwork
-    mapping: MappingNetwork
 
     @register_to_config
     def __init__(
@@ -277,28 +264,31 @@ class StyleGAN2Generator(Generator):
         resample_filter: Sequence[float] = (1, 3, 3, 1),
         activation: str = "lrelu",
         use_noise: bool = True,
+        num_fp16_res: int = 0,
+        kernel_size: int = 3,
+        block_channels: Sequence[int] | None = None,
+        mapping_normalization: str = "separate",
     ) -> None:
         super().__init__()
-        sizes = {
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "img_channels": img_channels,
-            "num_mapping_layers": num_mapping_layers,
-            "channel_max": channel_max,
-            f"channel_base // {img_resolution}": channel_base // img_resolution,
-        }
-        _check_arguments(sizes, c_dim, img_resolution, architecture)
+        check_at_least_one(
+            z_dim=z_dim,
+            w_dim=w_dim,
+            img_channels=img_channels,
+            num_mapping_layers=num_mapping_layers,
+            channel_max=channel_max,
+        )
+        _check_arguments(c_dim, architecture, kernel_size, num_fp16_res)
         self.synthesis = SynthesisNetwork(
             w_dim,
-            img_resolution,
             img_channels,
-            channel_base,
-            channel_max,
+            _block_channels(img_resolution, channel_base, channel_max, block_channels),
             architecture,
-            conv_clamp,
-            resample_filter,
-            activation,
-            use_noise,
+            num_fp16_res,
+            conv_clamp=conv_clamp,
+            resample_filter=resample_filter,
+            activation=activation,
+            use_noise=use_noise,
+            kernel_size=kernel_size,
         )
         self.mapping = MappingNetwork(
             z_dim,
@@ -309,32 +299,7 @@ class StyleGAN2Generator(Generator):
             mapping_layer_features,
             mapping_activation,
             mapping_lr_multiplier,
+            mapping_normalization,
         )
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, self.synthesis.num_ws
         self.image_size = img_resolution
-
-    def map(
-        self, z: Tensor, c: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
-    ) -> Tensor:
-        """Latents [N, num_ws, w_dim], one w repeated for all layers, of `z` [N, z_dim] and labels `c` [N, c_dim]."""
-        ws = self.mapping(z, c)[:, None].expand(-1, self.num_ws, -1)
-        return self.truncate(ws, truncation_psi, truncation_cutoff)
-
-    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """Move `w` [N, L, w_dim] towards `mapping.w_avg` (arXiv:1812.04948, section B): w_avg + psi (w - w_avg)."""
-        if psi == 1:
-            return w
-        truncated = self.mapping.w_avg.to(w.dtype).lerp(w, psi)
-        return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], w[:, cutoff:]], dim=1)
-
-    @torch.no_grad()
-    def update_w_avg(self, num_samples: int = 10_000, seed: int = 0, batch_size: int = 1000) -> None:
-        """Set the mean latent `mapping.w_avg` from `num_samples` random z (and, where there are any, random labels)."""
-        rng = torch.Generator().manual_seed(seed)
-        total, device = torch.zeros(self.w_dim, dtype=torch.float64), self.mapping.w_avg.device
-        for start in range(0, num_samples, batch_size):
-            n = min(batch_size, num_samples - start)
-            z = torch.randn(n, self.z_dim, generator=rng)
-            c = torch.eye(self.c_dim)[torch.randint(self.c_dim, (n,), generator=rng)].to(device) if self.c_dim else None
-            total += self.mapping(z.to(device), c).double().sum(dim=0).cpu()
-        self.mapping.w_avg.copy_(total / num_samples)

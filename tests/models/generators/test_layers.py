@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import conv2d
 
 from text2latent.models.generators.layers import (
     ACTIVATIONS,
@@ -18,59 +19,14 @@ from text2latent.models.generators.layers import (
     demodulation,
     finish_convolution,
     fir_kernel,
+    modulate,
     normalize_second_moment,
     upsample2d,
     upsample_conv2d,
 )
+from text2latent.tests.models.generators.reference import array, correlate, upsample, upsample_convolve
 
-TAPS = st.lists(st.floats(0.125, 4), min_size=2, max_size=6)
-
-
-def array(x: torch.Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
-
-
-def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Full true convolution of [H, W] with [k, k], one tap at a time."""
-    height, width = image.shape
-    out = np.zeros((height + kernel.shape[0] - 1, width + kernel.shape[1] - 1))
-    for i, j in np.ndindex(*kernel.shape):
-        out[i : i + height, j : j + width] += kernel[i, j] * image
-    return out
-
-
-def upsample(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Insert a zero after every pixel, convolve with 4 * kernel, crop to 2H x 2W around the filter's centre."""
-    height, width = image.shape
-    zeros = np.zeros((2 * height, 2 * width))
-    zeros[::2, ::2] = image
-    start = (kernel.shape[0] - 2) // 2
-    padded = np.pad(convolve(zeros, 4 * kernel), (0, 2))
-    return padded[start : start + 2 * height, start : start + 2 * width]
-
-
-def upsample_convolve(x: np.ndarray, weight: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """[I, H, W] -> [O, 2H, 2W]: zero insertion, true convolution with each slice of weight, low-pass, central crop."""
-    channels, height, width = x.shape
-    size = weight.shape[-1]
-    start = (size - 1) // 2 + (kernel.shape[0] - 2) // 2
-    out = np.zeros((len(weight), 2 * height, 2 * width))
-    for o, i in np.ndindex(len(weight), channels):
-        zeros = np.zeros((2 * height, 2 * width))
-        zeros[::2, ::2] = x[i]
-        full = np.pad(convolve(convolve(zeros, weight[o, i]), 4 * kernel), (0, 2))
-        out[o] += full[start : start + 2 * height, start : start + 2 * width]
-    return out
-
-
-def correlate(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """[I, H, W] -> [O, H, W]: cross-correlation with zero padding."""
-    pad = weight.shape[-1] // 2
-    out = np.zeros((len(weight), *x.shape[1:]))
-    for o, i in np.ndindex(len(weight), len(x)):
-        full = convolve(x[i], weight[o, i, ::-1, ::-1])
-        out[o] += full[pad : pad + x.shape[1], pad : pad + x.shape[2]]
-    return out
+TAPS = st.lists(st.floats(0.125, 4), min_size=1, max_size=9)
 
 
 def layer_inputs(channels: int, w_dim: int, size: int, n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,7 +51,7 @@ def test_upsample2d_equals_zero_insertion_and_convolution(taps, height, width, s
 
 
 @settings(max_examples=25)
-@given(taps=TAPS, size=st.sampled_from([1, 3]), height=st.integers(1, 5), width=st.integers(1, 5))
+@given(taps=TAPS, size=st.sampled_from([1, 3, 5]), height=st.integers(1, 5), width=st.integers(1, 5))
 def test_upsample_conv2d_equals_zero_insertion_and_two_convolutions(taps, size, height, width):
     rng = torch.Generator().manual_seed(height)
     x, weight = torch.randn(2, 3, height, width, generator=rng), torch.randn(4, 3, size, size, generator=rng)
@@ -221,13 +177,36 @@ def test_random_noise_follows_each_samples_own_generator():
     assert SynthesisLayer(4, 4, w_dim=6, resolution=8, use_noise=False).draw_noise(3, "const") is None
 
 
-def test_fir_kernel_is_the_normalised_outer_product():
+def test_fir_kernel_is_the_normalised_outer_product_or_the_taps_where_they_are_many():
     row = np.array([1, 3, 3, 1]) / 8
     np.testing.assert_allclose(array(fir_kernel([1, 3, 3, 1])), np.outer(row, row))
+    np.testing.assert_allclose(array(fir_kernel([1, 2, 3, 4, 4, 3, 2, 1])), np.array([1, 2, 3, 4, 4, 3, 2, 1]) / 20)
 
 
-def test_a_filter_of_one_tap_and_an_unknown_activation_are_refused():
-    with pytest.raises(ValueError, match=r"resample_filter \[1\]: expected at least two taps"):
-        fir_kernel([1])
+def test_a_filter_without_taps_and_an_unknown_activation_are_refused():
+    with pytest.raises(ValueError, match=r"resample_filter \[\]: expected at least one tap"):
+        fir_kernel([])
     with pytest.raises(ValueError, match="activation 'mish': expected one of linear"):
         FullyConnectedLayer(2, 2, activation="mish")
+
+
+def test_modulated_kernels_equal_scaled_features():
+    weight, x, styles, scale = torch.randn(4, 5, 3, 3), torch.randn(1, 5, 6, 6), torch.randn(1, 5), torch.rand(1, 4)
+    scaled, shared, left = modulate(x, weight, styles, scale)
+    assert torch.equal(shared, weight)
+    expected = conv2d(scaled, shared) * left[..., None, None]
+    with torch.no_grad():
+        same, kernels, nothing = modulate(x, weight, styles, scale)
+    assert same is x
+    assert nothing is None
+    torch.testing.assert_close(conv2d(same, kernels), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_float16_keeps_large_features_in_range():
+    layer = SynthesisLayer(64, 8, w_dim=6, resolution=8, use_noise=False, conv_clamp=256).requires_grad_(False)
+    layer.affine.weight.mul_(100)
+    x, w = layer_inputs(64, 6, 8)
+    x *= 200
+    result = layer(x.half(), w)
+    assert result.dtype == torch.float16
+    torch.testing.assert_close(result.float(), layer(x, w), atol=1.0, rtol=5e-3)

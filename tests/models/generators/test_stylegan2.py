@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from text2latent.models.generators.layers import upsample2d
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.tests.models.generators.reference import array, mapping, state_of, stylegan2
 
 DATA = Path(__file__).parents[2] / "data" / "stylegan2"
 FIXTURES = ("unconditional-64", "conditional-32")
@@ -88,20 +88,70 @@ def test_bfloat16_autocast_stays_near_the_original(name, autograd):
     assert error < 2e-2
 
 
-@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
-def test_architectures_compose_layers_as_in_figure_7(architecture):
-    generator = small(architecture=architecture)
-    ws = torch.randn(2, generator.num_ws, 10)
-    b4, b8, b16 = generator.synthesis.blocks()
-    x = b4.conv1(b4.const.expand(2, -1, -1, -1), ws[:, 0])
-    image = b4.torgb(x, ws[:, 1]) if architecture == "skip" else torch.zeros(2, 3, 4, 4)
-    for block, i in ((b8, 1), (b16, 3)):
-        main = block.conv1(block.conv0(x, ws[:, i]), ws[:, i + 1])
-        x = (main + block.skip(x)) / math.sqrt(2) if architecture == "resnet" else main
-        image = upsample2d(image, block.resample_filter)
-        if architecture == "skip" or block is b16:
-            image = image + block.torgb(x, ws[:, i + 2])
-    torch.testing.assert_close(generator.synthesis(ws, noise_mode="none"), image, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "skip", "resample_filter": [1, 2, 1], "img_channels": 1},
+        {"architecture": "resnet", "conv_clamp": 1.5, "block_channels": [7, 5, 9]},
+        {"architecture": "resnet", "resample_filter": [1, 2, 3, 4, 5, 5, 4, 3, 2, 1]},
+        {"architecture": "orig", "kernel_size": 5},
+        {"architecture": "orig", "use_noise": False, "img_resolution": 4},
+        {"architecture": "skip", "kernel_size": 1, "resample_filter": [1]},
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_synthesis_equals_the_papers_formulas(changes, batch):
+    generator = small(**changes)
+    ws = torch.randn(batch, generator.num_ws, 10)
+    resolution, clamp = generator.image_size, changes.get("conv_clamp")
+    noise = changes.get("use_noise", True)
+    expected = [stylegan2(state_of(generator), array(w), resolution, changes["architecture"], noise, clamp) for w in ws]
+    with torch.no_grad():
+        np.testing.assert_allclose(array(generator.synthesis(ws)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_mapping_equals_the_papers_formulas(c_dim):
+    generator = small(c_dim=c_dim, mapping_embed_features=7, mapping_layer_features=9, mapping_lr_multiplier=0.5)
+    z, label = torch.randn(4, 12), torch.randn(4, c_dim) if c_dim else None
+    expected = mapping(state_of(generator), array(z), None if label is None else array(label), 2, 0.5)
+    np.testing.assert_allclose(array(generator.map(z, label)[:, 0]), expected, atol=1e-5)
+
+
+def test_the_tensorflow_networks_normalise_z_and_label_embedding_together():
+    separate, joint = (small(c_dim=3, mapping_normalization=how) for how in ("separate", "joint"))
+    z, label = torch.randn(2, 12), torch.eye(3)[:2]
+    x = torch.cat([z, joint.mapping.embed(label)], dim=1)
+    expected = joint.mapping.fc1(joint.mapping.fc0(x / x.square().mean(dim=1, keepdim=True).sqrt()))
+    torch.testing.assert_close(joint.mapping(z, label), expected)
+    assert (separate.mapping(z, label) - expected).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("half_dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_of_the_highest_resolutions_stays_near_float32(half_dtype):
+    generator = small(architecture="resnet", num_fp16_res=1, conv_clamp=256)
+    ws = generator.map(generator.sample_latents(4, seed=0))
+    expected = generator.synthesis(ws)
+    seen = {}
+    for block in generator.synthesis.blocks():
+        block.register_forward_hook(lambda block, _, out: seen.update({block.resolution: out[0].dtype}))
+    images = generator.synthesize(ws, half_dtype=half_dtype)
+    assert seen == {4: torch.float32, 8: torch.float32, 16: half_dtype}
+    assert images.dtype == torch.float32
+    assert (images - expected.clamp(-1, 1)).square().mean().sqrt() < 2e-2 * expected.std()
+    assert torch.equal(generator.synthesis(ws, force_fp32=True, half_dtype=half_dtype), expected)
+
+
+def test_mixed_styles_take_the_chosen_layers_from_the_other_image():
+    generator = small()
+    ws, other = generator.map(generator.sample_latents(3, seed=0)).split([2, 1])
+    mixed = generator.mix_styles(ws, other, range(2, 6))
+    assert torch.equal(mixed[:, :2], ws[:, :2])
+    assert torch.equal(mixed[:, 2:], other[:, 2:].expand(2, -1, -1))
+    with pytest.raises(ValueError, match="layers: expected numbers from -6 to 5, got 6"):
+        generator.mix_styles(ws, other, [0, 6])
+    with pytest.raises(ValueError, match=r"other: expected \[N, 6, 10\], got \[1, 1, 10\]"):
+        generator.mix_styles(ws, other[:, :1], [0])
 
 
 def test_names_are_those_of_official_state_dictionaries():
@@ -187,10 +237,12 @@ def test_gradients_reach_latents_and_every_parameter_but_the_noise_that_is_off()
 def test_a_conditional_network_asks_for_labels_of_the_right_shape():
     generator = small(c_dim=3)
     z = generator.sample_latents(2, seed=0)
-    with pytest.raises(ValueError, match=r"c: expected labels of shape \(2, 3\), got None"):
+    with pytest.raises(ValueError, match=r"label: expected labels of shape \(2, 3\), got None"):
         generator.map(z)
     with pytest.raises(ValueError, match=r"got \(1, 3\)"):
         generator.map(z, torch.eye(3)[:1])
+    with pytest.raises(ValueError, match=r"z: expected shape \[N, 12\], got \[2, 11\]"):
+        generator.map(z[:, 1:], torch.eye(3)[:2])
 
 
 def test_wrong_noise_modes_and_latents_are_refused():
@@ -207,12 +259,16 @@ def test_wrong_noise_modes_and_latents_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"img_resolution": 48}, "img_resolution: expected a power of two of at least 8, got 48"),
-        ({"img_resolution": 4}, "img_resolution: expected a power of two"),
+        ({"img_resolution": 48}, "img_resolution: expected a power of two of at least 4, got 48"),
+        ({"img_resolution": 2}, "img_resolution: expected a power of two"),
         ({"architecture": "dense"}, "architecture: expected one of skip, resnet, orig, got 'dense'"),
         ({"w_dim": 0}, "w_dim: expected at least 1, got 0"),
         ({"num_mapping_layers": 0}, "num_mapping_layers: expected at least 1, got 0"),
         ({"channel_base": 8}, "channel_base // 16: expected at least 1, got 0"),
+        ({"block_channels": [8, 8]}, "block_channels: expected 3 positive numbers, for 4 to 16 pixels, got"),
+        ({"kernel_size": 2}, "kernel_size: expected an odd number, got 2"),
+        ({"num_fp16_res": -1}, "num_fp16_res: expected at least 0, got -1"),
+        ({"mapping_normalization": "both"}, "normalization: expected one of separate, joint, none, got 'both'"),
         ({"c_dim": -1}, "c_dim: expected at least 0, got -1"),
         ({"activation": "mish"}, "activation 'mish'"),
     ],
