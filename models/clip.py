@@ -156,10 +156,12 @@ class ClipEncoder(nn.Module):
         """
         checked = [check_prompt(text) for text in texts]
         batches = [checked[start : start + batch_size] for start in range(0, len(checked), batch_size)]
-        features = [encode_tokens(self.model, self.tokenize(batch)) for batch in batches]
-        if not features:
-            return torch.empty(0, self.embedding_dim, device=self.device)
-        return normalize(torch.cat(features).float(), dim=-1)
+        embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
+        return torch.cat(embeddings) if embeddings else torch.empty(0, self.embedding_dim, device=self.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable."""
+        return normalize(encode_tokens(self.model, tokens).float(), dim=-1)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.

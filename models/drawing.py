@@ -3,49 +3,173 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
+from text2latent.models.conditions import Query, encode_queries
+from text2latent.models.domain import DomainScore
+from text2latent.models.editing import edit_direction, interpolate
 from text2latent.models.identity import Identity
 from text2latent.models.images import to_pil
-from text2latent.models.pipeline import Settings, Text2LatentPipeline
+from text2latent.models.pipeline import Draw, Settings, Text2LatentPipeline
 
 SCORE_DIGITS = 4
 UNSEEN_SETTINGS = ("batch_size", "return_scores")
+PROMPTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """A picture, its prompt, the seed that draws it again, and its CLIP score (None where not computed)."""
+    """A picture and how it came about.
+
+    Attributes:
+        picture: RGB.
+        prompt: what was asked for.
+        seed: what draws it again; of latents from a file, their row.
+        clip_score: similarity to what was asked for, None where not computed.
+        latent: `[L, D]`, None where not kept.
+        out_of_domain: how far the prompt is from what the generator draws, None where it can't be told.
+    """
 
     picture: Image.Image
     prompt: str
     seed: int
     clip_score: float | None
+    latent: Tensor | None = None
+    out_of_domain: DomainScore | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the picture, JSON-ready."""
-        return {"prompt": self.prompt, "seed": self.seed, "clip_score": self.clip_score}
+        """All but picture and latent, JSON-ready."""
+        told = {"prompt": self.prompt, "seed": self.seed, "clip_score": self.clip_score}
+        return told if self.out_of_domain is None else {**told, "out_of_domain": asdict(self.out_of_domain)}
 
 
 def draw_images(
-    pipeline: Text2LatentPipeline, prompts: Sequence[str], seeds: Sequence[int], settings: Settings
+    pipeline: Text2LatentPipeline, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings
 ) -> Iterator[DrawnImage]:
     """Draw an image per prompt and seed, all seeds of the first prompt first."""
-    pairs = [(prompt, seed) for prompt in prompts for seed in seeds]
-    waiting = iter(pairs)
-    for group in pipeline.stream([prompt for prompt, _ in pairs], [seed for _, seed in pairs], settings):
-        scores = [None] * len(group.images) if group.clip_scores is None else group.clip_scores.tolist()
-        for picture, score in zip(to_pil(group.images), scores, strict=True):
-            prompt, seed = next(waiting)
-            yield DrawnImage(picture, prompt, seed, None if score is None else round(score, SCORE_DIGITS))
+    queries = [Query(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+    yield from draw_pairs(pipeline, [(query, seed) for query in queries for seed in seeds], settings)
 
 
-def describe(pipeline: Text2LatentPipeline, settings: Settings) -> dict[str, Any]:
-    """What images were drawn with, JSON-ready: version, identities (names and SHA-256) and settings."""
+def draw_pairs(
+    pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings
+) -> Iterator[DrawnImage]:
+    """Draw an image per pair of a query and a seed; warns of each prompt that is out of domain."""
+    for start in range(0, len(pairs), PROMPTS_AT_ONCE):
+        chunk = pairs[start : start + PROMPTS_AT_ONCE]
+        domain = score_domain(pipeline, list(dict.fromkeys(query for query, _ in chunk)))
+        draws = pipeline.stream([query for query, _ in chunk], [seed for _, seed in chunk], settings)
+        for drawn, (query, seed) in zip(_one_by_one(draws), chunk, strict=True):
+            yield DrawnImage(drawn.picture, query.label, seed, drawn.clip_score, drawn.latent, domain.get(query))
+
+
+def score_domain(pipeline: Text2LatentPipeline, queries: Sequence[Query]) -> dict[Query, DomainScore]:
+    """Domain scores of the queries that have a text, where the model can tell them; warns of those out of domain."""
+    worded = [query for query in queries if query.text is not None]
+    scores = pipeline.domain_scores([query.text or "" for query in worded]) if worded else None
+    for query, score in zip(worded, scores or (), strict=False):
+        if score.is_outside:
+            warnings.warn(
+                f"prompt {query.text!r} seems to be beyond what this model draws (out-of-domain score "
+                f"{score.percentile:.1f}, expected below {score.threshold:.1f})",
+                stacklevel=2,
+            )
+    return dict(zip(worded, scores or (), strict=False))
+
+
+def draw_frames(
+    pipeline: Text2LatentPipeline, ends: tuple[Query, Query], num_frames: int, seeds: Sequence[int], settings: Settings
+) -> Iterator[DrawnImage]:
+    """Draw the frames of an interpolation, all seeds of the first frame first; see `editing.interpolate`."""
+    score_domain(pipeline, ends)
+    draws = interpolate(pipeline, *ends, num_frames, seeds, settings)
+    for index, drawn in enumerate(_one_by_one(draws)):
+        fraction = (index // len(seeds)) / (num_frames - 1)
+        prompt = f"{ends[0].label} -> {ends[1].label}, {fraction:.3g}"
+        yield DrawnImage(drawn.picture, prompt, seeds[index % len(seeds)], drawn.clip_score, drawn.latent)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is changed into what, and by how much; see `editing.edit`."""
+
+    source: Query
+    target: Query
+    strength: float
+
+
+def draw_latents(
+    pipeline: Text2LatentPipeline,
+    starts: Sequence[tuple[str, int, Tensor]],
+    settings: Settings,
+    edit: Edit | None = None,
+) -> Iterator[DrawnImage]:
+    """Draw given latents, edited or as they are.
+
+    Args:
+        pipeline: what draws.
+        starts: a label, a seed and a latent `[L, D]` of each image.
+        settings: of these, truncation and batch size count, and for an edit all that the prior needs.
+        edit: how to change them; CLIP scores tell how near they come to its target.
+    """
+    target: Tensor | None = None
+    if edit is not None:
+        score_domain(pipeline, [edit.source, edit.target])
+        direction = edit.strength * edit_direction(pipeline, edit.source, edit.target, settings)
+        target = encode_queries(pipeline, [edit.target]).target
+    for first in range(0, len(starts), settings.batch_size):
+        group = starts[first : first + settings.batch_size]
+        latents = torch.stack([latent for _, _, latent in group]).to(pipeline.device)
+        if edit is not None:
+            latents = latents + direction
+        if settings.truncation != 1:
+            latents = pipeline.generator.truncate(latents, settings.truncation)
+        draw = pipeline.render(latents, None if target is None else target.expand(len(group), -1), settings.batch_size)
+        for drawn, (label, seed, _) in zip(_one_by_one([draw]), group, strict=True):
+            yield DrawnImage(drawn.picture, label, seed, drawn.clip_score, drawn.latent)
+
+
+def draw_starts(
+    pipeline: Text2LatentPipeline, queries: Sequence[Query], seeds: Sequence[int], settings: Settings
+) -> Tensor:
+    """Latents `[N, L, D]` to edit, a seed each: the prior's for queries, or, without any, the generator's own.
+
+    The generator's own are those of random z, not truncated. Of queries, all seeds of the first come first.
+    """
+    with torch.no_grad():
+        if not queries:
+            z = torch.cat([pipeline.generator.sample_latents(1, seed) for seed in seeds])
+            return pipeline.generator.map(z.to(pipeline.device))
+        rows = [query for query in queries for _ in seeds]
+        return torch.cat([draw.latents for draw in pipeline.stream(rows, list(seeds) * len(queries), settings)])
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    picture: Image.Image
+    latent: Tensor
+    clip_score: float | None
+
+
+def _one_by_one(draws: Iterator[Draw] | Sequence[Draw]) -> Iterator[_Drawn]:
+    for draw in draws:
+        scores = [None] * len(draw.images) if draw.clip_scores is None else draw.clip_scores.tolist()
+        for picture, latent, score in zip(to_pil(draw.images), draw.latents.cpu(), scores, strict=True):
+            yield _Drawn(picture, latent, None if score is None else round(score, SCORE_DIGITS))
+
+
+def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) -> dict[str, Any]:
+    """What images were drawn with, JSON-ready: version, identities (names and SHA-256) and settings.
+
+    `further` settings are told too, unless they are None.
+    """
     from text2latent import __version__
 
     networks = {"model": pipeline.identity, "generator": pipeline.generator.identity, "clip": pipeline.clip.identity}
@@ -53,7 +177,7 @@ def describe(pipeline: Text2LatentPipeline, settings: Settings) -> dict[str, Any
     return {
         "text2latent": __version__,
         **{part: _public(identity) for part, identity in networks.items()},
-        "settings": visible,
+        "settings": visible | {name: value for name, value in further.items() if value is not None},
     }
 
 

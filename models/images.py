@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -24,6 +24,31 @@ def to_uint8(images: Tensor) -> np.ndarray:
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Images `[N, 3, H, W]` in [-1, 1] -> N RGB pictures."""
     return [Image.fromarray(pixels) for pixels in to_uint8(images)]
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A picture of any mode -> `[3, H, W]` in [-1, 1], float32; what is transparent becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    levels = torch.from_numpy(np.array(picture.convert("RGB")))
+    return levels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read_picture(path: str | Path, flag: str = "--image") -> Image.Image:
+    """Read an image file that Pillow knows, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: when the file can't be read as an image, naming flag and file.
+    """
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).copy()
+    except FileNotFoundError:
+        raise InputError(f"{flag}: {path}: no such file; expected an image") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{flag}: {path}: expected an image file: {reason}") from error
 
 
 def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:
@@ -71,12 +96,17 @@ def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str]
     partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
     try:
         picture.save(partial, format="PNG", pnginfo=info)
-        _move(partial, path, overwrite)
+        move_into_place(partial, path, overwrite)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _move(partial: Path, path: Path, overwrite: bool) -> None:
+def move_into_place(partial: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name.
+
+    Raises:
+        InputError: when there is a file of that name and it isn't to be replaced.
+    """
     if not overwrite and os.path.lexists(path):
         raise InputError(f"{path} exists already; expected a new name, or --overwrite")
     os.replace(partial, path)

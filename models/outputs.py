@@ -15,6 +15,8 @@ NAME_BYTES = 255
 FIELDS = ("prompt", "seed", "index", "image")
 DEFAULT_NAME = "{prompt}-{seed}.png"
 DEFAULT_GRID_NAME = "{prompt}-grid.png"
+DEFAULT_FRAMES_NAME = "{prompt}-{seed}.gif"
+FRAMES_SUFFIXES = (".png", ".gif", ".mp4")
 
 
 def slugify(text: str) -> str:
@@ -68,6 +70,18 @@ def plan_grid(output: str | None, prompts: Sequence[str], seeds: Sequence[int]) 
     return _fill(pattern, field) if "{" in pattern else Path(pattern)
 
 
+def plan_frames(output: str | None, label: str, seed: int) -> Path:
+    """The file of an interpolation: `.gif` or `.mp4`, or `.png` for a sheet of all frames.
+
+    Arguments and errors are as for `plan_files`; a folder, or None, gets a GIF.
+    """
+    field = {"prompt": slugify(label), "seed": seed, "index": 0, "image": 0}
+    if output is None or _is_folder(output):
+        return Path(output or "") / DEFAULT_FRAMES_NAME.format(**field)
+    pattern = _pattern(output, DEFAULT_FRAMES_NAME, FRAMES_SUFFIXES)
+    return _fill(pattern, field) if "{" in pattern else Path(pattern)
+
+
 def _is_folder(output: str) -> bool:
     return os.path.isdir(output) or ("{" not in output and _names_folder(output))
 
@@ -76,11 +90,14 @@ def _names_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or not Path(output).suffix
 
 
-def _pattern(output: str, default_name: str) -> str:
+def _pattern(output: str, default_name: str, suffixes: Sequence[str] = (".png",)) -> str:
     """A file or a pattern of files; a pattern of folders gets the default name of files."""
     path = Path(output) / default_name if _names_folder(output) else Path(output)
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--output: expected a .png file, a folder (end its name with /) or a pattern, got {output!r}")
+    if path.suffix.lower() not in suffixes:
+        kinds = " or ".join(suffixes)
+        raise UsageError(
+            f"--output: expected a {kinds} file, a folder (end its name with /) or a pattern, got {output!r}"
+        )
     if len(path.name.encode(errors="replace")) > NAME_BYTES:
         raise UsageError(f"--output: expected a file name of at most {NAME_BYTES} bytes, got {path.name[:40]!r}...")
     return str(path)

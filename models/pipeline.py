@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +13,50 @@ from PIL import Image
 from torch import Tensor
 
 from text2latent.configs.errors import InputError, UsageError
-from text2latent.models.diffusion import initial_noise, sample
+from text2latent.models import registry
+from text2latent.models.conditions import Conditions, Query, embed_prompts, encode_queries, make_queries
+from text2latent.models.diffusion import Denoiser, initial_noise, sample
+from text2latent.models.guidance import NegativePrior
 from text2latent.models.identity import Identity, require_same
 from text2latent.models.images import to_pil
 from text2latent.models.prior import ResidualMLPPrior
 from text2latent.models.prior_folder import TrainedPrior, load_prior
+from text2latent.models.refine import LatentDistribution, Optimization, optimize_latents
+from text2latent.models.seeds import seeds_of, seeds_per_image
+from text2latent.models.settings import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_GUIDANCE_SCALE,
+    DEFAULT_IMAGE_WEIGHT,
+    DEFAULT_MODEL,
+    DEFAULT_NEGATIVE_GUIDANCE_SCALE,
+    DEFAULT_STEPS,
+    Settings,
+    choose_guidance_scale,
+    require_count,
+)
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
+    from text2latent.models.domain import Domain, DomainScore
     from text2latent.models.generators.base import Generator
 
-DEFAULT_MODEL = "faces"
-DEFAULT_STEPS = 8
-DEFAULT_GUIDANCE_SCALE = 1.0
-DEFAULT_BATCH_SIZE = 16
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_GUIDANCE_SCALE",
+    "DEFAULT_IMAGE_WEIGHT",
+    "DEFAULT_MODEL",
+    "DEFAULT_NEGATIVE_GUIDANCE_SCALE",
+    "DEFAULT_STEPS",
+    "Draw",
+    "Query",
+    "Settings",
+    "Text2LatentOutput",
+    "Text2LatentPipeline",
+    "seeds_of",
+]
+
+ENCODED_AT_ONCE = 256
 OUTPUT_TYPES = ("pil", "pt")
-MAX_SEED = 2**63
-MAX_TRUNCATION = 2.0
 
 
 @dataclass
@@ -50,30 +77,6 @@ class Text2LatentOutput(BaseOutput):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How images are drawn from a prompt; see `Text2LatentPipeline.__call__`.
-
-    Raises:
-        UsageError: for a value out of range.
-    """
-
-    num_inference_steps: int = DEFAULT_STEPS
-    guidance_scale: float = DEFAULT_GUIDANCE_SCALE
-    truncation: float = 1.0
-    rerank: int = 1
-    batch_size: int = DEFAULT_BATCH_SIZE
-    return_scores: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("num_inference_steps", "rerank", "batch_size"):
-            _require_count(name, getattr(self, name))
-        if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 0):
-            raise UsageError(f"guidance_scale: expected a finite number >= 0, got {self.guidance_scale}")
-        if not 0 <= self.truncation <= MAX_TRUNCATION:
-            raise UsageError(f"truncation: expected a number in [0, {MAX_TRUNCATION:g}], got {self.truncation}")
-
-
-@dataclass(frozen=True)
 class Draw:
     """A group of images as the pipeline makes them.
 
@@ -81,11 +84,13 @@ class Draw:
         images: `[n, 3, H, W]` in [-1, 1].
         latents: `[n, L, D]`.
         clip_scores: `[n]`, or None.
+        embeddings: `[n, E]`, CLIP's of the images, where scores were computed.
     """
 
     images: Tensor
     latents: Tensor
     clip_scores: Tensor | None
+    embeddings: Tensor | None = None
 
 
 class Text2LatentPipeline:
@@ -95,12 +100,15 @@ class Text2LatentPipeline:
         generator: latents -> images.
         clip: texts and images -> embeddings.
         trained: the prior, its scheduler, and the record of what it was trained with.
+        domain: what the generator's images are like to CLIP, to tell prompts from beyond; None to not tell.
 
     Raises:
         InputError: when the prior was trained with another generator or CLIP, or the shapes don't fit.
     """
 
-    def __init__(self, generator: Generator, clip: ClipEncoder, trained: TrainedPrior) -> None:
+    def __init__(
+        self, generator: Generator, clip: ClipEncoder, trained: TrainedPrior, domain: Domain | None = None
+    ) -> None:
         _require_pair(trained.generator, generator.identity, "generator")
         _require_pair(trained.clip, clip.identity, "CLIP")
         _require_fit(trained.prior, generator, clip)
@@ -110,6 +118,7 @@ class Text2LatentPipeline:
         self.scheduler = trained.scheduler
         self.identity = trained.identity
         self.record = trained.record
+        self.domain = domain
 
     @classmethod
     def from_pretrained(
@@ -132,12 +141,14 @@ class Text2LatentPipeline:
             InputError: for files that are missing, damaged, foreign, or not the ones the prior was trained with.
         """
         from text2latent.models.clip import ClipEncoder
+        from text2latent.models.domain import load_domain
         from text2latent.models.generators import load_generator
 
         trained = load_prior(model)
+        domain = load_domain(registry.locate(model, "prior"), trained.prior.embedding_dim)
         loaded_generator = load_generator(generator or trained.generator.source)
         loaded_clip = ClipEncoder.from_pretrained(clip or trained.clip.source)
-        return cls(loaded_generator, loaded_clip, trained).to(device)
+        return cls(loaded_generator, loaded_clip, trained, domain).to(device)
 
     def to(self, device: str | torch.device) -> Text2LatentPipeline:
         """Move all parts to a device; returns the pipeline itself."""
@@ -156,10 +167,10 @@ class Text2LatentPipeline:
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
         num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE_SCALE,
+        guidance_scale: float | None = None,
         truncation: float = 1.0,
         rerank: int = 1,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -167,14 +178,19 @@ class Text2LatentPipeline:
         output_type: str = "pil",
         batch_size: int = DEFAULT_BATCH_SIZE,
         return_scores: bool = True,
+        negative_prompt: str | Sequence[str] | None = None,
+        image: Image.Image | Tensor | Sequence[Image.Image | Tensor] | None = None,
+        image_weight: float = DEFAULT_IMAGE_WEIGHT,
+        refine: int = 0,
     ) -> Text2LatentOutput:
-        """Draw images of prompts.
+        """Draw images of prompts, variations of images, or both mixed.
 
         Args:
-            prompt: a text, or several.
+            prompt: a text, or several; a text may be weighted, see `text2latent.models.prompts`. None with an image.
             num_images_per_prompt: images of each.
             num_inference_steps: evaluations of the prior per image.
-            guidance_scale: >= 0; 1 is no guidance, more follows the prompt more closely at the cost of variety.
+            guidance_scale: >= 0; 1 is no guidance, more follows the prompt more closely at the cost of variety. None
+                takes `DEFAULT_GUIDANCE_SCALE`, or with a negative prompt `DEFAULT_NEGATIVE_GUIDANCE_SCALE`.
             truncation: psi in [0, 2]; below 1 moves latents towards the generator's mean one.
             rerank: candidates per image, of which the one with the highest CLIP score is kept.
             generator: randomness as in diffusers: one for all, or one per image; see `seeds_of`. None draws seeds from
@@ -184,136 +200,153 @@ class Text2LatentPipeline:
             output_type: `pil` or `pt`.
             batch_size: images at once; changes speed and memory, not the images.
             return_scores: compute CLIP scores (rerank needs and returns them anyway).
+            negative_prompt: what not to show, for all prompts or one for each; needs a guidance scale other than 1.
+            image: a picture or a tensor `[3, H, W]` in [-1, 1] to vary, for all prompts or one for each.
+            image_weight: share of the image in [0, 1] where there is a prompt too.
+            refine: steps of CLIP-guided gradient descent from what the prior draws, see `text2latent.models.refine`.
 
         Raises:
             UsageError: for an empty or unusable prompt and values out of range.
             InputError: when the result isn't finite, as with an enormous guidance_scale.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        settings = Settings(num_inference_steps, guidance_scale, truncation, rerank, batch_size, return_scores)
-        _require_count("num_images_per_prompt", num_images_per_prompt)
+        scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
+        settings = Settings(num_inference_steps, scale, truncation, rerank, batch_size, return_scores, refine)
+        require_count("num_images_per_prompt", num_images_per_prompt)
         if output_type not in OUTPUT_TYPES:
             raise UsageError(f"output_type: expected one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        all_seeds = _seeds_per_image(len(prompts), num_images_per_prompt, generator, seeds)
-        texts = [text for text in prompts for _ in range(num_images_per_prompt)]
-        drawn = _concatenate(list(self.stream(texts, all_seeds, settings)))
+        queries = make_queries(as_list(prompt), as_list(image), as_list(negative_prompt), image_weight)
+        all_seeds = seeds_per_image(len(queries), num_images_per_prompt, generator, seeds)
+        repeated = [query for query in queries for _ in range(num_images_per_prompt)]
+        drawn = _concatenate(list(self.stream(repeated, all_seeds, settings)))
         images = to_pil(drawn.images) if output_type == "pil" else drawn.images
         return Text2LatentOutput(images=images, latents=drawn.latents, clip_scores=drawn.clip_scores, seeds=all_seeds)
 
-    def stream(self, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
-        """Draw one image per prompt, a group at a time, so that any number of them fits in memory.
+    def stream(self, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
+        """Draw one image per prompt or query, a group at a time, so that any number of them fits in memory.
 
         Args:
-            prompts: a prompt per image.
+            prompts: a prompt or a query per image.
             seeds: a seed per image.
             settings: how.
 
         Yields:
             Groups of consecutive images, in order.
         """
-        unique = list(dict.fromkeys(prompts))
-        with torch.no_grad():
-            embeddings = dict(zip(unique, self.encode_prompts(unique), strict=True))
-        group = max(1, settings.batch_size // settings.rerank)
-        for start in range(0, len(prompts), group):
-            condition = torch.stack([embeddings[text] for text in prompts[start : start + group]])
+        texts = {text: Query(text) for text in prompts if isinstance(text, str)}
+        queries = [texts[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
+        group = settings.group_size
+        chunk = group * max(1, ENCODED_AT_ONCE // group)
+        for start in range(0, len(queries), chunk):
+            unique = list(dict.fromkeys(queries[start : start + chunk]))
+            rows = {query: row for row, query in enumerate(unique)}
             with torch.no_grad():
-                yield self._draw(condition, seeds[start : start + group], settings)
+                conditions = encode_queries(self, unique)
+            index = torch.tensor([rows[query] for query in queries[start : start + chunk]], device=self.device)
+            yield from self.draw(conditions[index], seeds[start : start + chunk], settings)
+
+    def draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
+        """Draw one image per row of `conditions` and seed; yields groups of consecutive images, in order."""
+        group = settings.group_size
+        for start in range(0, len(conditions), group):
+            with torch.no_grad():
+                yield self._draw(conditions[start : start + group], seeds[start : start + group], settings)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """CLIP text embeddings `[N, E]`, L2-normalised.
+        """CLIP text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised.
 
         Raises:
             UsageError: without prompts, or for one that is empty or otherwise unusable.
         """
         if not prompts:
             raise UsageError("prompt: expected at least one text, got none")
-        return self.clip.encode_text(prompts)
+        return embed_prompts(self.clip, prompts)
 
-    def draw_latents(self, condition: Tensor, noise: Tensor, settings: Settings) -> Tensor:
-        """Latents `[N, L, D]` of embeddings `[N, E]` and noise `[N, L, D]`, truncated.
+    def text_condition(self, embeddings: Tensor) -> Tensor:
+        """What the prior takes for text embeddings `[N, E]`: `[N, E]`, L2-normalised.
+
+        All texts pass here on their way to the prior, and nothing else does: images are conditions as they are, and
+        CLIP scores compare with the text embeddings themselves.
+        """
+        return embeddings
+
+    def domain_scores(self, prompts: Sequence[str]) -> list[DomainScore] | None:
+        """How far prompts are from what the generator draws; None where the prior has no record of that."""
+        return None if self.domain is None else self.domain.score(self, prompts)
+
+    def draw_latents(self, condition: Tensor | Conditions, noise: Tensor, settings: Settings) -> Tensor:
+        """Latents `[N, L, D]` of conditions, or of their embeddings `[N, E]`, and noise `[N, L, D]`, truncated.
 
         Raises:
             InputError: when they aren't finite.
         """
+        prior: Denoiser = self.prior
+        if isinstance(condition, Conditions):
+            if condition.has_negative.any():
+                prior = NegativePrior(prior, condition.negative, condition.has_negative)
+            condition = condition.condition
         steps, scale = settings.num_inference_steps, settings.guidance_scale
-        latents = sample(self.prior, self.scheduler, condition, steps, scale, noise)
+        latents = sample(prior, self.scheduler, condition, steps, scale, noise)
         if not latents.isfinite().all():
             raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
         return latents if settings.truncation == 1 else self.generator.truncate(latents, settings.truncation)
 
-    def score(self, images: Tensor, condition: Tensor) -> Tensor:
-        """CLIP scores `[N]` in [-1, 1] of images `[N, 3, H, W]` in [-1, 1] and text embeddings `[N, E]`."""
-        return (self.clip.encode_image(images) * condition).sum(dim=1)
+    def score(self, images: Tensor, target: Tensor) -> Tensor:
+        """CLIP scores `[N]` in [-1, 1] of images `[N, 3, H, W]` in [-1, 1] and embeddings `[N, E]`."""
+        return (self.clip.encode_image(images) * target).sum(dim=1)
 
-    def _draw(self, condition: Tensor, seeds: Sequence[int], settings: Settings) -> Draw:
-        """A group of images: all candidates, in batches, and of these the best of each image."""
-        rerank = settings.rerank
-        noise = initial_noise(seeds, self.prior.latent_shape, rerank).to(self.device)
-        rows = condition.repeat_interleave(rerank, dim=0)
-        batches = zip(rows.split(settings.batch_size), noise.split(settings.batch_size), strict=True)
-        candidates = _concatenate([self._draw_batch(row, start, settings) for row, start in batches])
-        if rerank == 1 or candidates.clip_scores is None:
-            return candidates
-        best = candidates.clip_scores.view(-1, rerank).argmax(dim=1)
-        chosen = best + torch.arange(len(seeds), device=best.device) * rerank
-        return Draw(candidates.images[chosen], candidates.latents[chosen], candidates.clip_scores[chosen])
+    @torch.no_grad()
+    def render(self, latents: Tensor, target: Tensor | None = None, batch_size: int = DEFAULT_BATCH_SIZE) -> Draw:
+        """Images of latents `[N, L, D]`, and their CLIP scores with `target` `[N, E]` if there is one."""
+        latents = latents.to(self.device)
+        targets = [None] * len(latents) if target is None else target.split(batch_size)
+        batches = zip(latents.split(batch_size), targets, strict=False)
+        return _concatenate([self._finish(batch, wanted) for batch, wanted in batches])
 
-    def _draw_batch(self, condition: Tensor, noise: Tensor, settings: Settings) -> Draw:
-        latents = self.draw_latents(condition, noise, settings)
+    @property
+    def latent_distribution(self) -> LatentDistribution:
+        """Where the training pairs' latents are."""
+        return LatentDistribution(self.prior.latent_mean, self.prior.latent_std)
+
+    def _draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Draw:
+        """A group of images: all candidates, in batches, of these the best of each image, and that refined."""
+        noise = initial_noise(seeds, self.prior.latent_shape, settings.rerank).to(self.device)
+        rows = conditions.repeat_interleave(settings.rerank)
+        size, scored = settings.batch_size, settings.rerank > 1 or (settings.return_scores and not settings.refine)
+        batches = [(rows[i : i + size], noise[i : i + size]) for i in range(0, len(noise), size)]
+        latents = [self.draw_latents(row, start, settings) for row, start in batches]
+        if settings.refine and settings.rerank == 1:
+            return self._refine(torch.cat(latents), conditions.target, seeds, settings)
+        targets = [row.target if scored else None for row, _ in batches]
+        best = _best(_concatenate(list(map(self._finish, latents, targets))), settings.rerank)
+        return self._refine(best.latents, conditions.target, seeds, settings) if settings.refine else best
+
+    def _finish(self, latents: Tensor, target: Tensor | None) -> Draw:
         images = self.generator.synthesize(latents)
-        scored = settings.return_scores or settings.rerank > 1
-        return Draw(images, latents, self.score(images, condition) if scored else None)
+        if target is None:
+            return Draw(images, latents, None)
+        embeddings = self.clip.encode_image(images)
+        return Draw(images, latents, (embeddings * target).sum(dim=1), embeddings)
+
+    def _refine(self, latents: Tensor, target: Tensor, seeds: Sequence[int], settings: Settings) -> Draw:
+        how = Optimization(settings.refine)
+        refined = optimize_latents(self.generator, self.clip, target, latents, self.latent_distribution, how, seeds)
+        return self._finish(refined, target if settings.return_scores else None)
 
 
-def seeds_of(generator: torch.Generator, n: int) -> list[int]:
-    """Seeds of n images from a torch generator, which moves on, as diffusers' pipelines move it on.
-
-    A generator fresh from `manual_seed(s)` gives s, s + 1, ..., the same as `text2latent infer --seed s`; one that has
-    been used gives consecutive seeds from a number that it draws.
-    """
-    initial = generator.initial_seed() % MAX_SEED
-    untouched = torch.Generator(generator.device).manual_seed(generator.initial_seed()).get_state()
-    fresh = torch.equal(generator.get_state(), untouched)
-    drawn = int(torch.randint(MAX_SEED - 1, (), generator=generator, device=generator.device))
-    first = initial if fresh else drawn
-    return [(first + i) % MAX_SEED for i in range(n)]
+def as_list(value: Any) -> list[Any] | None:
+    """A text, picture or tensor as a list of one; other sequences as lists; None as it is."""
+    if value is None:
+        return None
+    return [value] if isinstance(value, (str, Image.Image, Tensor)) else list(value)
 
 
-def _seeds_per_image(
-    num_prompts: int,
-    num_images: int,
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    seeds: Sequence[int] | None,
-) -> list[int]:
-    """A seed for each of num_prompts * num_images images."""
-    total = num_prompts * num_images
-    if seeds is not None and generator is not None:
-        raise UsageError("seeds: expected either seeds or a generator, got both")
-    if seeds is not None:
-        return _repeat("seeds", [_require_seed(seed) for seed in seeds], num_images, total)
-    if generator is None:
-        return [int(seed) for seed in torch.randint(2**32, (total,))]
-    if isinstance(generator, torch.Generator):
-        return seeds_of(generator, total)
-    return _repeat("generator", [seeds_of(one, 1)[0] for one in generator], num_images, total)
-
-
-def _repeat(name: str, seeds: list[int], num_images: int, total: int) -> list[int]:
-    if len(seeds) not in (num_images, total):
-        raise UsageError(f"{name}: expected {num_images} (images of a prompt) or {total} (in all), got {len(seeds)}")
-    return seeds if len(seeds) == total else seeds * (total // num_images)
-
-
-def _require_seed(seed: Any) -> int:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < MAX_SEED:
-        raise UsageError(f"seeds: expected whole numbers in [0, 2^63), got {seed!r}")
-    return seed
-
-
-def _require_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}: expected a whole number >= 1, got {value!r}")
+def _best(draw: Draw, candidates: int) -> Draw:
+    """Of each image's candidates, which lie side by side, the one of the highest CLIP score."""
+    if candidates == 1 or draw.clip_scores is None:
+        return draw
+    best = draw.clip_scores.view(-1, candidates).argmax(dim=1)
+    chosen = best + torch.arange(len(best), device=best.device) * candidates
+    return _map_parts(lambda parts: parts[0][chosen], [draw])
 
 
 def _require_pair(expected: Identity, actual: Identity | None, what: str) -> None:
@@ -334,6 +367,10 @@ def _require_fit(prior: ResidualMLPPrior, generator: Generator, clip: ClipEncode
 def _concatenate(draws: Sequence[Draw]) -> Draw:
     if len(draws) == 1:
         return draws[0]
-    scores = [draw.clip_scores for draw in draws if draw.clip_scores is not None]
-    images, latents = torch.cat([draw.images for draw in draws]), torch.cat([draw.latents for draw in draws])
-    return Draw(images, latents, torch.cat(scores) if scores else None)
+    return _map_parts(torch.cat, draws)
+
+
+def _map_parts(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
+    """One draw from several, by what `function` makes of each of their parts; a part that is missing stays so."""
+    columns = ([getattr(draw, field.name) for draw in draws] for field in dataclasses.fields(Draw))
+    return Draw(*(None if column[0] is None else function(column) for column in columns))

@@ -75,6 +75,7 @@ def test_settings_reach_the_picture_and_its_metadata(run_infer: Infer, tiny_mode
         "guidance_scale": 1.5,
         "truncation": 0.7,
         "rerank": 3,
+        "refine": 0,
     }
     pipe = Text2LatentPipeline.from_pretrained(str(tiny_model))
     drawn = pipe(JAPANESE, num_inference_steps=3, guidance_scale=1.5, truncation=0.7, rerank=3, seeds=[9])

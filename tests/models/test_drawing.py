@@ -37,6 +37,7 @@ def test_metadata_tells_everything_and_no_paths(pipe: Text2LatentPipeline) -> No
         "guidance_scale": 1.5,
         "truncation": 1.0,
         "rerank": 1,
+        "refine": 0,
     }
     for part, identity in (("model", pipe.identity), ("generator", pipe.generator.identity)):
         assert identity is not None

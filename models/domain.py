@@ -1,0 +1,172 @@
+"""How far a prompt is from what a generator draws, as CLIP sees both.
+
+The score is the mean cosine similarity of the text's condition (after the pipeline's gap correction) and its nearest
+neighbours among training embeddings, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
+(arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. Texts are further
+from images than images from each other, so the score is told as a percentile among prompts known to be in domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from text2latent.configs.errors import InputError
+from text2latent.models.conditions import embed_prompts
+from text2latent.models.prompts import parse_prompt
+
+if TYPE_CHECKING:
+    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.pipeline import Text2LatentPipeline
+
+FILE = "domain.safetensors"
+NEIGHBOURS = 8
+SAMPLE_SIZE = 2048
+OUTSIDE_PERCENTILE = 99.0
+"""In-domain prompts whose percentile reaches this are one in a hundred by definition."""
+EMPTY_SIMILARITY = 0.995
+
+
+@dataclass(frozen=True)
+class DomainScore:
+    """Where a prompt stands.
+
+    Attributes:
+        percentile: share of in-domain prompts, in percent, that are nearer to the generator's images than this one.
+        threshold: the percentile from which on a prompt counts as out of domain.
+        is_outside: whether the prompt is out of domain. A text that says nothing, such as "a picture", can be as far
+            from every image as a foreign one, but isn't outside.
+    """
+
+    percentile: float
+    threshold: float
+    is_outside: bool
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What is known of a generator's domain; see `fit_domain`.
+
+    Attributes:
+        mean: `[E]`, mean of the training pairs' image embeddings.
+        sample: `[M, E]`, some of them.
+        calibration: `[P]`, ascending distances of prompts that are in the domain.
+        threshold: percentile from which on a prompt counts as outside.
+    """
+
+    mean: Tensor
+    sample: Tensor
+    calibration: Tensor
+    threshold: float = OUTSIDE_PERCENTILE
+
+    def distances(self, conditions: Tensor) -> Tensor:
+        """One minus the mean cosine similarity with the nearest of the sample, `[N]` in [0, 2], of `[N, E]`."""
+        references = normalize(self.sample.to(conditions) - self.mean.to(conditions), dim=1)
+        similarities = normalize(conditions - self.mean.to(conditions), dim=1) @ references.T
+        return 1 - similarities.topk(min(NEIGHBOURS, len(references)), dim=1).values.mean(dim=1)
+
+    def percentiles(self, conditions: Tensor) -> Tensor:
+        """Percentiles `[N]` in [0, 100] of conditions `[N, E]` among the in-domain prompts."""
+        below = torch.searchsorted(self.calibration, self.distances(conditions).cpu().float())
+        return 100 * below / len(self.calibration)
+
+    @torch.no_grad()
+    def score(self, pipeline: Text2LatentPipeline, prompts: Sequence[str]) -> list[DomainScore]:
+        """Scores of prompts, weighted ones included."""
+        embeddings = embed_prompts(pipeline.clip, prompts)
+        percentiles = self.percentiles(pipeline.text_condition(embeddings)).tolist()
+        vague = says_nothing(pipeline.clip, prompts, embeddings)
+        return [
+            DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_vague)
+            for percentile, is_vague in zip(percentiles, vague, strict=True)
+        ]
+
+
+def fit_domain(embeddings: Tensor, prompt_conditions: Tensor) -> Domain:
+    """Learn a domain.
+
+    Args:
+        embeddings: `[N, E]`, L2-normalised image embeddings of training pairs; the first `SAMPLE_SIZE` are kept.
+        prompt_conditions: `[P, E]`, conditions of prompts that are in the domain, as `text_condition` gives them;
+            a few hundred, since percentiles come in steps of 1 / P.
+
+    Raises:
+        InputError: without embeddings or prompts.
+    """
+    if not len(embeddings) or not len(prompt_conditions):
+        raise InputError("domain: expected image embeddings and in-domain prompts, got none")
+    domain = Domain(embeddings.float().mean(dim=0), embeddings[:SAMPLE_SIZE].float(), torch.zeros(1))
+    distances = domain.distances(prompt_conditions.float()).sort().values
+    return Domain(domain.mean, domain.sample, distances)
+
+
+def save_domain(folder: str | Path, domain: Domain) -> None:
+    """Write `domain.safetensors` into a prior folder; the sample is kept in half precision."""
+    tensors = {"mean": domain.mean, "sample": domain.sample.half(), "calibration": domain.calibration}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    partial = Path(folder) / f".{FILE}.partial"
+    try:
+        save_file({**plain, "threshold": torch.tensor(domain.threshold)}, partial)
+        partial.replace(Path(folder) / FILE)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
+    """Read what `save_domain` wrote; None where there is no such file, and prompts can't be scored then.
+
+    Raises:
+        InputError: when the file is damaged or of another CLIP's size.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        domain = Domain(**{name: tensors[name] for name in ("mean", "sample", "calibration")})
+        threshold = float(tensors["threshold"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error
+    shapes = [tuple(tensor.shape) for tensor in (domain.mean, domain.sample, domain.calibration)]
+    fits = shapes[0] == (embedding_dim,) and shapes[1][1:] == (embedding_dim,) and len(shapes[2]) == 1
+    if not (fits and len(domain.sample) and len(domain.calibration)):
+        raise InputError(
+            f"{path}: expected mean [{embedding_dim}], sample [M, {embedding_dim}] and calibration [P], got {shapes}"
+        )
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise InputError(f"{path}: expected finite numbers, got NaN or infinity")
+    return Domain(domain.mean, domain.sample, domain.calibration, threshold)
+
+
+def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) -> list[bool]:
+    """Tell which prompts are, to this CLIP, as good as empty although it knows all their words.
+
+    A CLIP of a closed vocabulary has zero token embeddings for words that it never learnt. A text of such words is
+    as good as empty too, but asks for something that CLIP can't tell.
+
+    Args:
+        clip: the encoder.
+        prompts: N prompts.
+        embeddings: `[N, E]`, their embeddings.
+    """
+    empty = clip.encode_tokens(clip.tokenize([""]))
+    similar = (embeddings @ empty.T)[:, 0] >= EMPTY_SIMILARITY
+    return [bool(near) and not has_unknown_words(clip, prompt) for near, prompt in zip(similar, prompts, strict=True)]
+
+
+def has_unknown_words(clip: ClipEncoder, prompt: str) -> bool:
+    """Tell whether a prompt has tokens of zero embedding; never so where CLIP's text tower hides its embeddings."""
+    tower: Any = getattr(clip.model, "text", clip.model)
+    if not hasattr(tower, "token_embedding"):
+        return False
+    tokens = clip.tokenize([part.text for part in parse_prompt(prompt)])
+    before_end = torch.arange(tokens.shape[1], device=tokens.device) < tokens.argmax(dim=1, keepdim=True)
+    return bool((tower.token_embedding(tokens).norm(dim=-1) < 1e-6)[before_end].any())
