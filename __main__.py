@@ -10,6 +10,7 @@ VERBS = {
     "sample": "draw latents, synthesise and CLIP-embed their images, and write the pairs into shards",
     "train": "fit the diffusion prior, CLIP embedding to latent, on such pairs",
     "infer": "draw images from texts",
+    "evaluate": "measure how well a model draws prompts",
 }
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import Generator
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.zoo.faces.attributes import NAMES, SIZES, draw_codes, visible
+from text2latent.zoo.faces.attributes import NAMES, SIZES, decode, draw_codes, visible
 from text2latent.zoo.faces.batches import draw_renders
 from text2latent.zoo.faces.captions import Caption, draw_caption, zero_shot_prompts
-from text2latent.zoo.faces.judge import Judge, balanced_accuracy
+from text2latent.zoo.faces.judge import Judge, balanced_accuracy, load_judge
 from text2latent.zoo.faces.world import meaning
 
 SEED = 20_000_000
@@ -66,7 +66,7 @@ class Faithfulness:
     """How pictures fit their captions.
 
     Attributes:
-        named: share of the named attributes that are there.
+        named: share of the named attributes that are there; 1 where no caption names any.
         complete: share of pictures in which all that is named is there.
         by_attribute: share of each attribute's mentions that are there.
         confidence: the judge's confidence on the pictures, see `confidence`.
@@ -118,7 +118,7 @@ def score_pictures(judge: Judge, images: Tensor, captions: Sequence[Caption]) ->
     named = np.stack([caption.mentioned for caption in captions])
     there = allowed[np.arange(len(codes))[:, None], np.arange(len(NAMES)), codes] & (visible(codes) | ~named)
     return Faithfulness(
-        named=float(there[named].mean()),
+        named=float(there[named].mean()) if named.any() else 1.0,
         complete=float(there.all(axis=1).mean()),
         by_attribute={name: float(there[named[:, i], i].mean()) for i, name in enumerate(NAMES) if named[:, i].any()},
         confidence=confidence(judge, images),
@@ -133,3 +133,12 @@ def _open_entropy(codes: np.ndarray, named: np.ndarray) -> float:
         shares = counts[counts > 0] / max(counts.sum(), 1)
         entropies.append(-(shares * np.log(shares)).sum() / np.log(size))
     return float(np.mean(entropies))
+
+
+def see(images: Tensor) -> list[dict[str, str]]:
+    """Tell what the shipped judge sees in pictures `[N, 3, 128, 128]` in [-1, 1], but for a bald head's hair colour."""
+    codes = load_judge().classify(images.float().cpu())
+    return [
+        {name: value for name, value, is_visible in zip(NAMES, face.values(), mask, strict=True) if is_visible}
+        for face, mask in zip(decode(codes), visible(codes), strict=True)
+    ]
