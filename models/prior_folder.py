@@ -22,6 +22,7 @@ from torch import Tensor
 
 from text2latent.configs.errors import InputError
 from text2latent.models import exported_folder, registry
+from text2latent.models.folders import replace_folder
 from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.json_file import read_object
 from text2latent.models.prior import ResidualMLPPrior
@@ -80,21 +81,6 @@ def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
         replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Move a folder to the place of another; should that fail, the other stays."""
-    if not target.exists():
-        os.replace(source, target)
-        return
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    os.replace(target, old)
-    try:
-        os.replace(source, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old)
 
 
 def load_prior(source: str | Path) -> TrainedPrior:

@@ -1,94 +1,88 @@
-"""Load a generator from a folder of `config.json` and safetensors, or from the zoo."""
+"""Load a generator: from the zoo, a folder, a file in one of StyleGAN's formats, an address, or a class of your own."""
 
 from __future__ import annotations
 
-import inspect
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError
 from text2latent.models import registry
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.models.generators.building import build_generator
+from text2latent.models.generators.folder import CONFIG, WEIGHTS, read_folder
+from text2latent.models.generators.weights import GeneratorWeights
 from text2latent.models.identity import Identity, sha256_of
 
-CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-CLASSES: dict[str, type[Generator]] = {cls.__name__: cls for cls in (StyleGAN2Generator,)}
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
-def load_generator(source: str | Path) -> Generator:
+def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = True) -> Generator:
     """Pretrained generator on the CPU, in float32 and evaluation mode, without gradients to its weights.
 
     Args:
-        source: name of a zoo world, or a folder written by `save_pretrained`; its weights may be float16.
+        source: one of
+
+            - a name of the zoo;
+            - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
+            - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
+              stylegan2-pytorch; they are told apart by their content, and none of their code is run;
+            - an `https://` address or `hf://` id of any of these;
+            - a class path `my_package.MyGenerator`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
+              one: that class, a subclass of `Generator`, is imported.
+        allow_import: whether a class path is imported. False for sources that a file names rather than the user.
 
     Raises:
-        UsageError: when the source is neither.
-        InputError: when a file is missing, truncated, foreign, or the weights don't fit the config.
+        UsageError: when the source is none of these.
+        InputError: when a file is missing, truncated, foreign, asks for code, or its weights don't fit.
     """
-    folder = registry.resolve(source, "generator")
-    cls, arguments = _read_config(folder / CONFIG)
-    state = _read_weights(folder / WEIGHTS)
-    generator = _build(cls, arguments, state, folder)
-    name = str(source) if registry.is_zoo_name(str(source)) else folder.resolve().name
-    generator.identity = Identity(name, str(source), sha256_of(folder / WEIGHTS))
+    from text2latent.models.generators import custom
+
+    if isinstance(source, Mapping) or custom.is_class_path(str(source)):
+        return custom.load_class(source, allow_import)
+    path = registry.locate(source, "generator")
+    if path.suffix in YAML_SUFFIXES and path.is_file():
+        return custom.load_class(custom.read_class_file(path), allow_import)
+    generator = _load_folder(path) if path.is_dir() else _load_file(path)
+    weights = path / WEIGHTS if path.is_dir() else path
+    generator.identity = Identity(_name(source, path), str(source), sha256_of(weights))
     return generator
 
 
-def _read_config(path: Path) -> tuple[type[Generator], dict[str, Any]]:
-    """Class and constructor arguments that a config names."""
+def _name(source: str | Path, path: Path) -> str:
+    if registry.is_zoo_name(str(source)):
+        return str(source)
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _load_folder(folder: Path) -> Generator:
+    return build_generator(read_folder(folder), str(folder / CONFIG), str(folder / WEIGHTS))
+
+
+def _load_file(path: Path) -> Generator:
+    return build_generator(read_file(path), str(path), str(path))
+
+
+def read_file(path: Path) -> GeneratorWeights:
+    """What a pickle or a PyTorch file holds, told apart by its first bytes and its content.
+
+    Raises:
+        InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
+    """
+    from text2latent.models.generators import official, rosinality, tensorflow, torch_files, unpickling
+    from text2latent.models.generators.pickle_machine import PickleError
+
+    data = unpickling.map_file(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected this file of a generator folder, it is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a JSON file: {_one_line(error)}") from error
-    name = config.get("_class_name") if isinstance(config, dict) else None
-    if not isinstance(name, str) or name not in CLASSES:
-        raise InputError(f"{path}: _class_name {name!r}: expected one of {', '.join(CLASSES)}")
-    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
-    unknown = sorted(set(arguments) - set(inspect.signature(CLASSES[name].__init__).parameters))
-    if unknown:
-        raise InputError(f"{path}: {', '.join(unknown)}: not arguments of {name}")
-    return CLASSES[name], arguments
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        state = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected this file of a generator folder, it is missing") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: expected safetensors weights: {_one_line(error)}") from error
-    bad = [key for key, value in state.items() if not value.isfinite().all()]
-    if bad:
-        raise InputError(f"{path}: {bad[0]}: expected finite weights, got NaN or infinity")
-    return {key: value.float() for key, value in state.items()}
-
-
-def _build(cls: type[Generator], arguments: dict[str, Any], state: dict[str, Tensor], folder: Path) -> Generator:
-    """Network of a config with the given weights; the meta device keeps a false config from claiming memory."""
-    try:
-        with torch.device("meta"):
-            generator = cls(**arguments)
-    except Exception as error:
-        # A config is anyone's JSON: a wrong type or an absurd size can fail anywhere in the constructor.
-        raise InputError(f"{folder / CONFIG}: not a config of {cls.__name__}: {_one_line(error)}") from error
-    try:
-        generator.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        raise InputError(f"{folder / WEIGHTS}: the weights don't fit {CONFIG}: {_one_line(error)}") from error
-    # Convolutions on a CPU are up to a quarter faster with channels last, weights included.
-    nn.Module.to(generator, memory_format=torch.channels_last)
-    return generator.eval().requires_grad_(False)
-
-
-def _one_line(error: BaseException, limit: int = 300) -> str:
-    return " ".join(str(error).split())[:limit]
+        if torch_files.is_torch_file(data):
+            return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
+        if not unpickling.is_pickle(data):
+            raise PickleError("expected a network pickle (.pkl), a PyTorch checkpoint (.pt) or a folder")
+        value = unpickling.read_pickle(data)
+        if official.is_official(value):
+            return official.read_official(value, len(data))
+        if tensorflow.is_tensorflow(value):
+            return tensorflow.read_tensorflow(value, len(data))
+        raise PickleError("expected a network pickle of StyleGAN2 or StyleGAN3, it holds something else")
+    except PickleError as error:
+        raise InputError(f"{path}: {error}") from error

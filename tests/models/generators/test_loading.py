@@ -118,7 +118,7 @@ def edit_weights(name: str, value: torch.Tensor | None) -> Callable[[Path], None
         (truncate_weights, "expected safetensors weights"),
         (empty_weights, "expected safetensors weights"),
         (break_config, "config.json: expected a JSON file"),
-        (list_config, "_class_name None: expected one of StyleGAN2Generator"),
+        (list_config, "config.json: expected a JSON object, got list"),
         (edit_config(_class_name="UNet2DModel"), "_class_name 'UNet2DModel': expected one of StyleGAN2Generator"),
         (edit_config(depth=3), "depth: not arguments of StyleGAN2Generator"),
         (edit_config(z_dim="many"), "not a config of StyleGAN2Generator"),

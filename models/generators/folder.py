@@ -1,0 +1,104 @@
+"""Our own format: a folder of `config.json` and safetensors weights, as diffusers' `save_pretrained` writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from text2latent.configs.errors import InputError
+from text2latent.models.folders import replace_folder
+from text2latent.models.generators.base import Generator
+from text2latent.models.generators.building import one_line
+from text2latent.models.generators.weights import GeneratorWeights
+from text2latent.models.json_file import read_object
+
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+KIND = "a generator folder"
+ORIGIN = "_converted_from"
+
+
+def read_folder(folder: Path) -> GeneratorWeights:
+    """Class, arguments and weights of a folder; the weights become float32.
+
+    Raises:
+        InputError: when a file is missing, truncated or foreign.
+    """
+    config = read_object(folder / CONFIG, KIND)
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
+    return GeneratorWeights(config.get("_class_name", ""), arguments, _read_weights(folder / WEIGHTS))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        state = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected this file of a generator folder, it is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected safetensors weights: {one_line(error)}") from error
+    return {key: value.float() for key, value in state.items()}
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Refuse to write where something lies, unless it is a generator folder that may be overwritten.
+
+    Raises:
+        InputError: naming what lies there.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a new folder, there is a file")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS))
+    if foreign:
+        raise InputError(f"{folder}: expected a new folder or a generator's, it holds {foreign[0]}")
+    if not overwrite and any(folder.iterdir()):
+        raise InputError(f"{folder} exists already; expected a new name, or --overwrite")
+
+
+def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], half: bool = False) -> None:
+    """Write a generator's folder, whole or not at all; one that is there is replaced.
+
+    Args:
+        generator: one that `save_pretrained` knows how to save; it is not changed.
+        folder: where to.
+        origin: name and SHA-256 of the file that it was converted from, which `config.json` keeps.
+        half: store parameters in float16, half the size. Buffers (filters, noise maps, the mean latent) stay float32.
+
+    Raises:
+        InputError: when a parameter is too large for float16.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        (in_half(generator) if half else generator).save_pretrained(partial)
+        config = {**read_object(partial / CONFIG, KIND), ORIGIN: dict(origin)}
+        (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def in_half(generator: Generator) -> Generator:
+    """A copy of a generator with parameters rounded to float16 and the same buffers.
+
+    Raises:
+        InputError: when a parameter is too large for float16.
+    """
+    state = {name: value.half() for name, value in generator.named_parameters()}
+    large = [name for name, value in state.items() if not value.isfinite().all()]
+    if large:
+        raise InputError(f"--half: {large[0]}: too large for float16")
+    with torch.device("meta"):
+        copy = type(generator).from_config(generator.config)
+    nn.Module.load_state_dict(copy, {**generator.state_dict(), **state}, assign=True)
+    return copy
