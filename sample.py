@@ -2,12 +2,14 @@
 
     python sample.py --model faces --num-pairs 50000 --output pairs
 
-Run again after an interruption, it goes on; under `accelerate launch` or `torchrun` process k of n makes the shards
-k, k + n, k + 2 n, ...
+Run again after an interruption, it goes on. Any number of processes fill one place: under `accelerate launch` or
+`torchrun` each makes its share, a job array gives each task `--shards FIRST..LAST`, and plain copies of the command,
+started whenever, share what is left.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +20,14 @@ from text2latent.configs.schema import SampleConfig
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
 
     from text2latent.data.manifest import Manifest
     from text2latent.models.clip import ClipEncoder
     from text2latent.models.generators.base import Generator
+
+CPU_BATCH_SIZE, BATCH_SIZE = 16, 64
+"""Images at once: more don't fit the caches of a CPU, fewer leave other devices waiting."""
 
 
 def build_parser() -> CommandParser:
@@ -62,55 +68,74 @@ def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncod
     )
 
 
-def fill_shards(
-    config: SampleConfig, generator: Generator, clip: ClipEncoder, manifest: Manifest, process: int, processes: int
+def make_shards(
+    config: SampleConfig, generator: Generator, clip: ClipEncoder, manifest: Manifest, indices: Sequence[int]
 ) -> None:
-    """Make this process's shards that aren't finished, and show how far it is."""
+    """Make those of the shards `indices` that aren't finished, and show how far it is."""
     from text2latent.data.drawing import draw_shard
-    from text2latent.data.shards import is_whole, publish_shard
+    from text2latent.data.filling import fill_shards
 
-    folder, finished = Path(config.output), manifest.finished()
-    mine = range(process, manifest.num_shards, processes)
-    missing = [index for index in mine if index not in finished or not is_whole(folder, finished[index])]
-    total = sum(len(manifest.shard_range(index)) for index in mine)
-    done = total - sum(len(manifest.shard_range(index)) for index in missing)
-    with progress(total=total, initial=done, unit="pairs") as bar:
-        for index in missing:
-            samples = manifest.shard_range(index)
-            data = draw_shard(
-                generator,
-                clip,
-                samples,
-                seed=manifest.seed,
-                truncation=manifest.truncation,
-                batch_size=config.batch_size,
-                precision=manifest.precision,
-                keep_images=manifest.image_format is not None,
-                on_batch=bar.update,
-            )
-            publish_shard(folder, index, len(samples), data)
+    settings = {
+        "seed": manifest.seed,
+        "truncation": manifest.truncation,
+        "batch_size": config.batch_size or (CPU_BATCH_SIZE if generator.device.type == "cpu" else BATCH_SIZE),
+        "precision": manifest.precision,
+        "keep_images": manifest.image_format is not None,
+    }
+    with progress(total=sum(len(manifest.shard_range(index)) for index in indices), unit="pairs") as bar:
+
+        def skip(count: int) -> None:
+            bar.initial += count  # leaves it out of the rate
+            bar.update(count)
+
+        def draw(samples: range) -> bytes:
+            return draw_shard(generator, clip, samples, on_batch=bar.update, **settings)
+
+        fill_shards(config.output, manifest, indices, draw, skip)
+
+
+def finish(output: str, state: PartialState) -> None:
+    """Write statistics and manifest if all shards are there, each process reading its part; tell what there is."""
+    from accelerate.utils import gather_object
+
+    from text2latent.data.finishing import add_moments, conclude, measure_shards
+    from text2latent.data.records import read_manifest
+
+    manifest = read_manifest(output)
+    there, wanted = len(manifest.finished()), manifest.num_shards
+    if there == wanted:
+        bounds = [wanted * rank // state.num_processes for rank in range(state.num_processes + 1)]
+        mine = range(*bounds[state.process_index :][:2])
+        parts = gather_object([measure_shards(output, manifest, mine)])
+        if state.is_main_process:
+            conclude(output, manifest, functools.reduce(add_moments, parts))
+            print(f"{manifest.num_pairs} pairs in {output}")
+    elif state.is_main_process:
+        print(f"{there} of {wanted} shards in {output}; whoever makes the last one finishes the dataset")
 
 
 def sample(config: SampleConfig) -> None:
-    """Fill the folder `config.output` with pairs."""
+    """Fill the place `config.output` with pairs."""
     from accelerate import PartialState
 
-    from text2latent.data.manifest import open_dataset, remove_leftovers
-    from text2latent.data.shards import finish_dataset
+    from text2latent.data.filling import parse_shards
+    from text2latent.data.records import open_dataset, remove_leftovers
+    from text2latent.data.storage import is_address
 
-    folder = check_output_folder(config.output)
+    if not is_address(config.output):
+        check_output_folder(config.output)
     device = select_device(config.device)
     state = PartialState(cpu=device.type == "cpu")
     generator, clip = load_networks(config, state.device if state.num_processes > 1 else device)
     wanted = describe_dataset(config, generator, clip)
+    indices = parse_shards(config.shards, wanted.num_shards)[state.process_index :: state.num_processes]
     with state.main_process_first():
-        manifest = open_dataset(folder, wanted)
-        remove_leftovers(folder)
-    fill_shards(config, generator, clip, manifest, state.process_index, state.num_processes)
+        manifest = open_dataset(config.output, wanted)
+        if not is_address(config.output):
+            remove_leftovers(Path(config.output))
+    make_shards(config, generator, clip, manifest, indices)
     state.wait_for_everyone()
-    if state.is_main_process:
-        finish_dataset(folder)
-        print(f"{config.num_pairs} pairs in {folder}")
+    finish(config.output, state)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

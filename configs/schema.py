@@ -23,14 +23,15 @@ class SampleConfig:
     """Draw latents, synthesise their images, embed them with CLIP and write the pairs into shards.
 
     Args:
-        output: Folder for the shards; a run that was interrupted there goes on.
+        output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name or a local folder.
         generator: Another generator than the model's: a zoo name or a local folder.
         clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
-        batch_size: Images synthesised at once; changes speed and memory, not the pairs.
+        batch_size: Images synthesised at once; changes speed and memory, not the pairs. Null: 16 on a CPU, else 64.
         shard_size: Pairs per shard file.
+        shards: Shards to make, such as 0..99 or 3,7; null makes all. For the tasks of a job array.
         truncation: Truncation psi of the latents, from 0 (all average) to 1 (no truncation).
         save_images: Keep each image as a JPEG beside its pair.
         precision: Floating-point precision of synthesis and embedding: 32 bits, or bf16 where that is faster.
@@ -43,8 +44,9 @@ class SampleConfig:
     clip: FilledText | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt | None = None
     shard_size: PositiveInt = 1000
+    shards: FilledText | None = None
     truncation: UnitInterval = 1.0
     save_images: bool = False
     precision: Literal["32", "bf16"] = "32"
@@ -56,7 +58,7 @@ class DataConfig:
     """The pairs to train on.
 
     Args:
-        path: Folder of shards that `text2latent sample` wrote.
+        path: Folder of shards that `text2latent sample` wrote, or its s3://, gs:// or http(s):// address.
         batch_size: Pairs per training step.
         val_pairs: Pairs held out for validation.
         num_workers: Processes that read shards; 0 reads in the main process.

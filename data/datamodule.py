@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from text2latent.configs.errors import InputError
-from text2latent.data.manifest import Manifest, read_manifest
+from text2latent.data.manifest import Manifest
+from text2latent.data.records import read_manifest
 from text2latent.data.shards import Pairs, iterate_shards, load_pairs, require_complete
 from text2latent.data.stats import PairStatistics, load_statistics
 

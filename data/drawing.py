@@ -147,4 +147,4 @@ def draw_shard(
     latent_values, embedding_values = latents.cpu().numpy(), embeddings.cpu().numpy()
     _require_finite(latent_values, samples, seed, "latent")
     _require_finite(embedding_values, samples, seed, "embedding")
-    return encode_shard(samples.start, latent_values, embedding_values, files)
+    return encode_shard(samples.start, latent_values, embedding_values, files, generator.identity, clip.identity)

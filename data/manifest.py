@@ -1,18 +1,9 @@
-"""What a folder of pairs holds: who made it, how, and which shards are finished.
-
-A dataset is a folder of shards with a `manifest.json`. Each finished shard first leaves a record beside it
-(`shard-000000.json`), so that any number of processes can fill one folder without sharing a file; the last of them
-gathers the records in the manifest.
-"""
+"""What a dataset of pairs is: who made it, how, and which shards are finished."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from text2latent.configs.errors import InputError
@@ -20,22 +11,6 @@ from text2latent.models.identity import Identity
 
 FORMAT = "text2latent-pairs"
 VERSION = 1
-MANIFEST = "manifest.json"
-
-# Fields that a rerun must repeat, and the flag that sets each.
-SETTINGS = {
-    "generator": "--generator",
-    "clip": "--clip",
-    "seed": "--seed",
-    "truncation": "--truncation",
-    "precision": "--precision",
-    "shard_size": "--shard-size",
-    "image_format": "--save-images",
-    "latent_layout": "latent layout",
-    "latent_shape": "latent shape",
-    "embedding_dim": "embedding size",
-    "dtype": "dtype",
-}
 
 
 @dataclass(frozen=True)
@@ -160,142 +135,3 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 def shard_name(index: int) -> str:
     """File name of shard `index`."""
     return f"shard-{index:06d}.tar"
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, by a hidden file beside it and a rename.
-
-    Raises:
-        InputError: when it can't be written (full disk, no permission, ...).
-    """
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden files of processes that were killed on this machine while they wrote."""
-    import psutil
-
-    for path in folder.glob(f".*.{socket.gethostname()}.*.tmp"):
-        pid = path.name.split(".")[-2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON atomically; see `write_atomic`."""
-    write_atomic(path, (json.dumps(data, indent=1) + "\n").encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
-
-
-def record_path(folder: Path, name: str) -> Path:
-    """Where the record of the shard `name` lies until the manifest holds it."""
-    return folder / Path(name).with_suffix(".json").name
-
-
-def _loose_records(folder: Path) -> dict[str, ShardRecord]:
-    records = {}
-    for path in sorted(folder.glob("shard-*.json")):
-        try:
-            record = _record(_read_json(path))
-        except InputError:
-            if path.exists():
-                raise
-            continue  # another process has just gathered it
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: not a shard's record: {error}") from error
-        if (folder / record.name).exists():
-            records[record.name] = record
-    return records
-
-
-def read_manifest(folder: str | Path) -> Manifest:
-    """Read the manifest of a dataset, with the records of shards that it doesn't hold yet.
-
-    Raises:
-        InputError: when the folder holds no pairs or its manifest can't be read.
-    """
-    folder = Path(folder)
-    # The records come first: they are removed only after a manifest that holds them is in place.
-    loose = _loose_records(folder)
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise InputError(f"{folder}: expected a folder of pairs made by sample.py, found no {MANIFEST}")
-    try:
-        manifest = Manifest.from_dict(_read_json(path))
-    except InputError as error:
-        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    records = {record.name: record for record in manifest.shards} | loose
-    return replace(manifest, shards=tuple(records[name] for name in sorted(records)))
-
-
-def open_dataset(folder: Path, wanted: Manifest) -> Manifest:
-    """Start a dataset in a new or empty folder, or go on with one that was made the same way.
-
-    Args:
-        folder: of the dataset; made if absent.
-        wanted: manifest without shards. More pairs than the folder was made for extend it.
-
-    Returns:
-        The manifest with the shards that are finished.
-
-    Raises:
-        InputError: when the folder holds something else, pairs of another generator, CLIP or setting, or more
-            pairs than wanted.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        empty = not any(path for path in folder.iterdir() if not path.name.endswith(".tmp"))
-    except OSError as error:
-        raise InputError(f"--output {folder}: cannot be made a folder: {error.strerror or error}") from error
-    if empty:
-        write_json(folder / MANIFEST, wanted.to_dict())
-        return wanted
-    if not (folder / MANIFEST).exists():
-        raise InputError(f"--output {folder}: expected a new or empty folder or one of pairs, found other files")
-    found = read_manifest(folder)
-    _require_same_settings(folder, found, wanted)
-    if found.num_pairs != wanted.num_pairs:
-        found = replace(found, num_pairs=wanted.num_pairs)
-        write_json(folder / MANIFEST, found.to_dict())
-    return found
-
-
-def _require_same_settings(folder: Path, found: Manifest, wanted: Manifest) -> None:
-    pairs = {name: (getattr(found, name), getattr(wanted, name)) for name in SETTINGS}
-    differing = [
-        f"{SETTINGS[name]}: {there} there, {asked} asked"
-        for name, (there, asked) in pairs.items()
-        if getattr(there, "sha256", there) != getattr(asked, "sha256", asked)
-    ]
-    if wanted.num_pairs < found.num_pairs:
-        differing.append(f"--num-pairs: {found.num_pairs} there, only {wanted.num_pairs} asked")
-    if differing:
-        raise InputError(f"--output {folder} holds pairs made otherwise ({'; '.join(differing)}); name another folder")
-
-
-def gather_records(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest with its shards and remove the records that it now holds."""
-    write_json(folder / MANIFEST, manifest.to_dict())
-    for record in manifest.shards:
-        record_path(folder, record.name).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Shards of pairs: tar files in webdataset's layout, written atomically, checked and read whole.
 
 Sample i has the key `f"{i:09d}"` and the members `KEY.embedding.npy` `[E]`, optionally `KEY.jpg`, and
-`KEY.latent.npy` `[L, D]`, arrays in float16.
+`KEY.latent.npy` `[L, D]`, arrays in float16. A member's owner and group are the first digits of the SHA-256 of the
+generator and of CLIP, so that a stray shard tells whose it is.
 
 Reading goes past `webdataset` and `tarfile`: the members are tiny and of equal shape, and for 50,000 pairs parsing
 each through webdataset takes 6.8 s on one core, tarfile 2.8 s, walking the headers here 0.2 s. The walk needs no
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,31 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from text2latent.configs.errors import InputError
-from text2latent.data.manifest import (
-    Manifest,
-    ShardRecord,
-    gather_records,
-    read_manifest,
-    record_path,
-    shard_name,
-    write_atomic,
-    write_json,
-)
-from text2latent.data.stats import Moments, PairStatistics, save_statistics
-
-__all__ = [
-    "encode_shard",
-    "finish_dataset",
-    "key_of",
-    "load_pairs",
-    "publish_shard",
-    "read_manifest",
-    "read_shard",
-    "require_complete",
-]
+from text2latent.data.manifest import Manifest, ShardRecord, shard_name
+from text2latent.data.records import encode_json, read_manifest, record_name
+from text2latent.data.storage import Store, open_store
+from text2latent.models.identity import Identity
 
 BLOCK = 512  # bytes of a tar block
 DTYPE = np.dtype("<f2")
+OWNER_DIGITS = 16  # of a SHA-256, as many as show well in a listing; the field of a tar holds 32
+READS = 2
 
 Pairs = tuple[NDArray[np.float16], NDArray[np.float16]]
 
@@ -72,6 +58,8 @@ def encode_shard(
     latents: NDArray[np.float16],
     embeddings: NDArray[np.float16],
     images: Sequence[bytes] | None = None,
+    generator: Identity | None = None,
+    clip: Identity | None = None,
 ) -> bytes:
     """Bytes of a shard; the same pairs give the same bytes.
 
@@ -80,12 +68,13 @@ def encode_shard(
         latents: ``[N, L, D]`` float16.
         embeddings: ``[N, E]`` float16.
         images: N encoded JPEG files, or None.
+        generator, clip: whose pairs these are; None for random weights.
     """
     import webdataset
 
     latent_header, embedding_header = _npy_header(latents.shape[1:]), _npy_header(embeddings.shape[1:])
     buffer = io.BytesIO()
-    with webdataset.TarWriter(buffer, mtime=0, encoder=False) as writer:
+    with webdataset.TarWriter(buffer, _owner(generator), _owner(clip), mtime=0, encoder=False) as writer:
         for row, (latent, embedding) in enumerate(zip(latents, embeddings, strict=True)):
             sample = {
                 "__key__": key_of(start + row),
@@ -96,58 +85,82 @@ def encode_shard(
     return buffer.getvalue()
 
 
-def publish_shard(folder: Path, index: int, count: int, data: bytes) -> ShardRecord:
+def _owner(identity: Identity | None) -> str:
+    return "" if identity is None else identity.sha256[:OWNER_DIGITS]
+
+
+def publish_shard(place: str | Path | Store, index: int, count: int, data: bytes) -> ShardRecord:
     """Write shard `index` of `count` pairs. It appears whole, after its record, or not at all.
 
     Raises:
         InputError: when it can't be written.
     """
+    store = open_store(place)
     record = ShardRecord(shard_name(index), count, hashlib.sha256(data).hexdigest())
-    write_json(record_path(folder, record.name), vars(record))
-    write_atomic(folder / record.name, data)
+    store.write(record_name(record), encode_json(vars(record)))
+    store.write(record.name, data)
     return record
 
 
-def read_bytes(folder: Path, record: ShardRecord) -> bytes:
+def read_bytes(place: str | Path | Store, record: ShardRecord) -> bytes:
     """Bytes of a shard, compared with its record.
 
     Raises:
         InputError: when the shard is missing, can't be read, or its SHA-256 is another.
     """
-    path = folder / record.name
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: shard is missing; run sample.py again to make it") from error
-    except OSError as error:
-        raise InputError(f"cannot read shard {path}: {error.strerror or error}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != record.sha256:
-        raise InputError(
-            f"{path}: shard is truncated, corrupt or of another dataset: expected SHA-256 {record.sha256[:12]}, "
-            f"got {digest[:12]} in {len(data)} bytes; run sample.py again to make it anew"
-        )
-    return data
+    store = open_store(place)
+    path = store.locate(record.name)
+    for _ in range(READS):  # a transfer may spoil what is whole where it lies
+        try:
+            data = store.read(record.name)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: shard is missing; run sample.py again to make it") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == record.sha256:
+            return data
+    raise InputError(
+        f"{path}: shard is truncated, corrupt or of another dataset: expected SHA-256 {record.sha256[:12]}, "
+        f"got {digest[:12]} in {len(data)} bytes; run sample.py again to make it anew"
+    )
 
 
-def is_whole(folder: Path, record: ShardRecord) -> bool:
+def is_whole(place: str | Path | Store, record: ShardRecord) -> bool:
     """Whether a shard is there with the bytes that its record tells of."""
     try:
-        read_bytes(folder, record)
+        read_bytes(place, record)
     except InputError:
         return False
     return True
 
 
-def _members(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size in bytes of each member of a USTAR archive."""
+@dataclass(frozen=True)
+class Member:
+    """A file in a tar: its name, where its bytes are, and its owner and group."""
+
+    name: str
+    offset: int
+    size: int
+    owner: str
+    group: str
+
+
+def read_members(data: bytes) -> Iterator[Member]:
+    """Members of a USTAR archive.
+
+    Raises:
+        ValueError: for bytes that are none.
+    """
     position = 0
     while position < len(data) and data[position]:
-        name = data[position : position + 100].rstrip(b"\0").decode()
-        size = int(data[position + 124 : position + 135], 8)
+        header = data[position : position + BLOCK]
+        size = int(header[124:135], 8)
         position += BLOCK
-        yield name, position, size
+        yield Member(_string(header[:100]), position, size, _string(header[265:297]), _string(header[297:329]))
         position += -(-size // BLOCK) * BLOCK
+
+
+def _string(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode()
 
 
 def _values(data: bytes, offset: int, size: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
@@ -157,45 +170,42 @@ def _values(data: bytes, offset: int, size: int, shape: tuple[int, ...]) -> NDAr
     return np.frombuffer(data, DTYPE, length, offset + len(header)).reshape(shape)
 
 
-def _unpack(data: bytes, samples: range, manifest: Manifest) -> Pairs:
+def decode_shard(data: bytes, samples: range, manifest: Manifest) -> Pairs:
+    """Latents ``[n, L, D]`` and embeddings ``[n, E]``, float16, of a shard's bytes.
+
+    Raises:
+        ValueError, IndexError: when these aren't the pairs of `samples` in the shapes of `manifest`.
+    """
     latents = np.empty((len(samples), *manifest.latent_shape), np.float16)
     embeddings = np.empty((len(samples), manifest.embedding_dim), np.float16)
     targets = {"latent.npy": latents, "embedding.npy": embeddings}
     seen = dict.fromkeys(targets, 0)
-    for name, offset, size in _members(data):
-        key, _, field = name.partition(".")
+    for member in read_members(data):
+        key, _, field = member.name.partition(".")
         if field in targets:
             row = seen[field]
             if row == len(samples) or key != key_of(samples[row]):
-                raise ValueError(f"{name}: expected the keys {key_of(samples[0])} to {key_of(samples[-1])} in order")
-            targets[field][row] = _values(data, offset, size, targets[field].shape[1:])
+                raise ValueError(
+                    f"{member.name}: expected the keys {key_of(samples[0])} to {key_of(samples[-1])} in order"
+                )
+            targets[field][row] = _values(data, member.offset, member.size, targets[field].shape[1:])
             seen[field] = row + 1
     if set(seen.values()) != {len(samples)}:
         raise ValueError(f"expected {len(samples)} pairs, found {seen}")
     return latents, embeddings
 
 
-def read_shard(folder: str | Path, index: int, manifest: Manifest) -> Pairs:
+def read_shard(place: str | Path | Store, index: int, manifest: Manifest) -> Pairs:
     """Latents ``[n, L, D]`` and embeddings ``[n, E]``, float16, of shard `index`, in key order.
 
     Raises:
         InputError: when the shard is missing, truncated, corrupt or isn't of this dataset; the message names it.
     """
-    record = manifest.finished().get(index) if index < manifest.num_shards else None
-    if record is None:
-        raise InputError(f"{Path(folder) / shard_name(index)}: shard is not in the manifest; run sample.py again")
-    return _read_recorded(Path(folder), index, record, manifest)
+    (pairs,) = iterate_shards(place, manifest, [index])
+    return pairs
 
 
-def _read_recorded(folder: Path, index: int, record: ShardRecord, manifest: Manifest) -> Pairs:
-    data = read_bytes(folder, record)
-    try:
-        return _unpack(data, manifest.shard_range(index), manifest)
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{folder / record.name}: not a shard of this dataset: {error}") from error
-
-
-def require_complete(folder: str | Path, manifest: Manifest) -> None:
+def require_complete(place: str | Path | Store, manifest: Manifest) -> None:
     """Refuse a dataset that lacks shards.
 
     Raises:
@@ -203,56 +213,41 @@ def require_complete(folder: str | Path, manifest: Manifest) -> None:
     """
     if len(manifest.finished()) < manifest.num_shards:
         raise InputError(
-            f"{folder}: holds {manifest.num_finished} of {manifest.num_pairs} pairs; run sample.py again to finish it"
+            f"{place}: holds {manifest.num_finished} of {manifest.num_pairs} pairs; run sample.py again to finish it"
         )
 
 
-def iterate_shards(folder: str | Path, manifest: Manifest, indices: Sequence[int] | None = None) -> Iterator[Pairs]:
+def iterate_shards(
+    place: str | Path | Store, manifest: Manifest, indices: Sequence[int] | None = None
+) -> Iterator[Pairs]:
     """Read shards one after another, all in order by default; see `read_shard`."""
-    records = manifest.finished()
+    store, records = open_store(place), manifest.finished()
     for index in range(manifest.num_shards) if indices is None else indices:
         if index not in records:
-            raise InputError(f"{Path(folder) / shard_name(index)}: shard is not in the manifest; run sample.py again")
-        yield _read_recorded(Path(folder), index, records[index], manifest)
+            raise InputError(f"{store.locate(shard_name(index))}: shard is not in the manifest; run sample.py again")
+        data = read_bytes(store, records[index])
+        try:
+            yield decode_shard(data, manifest.shard_range(index), manifest)
+        except (ValueError, IndexError) as error:
+            raise InputError(f"{store.locate(shard_name(index))}: not a shard of this dataset: {error}") from error
 
 
-def load_pairs(folder: str | Path) -> Pairs:
+def load_pairs(place: str | Path | Store) -> Pairs:
     """All pairs of a finished dataset, in key order.
 
     Returns:
         Latents ``[N, L, D]`` (``[N, 1, w_dim]`` for the layout ``w``) and embeddings ``[N, E]``, float16.
 
     Raises:
-        InputError: when the folder holds no finished dataset, or a shard is missing, truncated, corrupt or foreign.
+        InputError: when the place holds no finished dataset, or a shard is missing, truncated, corrupt or foreign.
     """
-    manifest = read_manifest(folder)
-    require_complete(folder, manifest)
+    manifest = read_manifest(place)
+    require_complete(place, manifest)
     latents = np.empty((manifest.num_pairs, *manifest.latent_shape), np.float16)
     embeddings = np.empty((manifest.num_pairs, manifest.embedding_dim), np.float16)
     start = 0
-    for shard_latents, shard_embeddings in iterate_shards(folder, manifest):
+    for shard_latents, shard_embeddings in iterate_shards(place, manifest):
         rows = slice(start, start + len(shard_latents))
         latents[rows], embeddings[rows] = shard_latents, shard_embeddings
         start = rows.stop
     return latents, embeddings
-
-
-def finish_dataset(folder: str | Path) -> PairStatistics:
-    """Read a complete dataset back once, write its statistics and gather its records in the manifest.
-
-    The statistics follow the order of the shards, so they don't depend on who made which shard.
-
-    Raises:
-        InputError: when a shard is missing or damaged, or the results can't be written.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    require_complete(folder, manifest)
-    latents = Moments.of(np.empty((0, *manifest.latent_shape)))
-    embeddings = Moments.of(np.empty((0, manifest.embedding_dim)))
-    for shard_latents, shard_embeddings in iterate_shards(folder, manifest):
-        latents, embeddings = latents + Moments.of(shard_latents), embeddings + Moments.of(shard_embeddings)
-    statistics = PairStatistics.from_moments(latents, embeddings, manifest.latent_shape)
-    save_statistics(folder, statistics)
-    gather_records(folder, manifest)
-    return statistics

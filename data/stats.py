@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from text2latent.configs.errors import InputError
-from text2latent.data.manifest import write_atomic
+from text2latent.data.storage import Store, open_store
 
 STATISTICS = "statistics.npz"
 
@@ -97,25 +97,28 @@ class PairStatistics:
         )
 
 
-def save_statistics(folder: Path, statistics: PairStatistics) -> None:
-    """Write `statistics.npz` into the dataset's folder atomically."""
+def save_statistics(place: str | Path | Store, statistics: PairStatistics) -> None:
+    """Write `statistics.npz` of a dataset, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **vars(statistics))
-    write_atomic(folder / STATISTICS, buffer.getvalue())
+    open_store(place).write(STATISTICS, buffer.getvalue())
 
 
-def load_statistics(folder: str | Path) -> PairStatistics:
+def load_statistics(place: str | Path | Store) -> PairStatistics:
     """Read `statistics.npz` of a dataset.
 
     Raises:
         InputError: when it is missing, damaged or lacks an array.
     """
-    path = Path(folder) / STATISTICS
+    store = open_store(place)
+    path = store.locate(STATISTICS)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(store.read(STATISTICS)), allow_pickle=False) as arrays:
             values = {name: arrays[name] for name in PairStatistics.__dataclass_fields__}
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run sample.py again to finish the dataset") from error
+    except InputError:
+        raise
     except Exception as error:  # numpy raises zipfile, value, key and end-of-file errors on damaged files
         raise InputError(f"{path}: expected the statistics of a dataset: {error}") from error
     return PairStatistics(**values | {"count": int(values["count"])})

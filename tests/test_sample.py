@@ -22,7 +22,8 @@ import torch
 from PIL import Image
 
 from text2latent import sample
-from text2latent.data.shards import load_pairs, read_manifest
+from text2latent.data.records import read_manifest
+from text2latent.data.shards import load_pairs
 from text2latent.data.stats import load_statistics
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import Generator, load_generator

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from text2latent.configs.errors import InputError
 from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory, stream_pairs
-from text2latent.data.manifest import Manifest, open_dataset
-from text2latent.data.shards import encode_shard, finish_dataset, publish_shard, read_manifest
+from text2latent.data.finishing import finish_dataset
+from text2latent.data.manifest import Manifest
+from text2latent.data.records import open_dataset, read_manifest
+from text2latent.data.shards import encode_shard, publish_shard
 from text2latent.models.identity import Identity
 
 NUM_PAIRS = 230

@@ -21,17 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from text2latent.configs.errors import InputError
-from text2latent.data.manifest import Manifest, ShardRecord, open_dataset, remove_leftovers
-from text2latent.data.shards import (
-    encode_shard,
-    finish_dataset,
-    is_whole,
-    key_of,
-    load_pairs,
-    publish_shard,
-    read_manifest,
-    read_shard,
-)
+from text2latent.data.finishing import finish_dataset
+from text2latent.data.manifest import Manifest, ShardRecord
+from text2latent.data.records import open_dataset, read_manifest, record_name, remove_leftovers
+from text2latent.data.shards import encode_shard, is_whole, key_of, load_pairs, publish_shard, read_members, read_shard
 from text2latent.data.stats import load_statistics
 from text2latent.models.identity import Identity
 
@@ -324,23 +317,55 @@ def test_a_folder_without_pairs_is_named(tmp_path: Path, folder: str) -> None:
         load_pairs(tmp_path / folder)
 
 
-def test_a_record_that_is_wrong_is_named(tmp_path: Path) -> None:
+def test_two_makers_of_a_shard_leave_one_that_holds(tmp_path: Path) -> None:
+    """Each writes its record and then its shard; whatever the order, what lies there has its record."""
+    write(tmp_path, shards=range(4))
+    latents, embeddings = pairs()
+    others = encode_shard(16, latents[16:32], embeddings[16:32] + np.float16(0.001))
+    record = publish_shard(tmp_path, 1, 16, others)
+    ours = encode_shard(16, latents[16:32], embeddings[16:32])
+    for data in (ours, others):
+        (tmp_path / record.name).write_bytes(data)
+        assert read_manifest(tmp_path).finished()[1].sha256 == hashlib.sha256(data).hexdigest()
+    finish_dataset(tmp_path)
+    np.testing.assert_array_equal(load_pairs(tmp_path)[1][16:32], embeddings[16:32] + np.float16(0.001))
+    late = publish_shard(tmp_path, 1, 16, ours)
+    assert (tmp_path / record_name(late)).exists()
+    np.testing.assert_array_equal(load_pairs(tmp_path)[1], embeddings)
+
+
+def test_files_with_other_names_are_no_records(tmp_path: Path) -> None:
     write(tmp_path, shards=range(1))
-    (tmp_path / "shard-000000.json").write_text('{"name": 1}')
-    with pytest.raises(InputError, match=r"shard-000000\.json"):
-        read_manifest(tmp_path)
+    (tmp_path / "shard-000001.json").write_text('{"name": 1}')
+    (tmp_path / f"shard-000001.0.{'a' * 64}.json").touch()
+    assert sorted(read_manifest(tmp_path).finished()) == [0]
+
+
+def test_members_tell_whose_pairs_they_are() -> None:
+    latents, embeddings = pairs(2)
+    data = encode_shard(0, latents, embeddings, None, MANIFEST.generator, MANIFEST.clip)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        expected = [(member.name, member.size, member.uname, member.gname) for member in archive]
+    assert [(m.name, m.size, m.owner, m.group) for m in read_members(data)] == expected
+    assert {owners[2:] for owners in expected} == {("a" * 16, "b" * 16)}
 
 
 def test_leftovers_of_dead_processes_go_and_others_stay(tmp_path: Path) -> None:
-
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = socket.gethostname()
     for name in (f"{host}.{dead.pid}", f"{host}.{os.getpid()}", f"elsewhere.{dead.pid}"):
         (tmp_path / f".shard-000000.tar.{name}.tmp").touch()
+        (tmp_path / f".shard-{name.rsplit('.', 1)[-1]:0>6}.claim").write_text(" ".join(name.rsplit(".", 1)))
+    (tmp_path / f".shard-{dead.pid + 1:06d}.claim").write_text(f"{host} {dead.pid}")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == sorted(
-        [f".shard-000000.tar.{host}.{os.getpid()}.tmp", f".shard-000000.tar.elsewhere.{dead.pid}.tmp"]
+        [
+            f".shard-000000.tar.{host}.{os.getpid()}.tmp",
+            f".shard-000000.tar.elsewhere.{dead.pid}.tmp",
+            f".shard-{os.getpid():06d}.claim",
+            f".shard-{dead.pid:06d}.claim",
+        ]
     )
 
 

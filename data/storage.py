@@ -1,0 +1,331 @@
+"""Where a dataset lies: a folder of this machine, or an object store or web server behind fsspec.
+
+A store holds named files in one flat place. A file is written whole or not at all: beside its place and by a rename on
+a disk, in one request elsewhere. What fails for a passing reason on a network is tried again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from text2latent.configs.errors import InputError, UsageError
+
+T = TypeVar("T")
+
+SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+"""Schemes of addresses that can hold a dataset, with the package that fsspec needs for each."""
+
+PIECE_BYTES = 8 << 20
+"""Most bytes of one request, so that a connection that drops costs no more than this."""
+
+STALL_SECONDS = 30
+"""A connection that brings nothing for so long is given up and tried again."""
+
+PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+class Store(ABC):
+    """A flat place of named files; `str` of it is what the user called it."""
+
+    @abstractmethod
+    def locate(self, name: str) -> str:
+        """Path or address of a file, for messages."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Bytes of a file.
+
+        Raises:
+            FileNotFoundError: when there is none.
+            InputError: when it can't be read.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all, in the place of one that is there.
+
+        Raises:
+            InputError: when it can't be written (full disk, no permission, no connection, ...).
+        """
+
+    @abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one; returns whether it was written.
+
+        Of several processes at the same time one writes. A plain web server knows no such request: there all may.
+        """
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """Names of all files; empty where there is nothing, and on a web server that doesn't list them."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+
+def is_address(place: str | Path) -> bool:
+    """Whether a dataset's place is an address rather than a path of this machine."""
+    return "://" in str(place)
+
+
+def open_store(place: str | Path | Store) -> Store:
+    """The store at a path or an address.
+
+    Raises:
+        UsageError: for an address of another scheme than those of `SCHEMES`.
+        InputError: when the package for its scheme isn't installed.
+    """
+    if isinstance(place, Store):
+        return place
+    if not is_address(place):
+        return LocalStore(Path(place))
+    scheme = str(place).split("://")[0]
+    if scheme not in SCHEMES:
+        expected = ", ".join(f"{known}://" for known in SCHEMES)
+        raise UsageError(f"{place}: expected a local folder or an address with {expected}")
+    if importlib.util.find_spec(SCHEMES[scheme]) is None:
+        raise InputError(f"{place}: needs the package {SCHEMES[scheme]}; pip install 'text2latent[{scheme}]'")
+    return RemoteStore(str(place).rstrip("/"))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a local file whole or not at all, by a hidden file beside it and a rename.
+
+    Raises:
+        InputError: when it can't be written (full disk, no permission, ...).
+    """
+    beside = _write_beside(path, data)
+    try:
+        os.replace(beside, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _not_written(path, error) from error
+        raise
+    return beside
+
+
+def _not_written(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror or error}")
+
+
+@dataclass(frozen=True)
+class LocalStore(Store):
+    """A folder of this machine, or of a disk that machines share."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def locate(self, name: str) -> str:
+        """Path of a file."""
+        return str(self.folder / name)
+
+    def read(self, name: str) -> bytes:
+        """Bytes of a file; see `Store.read`."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise InputError(f"cannot read {self.folder / name}: {error.strerror or error}") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file; see `Store.write`."""
+        write_atomic(self.folder / name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one, by a hard link, which fails where the name is taken."""
+        path = self.folder / name
+        beside = _write_beside(path, data)
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a disk that knows no hard links
+            if path.exists():
+                return False
+            write_atomic(path, data)
+        finally:
+            beside.unlink(missing_ok=True)
+        return True
+
+    def names(self) -> set[str]:
+        """Names of all files."""
+        try:
+            return {entry.name for entry in os.scandir(self.folder)}
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise InputError(f"cannot read {self.folder}: {error.strerror or error}") from error
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.folder / name).exists()
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot remove {self.folder / name}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class RemoteStore(Store):
+    """A bucket's folder or a web server's, behind fsspec; credentials and endpoints come from the environment.
+
+    Args:
+        address: such as ``s3://BUCKET/FOLDER``.
+        attempts: how often a request is tried in all.
+        first_pause: seconds before the second attempt; each later pause is twice as long.
+    """
+
+    address: str
+    attempts: int = 7
+    first_pause: float = 0.5
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def _scheme(self) -> str:
+        return self.address.split("://")[0]
+
+    @property
+    def _files(self) -> Any:
+        """The file system; fsspec keeps one per process and thread, since none outlives a fork."""
+        import fsspec
+
+        return fsspec.filesystem(self._scheme, use_listings_cache=False, **_options(self._scheme))
+
+    def locate(self, name: str) -> str:
+        """Address of a file."""
+        return f"{self.address}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """Bytes of a file, in pieces, each tried again on its own; see `Store.read`."""
+        size = self._persist("read", name, lambda path: self._files.info(path).get("size"))
+        if size is None or size <= PIECE_BYTES:
+            return self._persist("read", name, lambda path: self._files.cat_file(path))
+        pieces = []
+        for start in range(0, size, PIECE_BYTES):
+            end = min(start + PIECE_BYTES, size)
+            piece = self._persist("read", name, lambda path, a=start, b=end: self._files.cat_file(path, start=a, end=b))
+            if len(piece) == size:  # a web server that doesn't know ranges
+                return piece
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file in one request; see `Store.write`."""
+        self._persist("write", name, lambda path: self._files.pipe_file(path, data))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one; see `Store.create`."""
+        if self.exists(name):
+            return False
+        try:
+            self._persist("write", name, lambda path: self._files.pipe_file(path, data, mode="create"))
+        except FileExistsError:
+            return False
+        return True
+
+    def names(self) -> set[str]:
+        """Names of all files; see `Store.names`."""
+        try:
+            listed = self._persist("list", "", lambda path: self._files.ls(path, detail=False))
+        except FileNotFoundError:
+            return set()
+        return {entry.rsplit("/", 1)[-1] for entry in listed if not entry.endswith("/")}
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            self._persist("read", name, lambda path: self._files.info(path))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there; a web server that can't remove keeps it."""
+        try:
+            self._persist("remove", name, lambda path: self._files.rm_file(path))
+        except (FileNotFoundError, NotImplementedError):
+            return
+
+    def _persist(self, verb: str, name: str, request: Callable[[str], T]) -> T:
+        """Result of a request, which is tried again after what may pass.
+
+        Raises:
+            FileNotFoundError, FileExistsError, NotImplementedError: as the store answers.
+            InputError: naming the file, once all attempts failed or at once where another wouldn't help.
+        """
+        started = time.monotonic()
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return request(self.locate(name))
+            except (FileNotFoundError, FileExistsError, NotImplementedError):
+                raise
+            except Exception as error:
+                # fsspec's backends raise errors of their own libraries, of many kinds.
+                if attempt == self.attempts or not _may_pass(error):
+                    tried = f"; tried {attempt} times in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
+                    raise InputError(f"cannot {verb} {self.locate(name)}: {_reason(error)}{tried}") from error
+            # Processes that failed together shouldn't come back together.
+            time.sleep(self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
+        raise AssertionError("attempts is at least 1")
+
+
+def _may_pass(error: Exception) -> bool:
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status:
+        return status in PASSING_STATUSES
+    return not isinstance(error, (PermissionError, TypeError, ValueError))
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Time limits of a scheme's library; its own attempts are few, since `RemoteStore` makes many."""
+    if scheme == "s3":
+        limits = {"connect_timeout": 10, "read_timeout": STALL_SECONDS, "retries": {"total_max_attempts": 2}}
+        return {"config_kwargs": limits}
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        return {
+            "client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=STALL_SECONDS)}
+        }
+    return {}
