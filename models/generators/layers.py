@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 LRELU_SLOPE = 0.2
 SEPARABLE_TAPS = 8
+NOISE_MODES = ("none", "const", "random")
 
 
 def _lrelu(x: Tensor) -> Tensor:
@@ -144,6 +145,12 @@ def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
     with torch.autocast(styles.device.type, enabled=False):
         energy = weight.float().square().sum(dim=(2, 3))
         return (styles.float().square() @ energy.t() + eps).rsqrt()
+
+
+def check_noise_mode(noise_mode: str) -> None:
+    """Raise a ValueError for a name that is not in `NOISE_MODES`."""
+    if noise_mode not in NOISE_MODES:
+        raise ValueError(f"noise_mode: expected one of {', '.join(NOISE_MODES)}, got {noise_mode!r}")
 
 
 def block_dtype(device: torch.device, half_dtype: torch.dtype | None = None) -> torch.dtype:
@@ -287,16 +294,25 @@ class SynthesisLayer(ModulatedLayer):
             y = upsample_conv2d(y, kernel, self.resample_filter)
         else:
             y = F.conv2d(y, kernel, padding=kernel.shape[-1] // 2)
+        if not torch.is_grad_enabled():
+            # Autocast rounds the convolution alone: steps in bfloat16 would be less exact and, on a CPU, slower.
+            y = y.to(x.dtype)
         noise = None if noise is None else noise * (self.noise_strength * inner_gain)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return finish_convolution(y, left_scale, self.bias * inner_gain, noise, self.activation, outer_gain, clamp)
 
 
-class ToRGBLayer(ModulatedLayer):
-    """Modulated 1x1 convolution without demodulation to image channels (arXiv:1912.04958, fig. 7).
+def pointwise(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
+    """Modulated 1x1 convolution with bias: `x` [N, I, H, W], `weight` [O, I, 1, 1], `styles` [N, I] -> [N, O, H, W].
 
-    A product with per-sample kernels, since so few output channels do not repay a scaled copy of the input.
+    A product with per-sample kernels, since few output channels do not repay a scaled copy of the input.
     """
+    kernels = styles[:, None] * weight[:, :, 0, 0]
+    return (kernels.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:]) + _per_channel(bias, x)
+
+
+class ToRGBLayer(ModulatedLayer):
+    """Modulated 1x1 convolution without demodulation to image channels (arXiv:1912.04958, fig. 7)."""
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None) -> None:
         super().__init__(in_channels, out_channels, w_dim, kernel_size=1)
@@ -305,8 +321,7 @@ class ToRGBLayer(ModulatedLayer):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """`x` [N, I, H, W], `w` [N, w_dim] -> [N, O, H, W]."""
-        kernels = self.styles(w)[:, None] * (self.weight_gain * self.weight[:, :, 0, 0])
-        y = (kernels.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:]) + _per_channel(self.bias, x)
+        y = pointwise(x, self.weight * self.weight_gain, self.styles(w), self.bias)
         return y if self.conv_clamp is None else y.clamp(-self.conv_clamp, self.conv_clamp)
 
 

@@ -19,13 +19,13 @@ from text2latent.models.generators.layers import (
     ToRGBLayer,
     UpsampleSkip,
     block_dtype,
+    check_noise_mode,
     fir_kernel,
     upsample2d,
 )
 from text2latent.models.generators.mapping import MappedGenerator, MappingNetwork
 
 ARCHITECTURES = ("skip", "resnet", "orig")
-NOISE_MODES = ("none", "const", "random")
 SMALLEST_HALF_RESOLUTION = 8
 
 
@@ -161,8 +161,7 @@ class SynthesisNetwork(nn.Module):
         Raises:
             ValueError: for another noise mode, or latents of another shape.
         """
-        if noise_mode not in NOISE_MODES:
-            raise ValueError(f"noise_mode: expected one of {', '.join(NOISE_MODES)}, got {noise_mode!r}")
+        check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         autocast = torch.is_autocast_enabled(ws.device.type)

@@ -43,8 +43,11 @@ def insert_zeros(image: Array, factor: int) -> Array:
 
 def crop(image: Array, start: int, size: tuple[int, int]) -> Array:
     """`size` pixels from row and column `start`, zeros where there are none."""
-    padded = np.pad(image, [(0, 0)] * (image.ndim - 2) + [(2, 2), (2, 2)])
-    return padded[..., start + 2 : start + 2 + size[0], start + 2 : start + 2 + size[1]]
+    before = max(-start, 0)
+    after = [max(start + wanted - have, 0) for wanted, have in zip(size, image.shape[-2:], strict=True)]
+    padded = np.pad(image, [(0, 0)] * (image.ndim - 2) + [(before, rest) for rest in after])
+    first = start + before
+    return padded[..., first : first + size[0], first : first + size[1]]
 
 
 def square(fir: Array) -> Array:
@@ -142,3 +145,21 @@ def stylegan2(
             image = rgb if image is None else image + rgb
     assert image is not None
     return image
+
+
+def alias_free_layer(
+    state: State, x: Array, w: Array, factors: tuple[int, int], size: int, clamp: float | None
+) -> Array:
+    """Figure 4b of arXiv:2106.12423 for one sample: x [I, H, W], w [w_dim] -> [O, size, size]."""
+    up, down = factors
+    kernels = demodulate(state["weight"] * dense(state, "affine", w)[None, :, None, None])
+    y = correlate(x, kernels, padding=kernels.shape[-1] - 1) / np.sqrt(state["magnitude_ema"])
+    y = y + state["bias"][:, None, None]
+    up_filter, down_filter = (square(state.get(name, np.ones(1))) for name in ("up_filter", "down_filter"))
+    y = convolve(insert_zeros(y, up), up * up * up_filter)[:, : 1 - up or None, : 1 - up or None]
+    y = lrelu(y)
+    y = y if clamp is None else np.clip(y, -clamp, clamp)
+    y = convolve(y, down_filter)
+    # Input and output have the same centre, which falls between two positions where their sizes' difference is odd.
+    total = (size - 1) * down + 1
+    return crop(y, (y.shape[-1] - total) // 2, (total, total))[:, ::down, ::down]
