@@ -77,33 +77,67 @@ class PriorConfig:
     """The network that turns a CLIP embedding into a latent.
 
     Args:
-        width: Channels of the residual blocks.
-        depth: Number of residual blocks.
+        network: Residual MLP, diffusion transformer over the latent's tokens (dit), or clip2latent's causal transformer.
+        width: Channels of the blocks; of transformers, a multiple of 64.
+        depth: Number of blocks.
         dropout: Probability of dropping a channel inside a block.
+        latent_layout: One latent for all layers (w), three (w_k) or one for each (w_plus); z. Null is the dataset's.
     """
 
+    network: Literal["residual_mlp", "dit", "transformer"] = "residual_mlp"
     width: PositiveInt = 512
     depth: PositiveInt = 6
     dropout: Fraction = 0.0
+    latent_layout: Literal["w", "w_k", "w_plus", "z"] | None = None
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The rectified flow (arXiv:2209.03003) and the pseudo-text that it is conditioned on.
+    """What the network predicts of noisy latents, and the pseudo-text that it is conditioned on.
 
     Args:
+        objective: Rectified flow (arXiv:2209.03003), or with a cosine schedule the noise, the data or v.
+        sampler: Scheduler to draw with; a flow has euler, heun and dpm++, the others ddpm, ddim, dpm++ and heun.
         condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
         noise_scale: Norm of the noise on a unit embedding that makes it pseudo-text.
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
-        time_sampling: How times in [0, 1] are drawn in training.
+        random_noise_level: Draw each pair's noise scale from 0 to noise_scale and tell it to the network.
+        text_noise_level: Noise scale that the network is told for texts; null is noise_scale.
+        time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364).
+        loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
         mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
     """
 
+    objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
+    sampler: Literal["euler", "heun", "dpm++", "ddpm", "ddim"] = "euler"
     condition_dropout: UnitInterval = 0.1
     noise_scale: NonNegativeFloat = 0.5
     noise_covariance: Literal["isotropic", "data"] = "data"
-    time_sampling: Literal["uniform", "logit_normal"] = "uniform"
+    random_noise_level: bool = False
+    text_noise_level: NonNegativeFloat | None = None
+    time_sampling: Literal["uniform", "logit_normal", "log_normal"] = "uniform"
+    loss_weighting: Literal["none", "min_snr", "edm"] = "none"
     mixed_images: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How texts are brought to where image embeddings are, without any captions of images.
+
+    Args:
+        embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none.
+        prompts: File of texts that are like prompts, a line each, whose mean is that of texts; null has none. A name
+            without such a file is one in the package's configs/prompts.
+        shift: Share of the difference between the images' mean embedding and that of the prompts to move texts by.
+        bank_size: Image embeddings that texts are projected onto; 0 projects nothing.
+        temperature: Softness of that projection, a difference of cosines; 0 takes the nearest image embedding.
+    """
+
+    embedding_filter: Literal["wiener", "whiten", "pca", "none"] = "wiener"
+    prompts: FilledText | None = None
+    shift: UnitInterval = 1.0
+    bank_size: NonNegativeInt = 0
+    temperature: NonNegativeFloat = 0.01
 
 
 @dataclass(frozen=True)
@@ -157,9 +191,11 @@ class TrainConfig:
         data: The pairs to train on.
         model: Generator and CLIP to draw the grids with, a zoo name or a local folder; null takes the pairs' own.
         prior: The network.
-        diffusion: The flow and the pseudo-text.
+        diffusion: What the network predicts, and the pseudo-text.
+        text: How texts are brought to where image embeddings are.
         optimizer: AdamW and its schedule.
         validation: The held-out loss and grids.
+        distill: Trained flow to distil into fewer steps: a run or prior folder. Its network is the start; null is none.
         max_steps: Training steps in all.
         max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
         precision: Floating-point precision of training.
@@ -177,8 +213,10 @@ class TrainConfig:
     model: FilledText | None = None
     prior: PriorConfig = field(default_factory=PriorConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    distill: FilledText | None = None
     max_steps: PositiveInt = 20_000
     max_minutes: PositiveFloat | None = None
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

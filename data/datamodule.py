@@ -6,8 +6,7 @@ as fair a validation set as any. They lie in the first shards, and stay the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,21 @@ import lightning.pytorch as pl
 import numpy as np
 import psutil
 import torch
-import webdataset
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from text2latent.configs.errors import InputError
 from text2latent.data.manifest import Manifest
+from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.records import read_manifest
+from text2latent.data.resumable import ResumableBatches
 from text2latent.data.shards import Pairs, iterate_shards, load_pairs, require_complete
 from text2latent.data.stats import PairStatistics, load_statistics
+from text2latent.data.storage import open_store
+from text2latent.data.streaming import Batch, StreamedPairs, describe_samples, finite_rows
 
-SHUFFLE_PAIRS = 20_000  # in the buffer of one streaming worker
 MEMORY_SHARE = 0.5  # of the memory that is free
-
-Batch = tuple[Tensor, Tensor]
 
 
 class PairTensors(Dataset[Batch]):
@@ -51,93 +50,79 @@ class PairTensors(Dataset[Batch]):
         return self.latents[rows].float(), self.embeddings[rows].float()
 
 
-class RowBatches(DistributedSampler[Any]):
+class RowBatches(Sampler[Tensor]):
     """Index tensors ``[B]``, one per batch, in an order that follows from the seed and the epoch.
 
-    As a DistributedSampler it gives each process its own share, and Lightning tells it the epoch.
+    Each process of a group gets its own part of the rows, see `data.partition`.
 
     Args:
         size: number of rows.
-        batch_size: B; the last batch may be smaller unless `drop_last`.
+        batch_size: the largest B; all batches have nearly the same size.
         shuffle: whether each epoch has an order of its own.
         seed: of the order.
-        drop_last: whether incomplete batches are left out.
+
+    Raises:
+        UsageError: when there are fewer rows than processes.
     """
 
-    def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int = 0, drop_last: bool = False) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-        super().__init__(range(size), world, rank, shuffle, seed, drop_last)  # type: ignore[arg-type]
-        self.batch_size = batch_size
+    def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int = 0) -> None:
+        self.size, self.shuffle, self.seed = size, shuffle, seed
+        rank, processes = this_process()
+        self._rows = share(size, processes, rank)
+        self._batches = num_batches(size, processes, batch_size)
+        self._epoch = 0
 
-    def __iter__(self) -> Iterator[Any]:
-        rows = torch.tensor(list(super().__iter__()))
-        return iter(rows.split(self.batch_size)[: len(self)])
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of this epoch from the next iteration on."""
+        self._epoch = epoch
+
+    def rows(self, epoch: int, batch: int) -> Tensor:
+        """Rows ``[B]`` of batch number `batch` of this process."""
+        return self._order(epoch)[self._slice(batch)]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = self._order(self._epoch)
+        return (order[self._slice(batch)] for batch in range(len(self)))
 
     def __len__(self) -> int:
-        if self.drop_last:
-            return self.num_samples // self.batch_size
-        return -(-self.num_samples // self.batch_size)
+        return self._batches
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.size)
+        return torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed + epoch))
+
+    def _slice(self, batch: int) -> slice:
+        within = share(len(self._rows), self._batches, batch)
+        return slice(self._rows.start + within.start, self._rows.start + within.stop)
 
 
-def _read_rows(
-    indices: Iterable[int], folder: Path, manifest: Manifest, first: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of the shards `indices` from sample `first` on, copied so that no row keeps its shard in memory."""
-    for index in indices:
-        skipped = max(first - index * manifest.shard_size, 0)
-        for latents, embeddings in iterate_shards(folder, manifest, [index]):
-            for latent, embedding in zip(latents[skipped:], embeddings[skipped:], strict=True):
-                yield latent.copy(), embedding.copy()
-
-
-def _collate(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    latents, embeddings = zip(*rows, strict=True)
-    return torch.from_numpy(np.stack(latents)).float(), torch.from_numpy(np.stack(embeddings)).float()
-
-
-def stream_pairs(
-    folder: Path, manifest: Manifest, first: int, batch_size: int, seed: int, shuffle_pairs: int = SHUFFLE_PAIRS
-) -> webdataset.DataPipeline:
-    """Batches of the samples from `first` on, shards and pairs shuffled, each pair once per epoch.
-
-    webdataset splits the shards over processes and workers, shuffles and batches; `shards.iterate_shards` reads, since
-    it is many times as fast for these tiny members and compares checksums.
-    """
-    shards = list(range(first // manifest.shard_size, manifest.num_shards))
-    return webdataset.DataPipeline(
-        [shards],
-        webdataset.detshuffle(len(shards), len(shards), seed),
-        webdataset.split_by_node,
-        webdataset.split_by_worker,
-        partial(_read_rows, folder=folder, manifest=manifest, first=first),
-        webdataset.detshuffle(shuffle_pairs, shuffle_pairs, seed),
-        webdataset.batched(batch_size, collation_fn=_collate, partial=True),
-    )
-
-
-def fits_in_memory(manifest: Manifest) -> bool:
-    """Whether all pairs in float16 take less than half of the memory that is free."""
+def fits_in_memory(manifest: Manifest, processes: int = 1) -> bool:
+    """Whether all pairs in float16, once for each process of this machine, take less than half of its free memory."""
     values = int(np.prod(manifest.latent_shape)) + manifest.embedding_dim
-    return 2 * values * manifest.num_pairs < MEMORY_SHARE * psutil.virtual_memory().available
+    return 2 * values * manifest.num_pairs * processes < MEMORY_SHARE * psutil.virtual_memory().available
 
 
 class PairDataModule(pl.LightningDataModule):
     """Training and validation batches of a dataset made by sample.py.
 
-    A batch is a tuple of latents ``[B, L, D]`` and CLIP image embeddings ``[B, E]``, both float32.
+    A batch is a tuple of latents ``[B, L, D]`` and CLIP image embeddings ``[B, E]``, both float32. Each process of a
+    group gets its own pairs, every pair once per epoch, and all get as many batches.
 
     Attributes (after `setup`):
         manifest: of the dataset.
         statistics: of the dataset.
 
     Args:
-        path: folder of the dataset.
-        batch_size: pairs per batch and process.
+        path: folder or address of the dataset.
+        batch_size: most pairs per batch and process.
         val_pairs: pairs held out, those with the lowest keys.
         num_workers: processes that read shards when streaming; in memory none are needed.
         in_memory: whether to hold all pairs in memory; None: where they fit.
         seed: of the order of the training pairs.
+        processes: of this machine that train, each with pairs of its own in memory.
+        skip_non_finite: whether pairs with NaN or infinity are left out; else they are an error.
+        announce: told a line when pairs are left out.
     """
 
     manifest: Manifest
@@ -151,18 +136,25 @@ class PairDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         in_memory: bool | None = None,
         seed: int = 0,
+        processes: int = 1,
+        skip_non_finite: bool = False,
+        announce: Callable[[str], None] = print,
     ) -> None:
         super().__init__()
-        self.path, self.batch_size, self.val_pairs = Path(path), batch_size, val_pairs
+        self.path, self.batch_size, self.val_pairs = path, batch_size, val_pairs
         self.num_workers, self.in_memory, self.seed = num_workers, in_memory, seed
-        self._train: PairTensors | webdataset.DataPipeline | None = None
+        self.processes, self.skip_non_finite, self.announce = processes, skip_non_finite, announce
+        self._train: PairTensors | None = None
         self._val: PairTensors | None = None
+        self._samples: Tensor | None = None
+        self._order: RowBatches | StreamedPairs | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Check the dataset and read what stays in memory.
 
         Raises:
-            InputError: when the dataset isn't finished, is damaged, or holds no more than `val_pairs` pairs.
+            InputError: when the dataset isn't finished, is damaged, holds no more than `val_pairs` pairs, or has NaN
+                or infinity that isn't to be left out.
         """
         if self._val is not None:
             return
@@ -170,14 +162,15 @@ class PairDataModule(pl.LightningDataModule):
         require_complete(self.path, self.manifest)
         self.statistics = load_statistics(self.path)
         self._check_counts()
-        in_memory = fits_in_memory(self.manifest) if self.in_memory is None else self.in_memory
-        if in_memory:
-            latents, embeddings = map(torch.from_numpy, load_pairs(self.path))
-            self._train = PairTensors(latents[self.val_pairs :], embeddings[self.val_pairs :])
-            self._val = PairTensors(latents[: self.val_pairs], embeddings[: self.val_pairs])
+        in_memory = self.in_memory
+        if fits_in_memory(self.manifest, self.processes) if in_memory is None else in_memory:
+            samples, (latents, embeddings) = self._finite(load_pairs(self.path))
+            rest = int(np.searchsorted(samples, self.val_pairs))
+            self._samples = torch.from_numpy(samples[rest:])
+            self._train = PairTensors(latents[rest:], embeddings[rest:])
+            self._val = PairTensors(latents[:rest], embeddings[:rest])
         else:
-            self._train = stream_pairs(self.path, self.manifest, self.val_pairs, self.batch_size, self.seed)
-            self._val = PairTensors(*map(torch.from_numpy, self._first_pairs()))
+            self._val = PairTensors(*self._finite(self._first_pairs())[1])
 
     def _check_counts(self) -> None:
         pairs = self.manifest.num_pairs
@@ -193,22 +186,50 @@ class PairDataModule(pl.LightningDataModule):
         latents, embeddings = zip(*iterate_shards(self.path, self.manifest, shards), strict=True)
         return np.concatenate(latents)[: self.val_pairs].copy(), np.concatenate(embeddings)[: self.val_pairs].copy()
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled batches; an incomplete last one is left out where there is a complete one."""
-        if isinstance(self._train, PairTensors):
-            drop_last = len(self._train) >= self.batch_size
-            return self._loader(self._train, RowBatches(len(self._train), self.batch_size, True, self.seed, drop_last))
-        workers = self.num_workers
-        return DataLoader(
-            self._train,  # type: ignore[arg-type]
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,  # they count the epochs that the shuffle follows
-            pin_memory=torch.cuda.is_available(),
+    def _finite(self, pairs: Pairs) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
+        """Numbers and tensors of the pairs from sample 0 on that have neither NaN nor infinity."""
+        finite = finite_rows(pairs)
+        samples = np.flatnonzero(finite)
+        if len(samples) < len(finite):
+            found = f"{self.path}: {describe_samples(np.flatnonzero(~finite), self.manifest)}: NaN or infinity"
+            if not self.skip_non_finite:
+                raise InputError(f"{found}; expected finite values (--on-non-finite skip leaves them out)")
+            self.announce(f"{found}; left out")
+            pairs = pairs[0][finite], pairs[1][finite]
+        return samples, (torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
+
+    def train_dataloader(self) -> ResumableBatches:
+        """Shuffled batches of this process."""
+        if self._train is not None:
+            self._order = RowBatches(len(self._train), self.batch_size, True, self.seed)
+            return ResumableBatches(self._loader(self._train, self._order))
+        self._order = StreamedPairs(
+            open_store(self.path),
+            self.manifest,
+            self.val_pairs,
+            self.batch_size,
+            self.seed,
+            self.num_workers,
+            skip_non_finite=self.skip_non_finite,
+            announce=self.announce,
         )
+        loader = DataLoader(
+            self._order, batch_size=None, num_workers=self.num_workers, pin_memory=torch.cuda.is_available()
+        )
+        return ResumableBatches(loader)
+
+    def describe_batch(self, epoch: int, batch: int) -> str:
+        """Samples and shards of a batch that this process was given, in words."""
+        if isinstance(self._order, RowBatches):
+            assert self._samples is not None
+            samples = self._samples[self._order.rows(epoch, batch)].numpy()
+        else:
+            assert self._order is not None
+            samples = self._order.samples(epoch, batch)
+        return f"batch {batch} of epoch {epoch}, {describe_samples(samples, self.manifest)}"
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Held-out batches in key order."""
+        """Held-out batches of this process, in key order."""
         assert self._val is not None
         return self._loader(self._val, RowBatches(len(self._val), self.batch_size, False))
 

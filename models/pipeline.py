@@ -19,7 +19,8 @@ from text2latent.models.diffusion import Denoiser, initial_noise, sample
 from text2latent.models.guidance import NegativePrior
 from text2latent.models.identity import Identity, require_same
 from text2latent.models.images import to_pil
-from text2latent.models.prior import ResidualMLPPrior
+from text2latent.models.layouts import layout_shape, to_w, w_statistics
+from text2latent.models.prior_base import Prior
 from text2latent.models.prior_folder import TrainedPrior, load_prior
 from text2latent.models.refine import LatentDistribution, Optimization, optimize_latents
 from text2latent.models.seeds import seeds_of, seeds_per_image
@@ -267,7 +268,7 @@ class Text2LatentPipeline:
         All texts pass here on their way to the prior, and nothing else does: images are conditions as they are, and
         CLIP scores compare with the text embeddings themselves.
         """
-        return embeddings
+        return self.prior.text_condition(embeddings)
 
     def domain_scores(self, prompts: Sequence[str]) -> list[DomainScore] | None:
         """How far prompts are from what the generator draws; None where the prior has no record of that."""
@@ -285,7 +286,8 @@ class Text2LatentPipeline:
                 prior = NegativePrior(prior, condition.negative, condition.has_negative)
             condition = condition.condition
         steps, scale = settings.num_inference_steps, settings.guidance_scale
-        latents = sample(prior, self.scheduler, condition, steps, scale, noise)
+        drawn = sample(prior, self.scheduler, condition, steps, scale, noise)
+        latents = to_w(drawn, self.prior.latent_layout, self.generator)
         if not latents.isfinite().all():
             raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
         return latents if settings.truncation == 1 else self.generator.truncate(latents, settings.truncation)
@@ -305,7 +307,10 @@ class Text2LatentPipeline:
     @property
     def latent_distribution(self) -> LatentDistribution:
         """Where the training pairs' latents are."""
-        return LatentDistribution(self.prior.latent_mean, self.prior.latent_std)
+        prior = self.prior
+        return LatentDistribution(
+            *w_statistics(prior.latent_mean, prior.latent_std, prior.latent_layout, self.generator)
+        )
 
     def _draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Draw:
         """A group of images: all candidates, in batches, of these the best of each image, and that refined."""
@@ -355,11 +360,13 @@ def _require_pair(expected: Identity, actual: Identity | None, what: str) -> Non
     require_same(expected, actual, what)
 
 
-def _require_fit(prior: ResidualMLPPrior, generator: Generator, clip: ClipEncoder) -> None:
+def _require_fit(prior: Prior, generator: Generator, clip: ClipEncoder) -> None:
     """Refuse shapes that don't fit, which a record that isn't true would let pass."""
-    layers, channels = prior.latent_shape
-    if channels != generator.w_dim or layers not in (1, generator.num_ws):
-        raise InputError(f"prior: gives latents {prior.latent_shape}, the generator takes {generator.latent_shape}")
+    expected = layout_shape(prior.latent_layout, generator)
+    if prior.latent_shape != expected:
+        raise InputError(
+            f"prior: gives latents {prior.latent_shape}, the generator takes {expected} in layout {prior.latent_layout}"
+        )
     if prior.embedding_dim != clip.embedding_dim:
         raise InputError(f"prior: takes embeddings of {prior.embedding_dim} channels, CLIP gives {clip.embedding_dim}")
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,7 +24,9 @@ from text2latent.models import exported_folder, registry
 from text2latent.models.folders import replace_folder
 from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.json_file import read_object
-from text2latent.models.prior import ResidualMLPPrior
+from text2latent.models.prior_base import Prior
+from text2latent.models.prior_registry import DEFAULT_PRIOR, prior_class
+from text2latent.models.schedulers import load_scheduler
 
 RECORD = "text2latent.json"
 CONFIG = "config.json"
@@ -42,8 +43,8 @@ class TrainedPrior:
     `record` has at least `generator` and `clip`, `Identity` dictionaries. `identity` is the prior's own, once loaded.
     """
 
-    prior: ResidualMLPPrior
-    scheduler: FlowMatchEulerDiscreteScheduler
+    prior: Prior
+    scheduler: Any
     record: dict[str, Any]
     identity: Identity | None = None
 
@@ -148,11 +149,11 @@ def _load_checkpoint(path: Path) -> TrainedPrior:
     return TrainedPrior(prior, _build_scheduler(scheduler, path), record, _identify(path, path))
 
 
-def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> ResidualMLPPrior:
+def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> Prior:
     """The network of a config with the weights of a file; nothing is allocated beyond what the file holds."""
     try:
         with torch.device("meta"):
-            prior = ResidualMLPPrior.from_config(config)
+            prior: Prior = prior_class(config.get("_class_name", DEFAULT_PRIOR)).from_config(config)
         prior.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except Exception as error:
         # A config is anyone's JSON: a wrong type or an absurd size can fail anywhere in the constructor.
@@ -162,15 +163,12 @@ def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> R
     return prior.eval().requires_grad_(False)
 
 
-def _build_scheduler(config: dict[str, Any], path: Path) -> FlowMatchEulerDiscreteScheduler:
-    expected = FlowMatchEulerDiscreteScheduler.__name__
-    if config.get("_class_name", expected) != expected:
-        raise InputError(f"{path}: scheduler {config['_class_name']!r}: expected {expected}")
+def _build_scheduler(config: dict[str, Any], path: Path) -> Any:
     try:
-        return FlowMatchEulerDiscreteScheduler.from_config(config)
+        return load_scheduler(config)
     except Exception as error:
         # As with the prior's config.
-        raise InputError(f"{path}: not a config of {expected}: {_one_line(error)}") from error
+        raise InputError(f"{path}: not the config of a scheduler for priors: {_one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,8 +18,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
-from text2latent.models.diffusion import RectifiedFlow
-from text2latent.models.prior import ResidualMLPPrior
+from text2latent.models.prior_base import Prior
 
 TRAINING_STREAM, VALIDATION_STREAM = 0, 1
 DESCRIPTION_KEY = "text2latent"
@@ -29,12 +28,20 @@ class NonFiniteLoss(InputError):
     """The training loss became NaN or infinite; the weights in memory are of no use any more."""
 
 
+class Objective(Protocol):
+    """What gives the loss, a scalar, of a prior on a batch; see `DenoisingObjective.loss`."""
+
+    def loss(
+        self, prior: Any, latents: Tensor, embeddings: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor: ...
+
+
 class PriorTraining(pl.LightningModule):
-    """Fits a prior on pairs of (latents ``[N, L, D]``, CLIP image embeddings ``[N, E]``) by flow matching.
+    """Fits a prior on pairs of (latents ``[N, L, D]``, CLIP image embeddings ``[N, E]``).
 
     Args:
         prior: the network, with its statistics set.
-        flow: the process that gives the loss.
+        objective: what gives the loss.
         max_steps: optimizer steps of the whole run.
         max_seconds: seconds of the whole run, over all of its sessions, or None. The run's progress is the larger of
             the fractions of steps and seconds spent, so that a cosine anneals to its end whichever limit comes first.
@@ -51,8 +58,8 @@ class PriorTraining(pl.LightningModule):
 
     def __init__(
         self,
-        prior: ResidualMLPPrior,
-        flow: RectifiedFlow,
+        prior: Prior,
+        objective: Objective,
         *,
         max_steps: int,
         max_seconds: float | None = None,
@@ -68,7 +75,7 @@ class PriorTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.prior = prior
-        self.flow = flow
+        self.objective = objective
         self.max_steps, self.max_seconds = max_steps, max_seconds
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.schedule = warmup_steps, schedule
@@ -157,7 +164,7 @@ class PriorTraining(pl.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         if self.prior.training:
             torch.manual_seed(seed)  # dropout can draw from the global generator only
-        return self.flow.loss(self.prior, latents.float(), embeddings.float(), generator)
+        return self.objective.loss(self.prior, latents.float(), embeddings.float(), generator)
 
     def _optimizer_steps(self) -> int:
         return 0 if self._trainer is None else int(self.global_step)

@@ -30,9 +30,10 @@ from text2latent.models.callbacks import (
     TrainingInterrupted,
     training_callbacks,
 )
-from text2latent.models.diffusion import RectifiedFlow
+from text2latent.models.objectives import DenoisingObjective
 from text2latent.models.prior import ResidualMLPPrior
 from text2latent.models.prior_folder import load_prior
+from text2latent.models.pseudo_text import PseudoText
 from text2latent.models.training import NonFiniteLoss, PriorTraining
 
 L, D, E, BATCH = 1, 6, 5, 8
@@ -57,7 +58,7 @@ def make_module(max_steps: int, dropout: float = 0.0, **options: Any) -> PriorTr
     size = {"latent_shape": [L, D], "embedding_dim": E, "width": 16, "depth": 1}
     description = {"prior": size, "scheduler": {}}
     settings: dict[str, Any] = {"lr": 1e-2, "warmup_steps": 3, "log_every_steps": 2, "description": description}
-    return PriorTraining(prior, RectifiedFlow(), max_steps=max_steps, **settings | options)
+    return PriorTraining(prior, DenoisingObjective(PseudoText()), max_steps=max_steps, **settings | options)
 
 
 def loader(pairs: PairTensors, shuffle: bool) -> DataLoader[Any]:
@@ -138,13 +139,13 @@ def epochs(pairs: PairTensors) -> Iterator[tuple[Tensor, Tensor]]:
 def bare_loop(steps: int) -> tuple[list[float], list[Tensor]]:
     """Losses and averaged weights of the same training, written out without Lightning and by textbook formulas."""
     module = make_module(steps)
-    prior, flow = module.prior.train(), RectifiedFlow()
+    prior, objective = module.prior.train(), module.objective
     named = dict(prior.named_parameters())
     first, second = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
     losses, average = [], {}
     for step, (latents, embeddings) in zip(range(steps), epochs(make_pairs()), strict=False):
         seed = int(np.random.SeedSequence((0, 0, step, 0)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        loss = flow.loss(prior, latents, embeddings, torch.Generator().manual_seed(seed))
+        loss = objective.loss(prior, latents, embeddings, torch.Generator().manual_seed(seed))
         gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
         lr = 1e-2 * min(1, (step + 1) / 4) * (1 + math.cos(math.pi * step / steps)) / 2
@@ -258,7 +259,7 @@ def test_validation_is_comparable_over_time_and_of_the_averaged_weights(tmp_path
     for index, (latents, embeddings) in enumerate(loader(make_pairs(12, seed=1), False)):
         seed = int(np.random.SeedSequence((0, 1, index, 0)).generate_state(1, np.uint64)[0] >> np.uint64(1))
         with torch.no_grad():
-            loss = module.flow.loss(module.prior.eval(), latents, embeddings, torch.Generator().manual_seed(seed))
+            loss = module.objective.loss(module.prior.eval(), latents, embeddings, torch.Generator().manual_seed(seed))
         losses.append(float(loss) * len(latents))
     assert seen[-1]["val_loss"] == pytest.approx(sum(losses) / 12, rel=1e-5)
 

@@ -1,0 +1,64 @@
+"""The classes of priors by the name in their config; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from text2latent.configs.errors import InputError, UsageError
+from text2latent.models.parametrization import require_choice
+from text2latent.models.prior_base import HEAD_CHANNELS, Prior
+
+PRIOR_MODULES = {
+    "ResidualMLPPrior": "prior",
+    "DiTPrior": "dit_prior",
+    "TransformerPrior": "transformer_prior",
+}
+DEFAULT_PRIOR = "ResidualMLPPrior"
+NETWORKS = {"residual_mlp": "ResidualMLPPrior", "dit": "DiTPrior", "transformer": "TransformerPrior"}
+"""Classes by the name that a configuration calls them."""
+
+
+def prior_class(name: str) -> type[Prior]:
+    """The class of a name.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in PRIOR_MODULES:
+        raise InputError(f"prior {name!r}: expected one of {', '.join(PRIOR_MODULES)}")
+    found: type[Prior] = getattr(import_module(f"text2latent.models.{PRIOR_MODULES[name]}"), name)
+    return found
+
+
+def create_prior(
+    network: str,
+    latent_shape: Sequence[int],
+    embedding_dim: int,
+    width: int,
+    depth: int,
+    noise_level_input: bool = False,
+    **options: Any,
+) -> Prior:
+    """A new prior.
+
+    Args:
+        network: one of `NETWORKS`.
+        latent_shape, embedding_dim, width, depth, options: of its class.
+        noise_level_input: whether it is told how noisy the pseudo-text is.
+
+    Raises:
+        UsageError: for an unknown network, a width that doesn't fit its heads, and for clip2latent's transformer with
+            `noise_level_input`, which it has no token for.
+    """
+    require_choice("network", network, tuple(NETWORKS))
+    if network != "residual_mlp" and width % HEAD_CHANNELS:
+        raise UsageError(f"width: expected a multiple of {HEAD_CHANNELS} for network {network}, got {width}")
+    if network == "dit":
+        options["num_heads"] = width // HEAD_CHANNELS
+    if network != "transformer":
+        options["noise_level_input"] = noise_level_input
+    elif noise_level_input:
+        raise UsageError("random_noise_level: expected false for network transformer, which can't be told the level")
+    return prior_class(NETWORKS[network])(latent_shape, embedding_dim, width=width, depth=depth, **options)
