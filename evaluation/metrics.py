@@ -151,8 +151,8 @@ def estimate_mean(values: ArrayLike, groups: ArrayLike, weights: ArrayLike | Non
     values = _float(values)
     weights = np.where(np.isnan(values), 0.0, 1.0 if weights is None else _float(weights))
     _, rows = np.unique(np.asarray(groups), return_inverse=True)
-    totals = np.bincount(rows, weights=np.nan_to_num(values) * weights)
-    masses = np.bincount(rows, weights=weights)
+    totals = _float(np.bincount(rows, weights=np.nan_to_num(values) * weights))
+    masses = _float(np.bincount(rows, weights=weights))
     counted = masses > 0
     return _bootstrap(totals[counted], masses[counted], seed)
 

@@ -70,12 +70,12 @@ def plan_grid(output: str | None, prompts: Sequence[str], seeds: Sequence[int]) 
     return _fill(pattern, field) if "{" in pattern else Path(pattern)
 
 
-def plan_frames(output: str | None, label: str, seed: int) -> Path:
+def plan_frames(output: str | None, prompts: Sequence[str], seeds: Sequence[int]) -> Path:
     """The file of an interpolation: `.gif` or `.mp4`, or `.png` for a sheet of all frames.
 
     Arguments and errors are as for `plan_files`; a folder, or None, gets a GIF.
     """
-    field = {"prompt": slugify(label), "seed": seed, "index": 0, "image": 0}
+    field = {"prompt": slugify(prompts[0]), "seed": seeds[0], "index": 0, "image": 0}
     if output is None or _is_folder(output):
         return Path(output or "") / DEFAULT_FRAMES_NAME.format(**field)
     pattern = _pattern(output, DEFAULT_FRAMES_NAME, FRAMES_SUFFIXES)

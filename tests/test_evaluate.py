@@ -133,11 +133,16 @@ def test_wants_that_nobody_can_judge_are_warned_of(run_evaluate: Evaluate) -> No
 def test_out_of_domain_rate(tiny_model: Path, run_evaluate: Evaluate, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
-    near = Text2LatentPipeline.from_pretrained(str(tiny_model)).encode_prompts(PROMPTS[:6])
-    save_domain(model, fit_domain(near.repeat(8, 1), near.repeat(20, 1)))
+    pipe = Text2LatentPipeline.from_pretrained(str(tiny_model))
+    near = pipe.encode_prompts(PROMPTS[:6])
+    noise = 0.1 * torch.randn(120, 16, generator=torch.Generator().manual_seed(0))
+    pipe.domain = fit_domain(near.repeat(8, 1), torch.nn.functional.normalize(near.repeat(20, 1) + noise, dim=1))
+    save_domain(model, pipe.domain)
     assert run_evaluate(model=str(model))[0] == 0
     rate = json.loads(Path("out/metrics.json").read_text(encoding="utf-8"))["out_of_domain_rate"]
-    assert 0 < rate <= 3 / 9 + 1e-4
+    outside = [score.is_outside for score in pipe.domain_scores(PROMPTS) or ()]
+    assert outside[:6] == [False] * 6
+    assert rate == pytest.approx(sum(outside) / 9, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from text2latent.models.diffusion import guided_prediction
 from text2latent.models.guidance import NegativePrior
 from text2latent.models.images import from_pil
 from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.models.refine import Optimization, optimize_latents
 
 WOMAN, GLASSES = "blonde woman", "glasses"
 
@@ -144,10 +145,15 @@ def test_wrong_calls_are_refused(pipe: Text2LatentPipeline, arguments: dict, mes
         pipe(**arguments)
 
 
-def test_refine_raises_clip_scores_and_keeps_to_its_image(pipe: Text2LatentPipeline) -> None:
+def test_refinement_starts_from_what_the_prior_draws(pipe: Text2LatentPipeline) -> None:
     settings = {"seeds": [0, 1, 2], "num_images_per_prompt": 3, "output_type": "pt"}
     plain, refined = pipe(WOMAN, **settings), pipe(WOMAN, refine=12, **settings)
-    assert (refined.clip_scores > plain.clip_scores).all()
+    target = pipe.encode_prompts([WOMAN]).expand(3, -1)
+    parts = pipe.generator, pipe.clip, target, plain.latents, pipe.latent_distribution
+    torch.testing.assert_close(
+        refined.latents, optimize_latents(*parts, Optimization(12), [0, 1, 2]), atol=1e-3, rtol=1e-3
+    )
+    assert (refined.latents - plain.latents).abs().max() > 0.1
     alone = pipe(WOMAN, refine=12, seeds=[1], output_type="pt", batch_size=1)
     torch.testing.assert_close(refined.latents[1:2], alone.latents, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(pipe.render(refined.latents).images, refined.images, atol=1e-4, rtol=0)
