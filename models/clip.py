@@ -108,6 +108,7 @@ class ClipEncoder(nn.Module):
     Attributes:
         embedding_dim: D, the length of an embedding.
         context_length: how many tokens of a text are read.
+        padding_token: id of the token behind the end of a short text.
 
     Raises:
         InputError: when the preprocessing is of a kind that open_clip does not know.
@@ -122,6 +123,7 @@ class ClipEncoder(nn.Module):
         self.identity = identity
         self.preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
         self.context_length = int(getattr(tokenizer, "context_length", 77))
+        self.padding_token = _padding_token(tokenizer)
         self.embedding_dim = self.encode_text(["size"]).shape[-1]
 
     @classmethod
@@ -129,9 +131,11 @@ class ClipEncoder(nn.Module):
         """Load a CLIP model with its weights in float32, on the CPU.
 
         Args:
-            source: a name of the zoo; a local folder in open_clip's hub layout (with or without `local-dir:`); a
-                hub id, `hf-hub:ORG/NAME`; or `MODEL/PRETRAINED` with open_clip's names, where PRETRAINED may also be
-                a weights file (`ViT-B-32/openai`, `ViT-B-32/weights.safetensors`).
+            source: a name of the zoo; a folder in open_clip's hub layout (with or without `local-dir:`), or the
+                `hf://ORG/REPO[/PATH][@REVISION]` of one; a hub id, `hf-hub:ORG/NAME`; or `MODEL/PRETRAINED` with
+                open_clip's names, where PRETRAINED may also be a weights file or its address (`ViT-B-32/openai`,
+                `ViT-B-32/weights.safetensors`). The original OpenAI models were trained with QuickGELU, which
+                `ViT-B-32/openai` knows; a file of theirs is `ViT-B-32-quickgelu/FILE`.
 
         Raises:
             UsageError: when the source is none of these.
@@ -145,7 +149,6 @@ class ClipEncoder(nn.Module):
         """Device of the weights."""
         return next(self.model.parameters()).device
 
-    @torch.no_grad()
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Embed texts: float32 `[N, D]` of unit length, on the model's device.
 
@@ -156,18 +159,20 @@ class ClipEncoder(nn.Module):
         """
         checked = [check_prompt(text) for text in texts]
         batches = [checked[start : start + batch_size] for start in range(0, len(checked), batch_size)]
-        embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
+        with torch.inference_mode():
+            embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
+        # A tensor made in inference mode may not take part in a loss; one that is put together outside may.
         return torch.cat(embeddings) if embeddings else torch.empty(0, self.embedding_dim, device=self.device)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable."""
         return normalize(encode_tokens(self.model, tokens).float(), dim=-1)
 
-    def encode_image(self, images: Tensor) -> Tensor:
+    def encode_image(self, images: Tensor, batch_size: int = 256) -> Tensor:
         """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
 
-        Differentiable with respect to the images. Under `torch.autocast` the network runs in its dtype (bfloat16 is
-        about twice as fast on CPUs that know it).
+        Differentiable with respect to the images. At most `batch_size` of them are in the network at once. Under
+        `torch.autocast` it runs in that dtype (bfloat16 is about twice as fast on CPUs that know it).
 
         Raises:
             ValueError: for another shape or for integers.
@@ -177,6 +182,9 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], got {found}")
         if not len(images):
             return torch.empty(0, self.embedding_dim, device=self.device)
+        return torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
+
+    def _encode_batch(self, images: Tensor) -> Tensor:
         pixels = self.preprocess(images.to(self.device).float())
         features = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
         return normalize(features.float(), dim=-1)
@@ -184,7 +192,9 @@ class ClipEncoder(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""
         tokens = self.tokenizer(list(texts))
-        for text in (text for text, row in zip(texts, tokens, strict=True) if row[-1]):
+        # The end-of-text token of some models is their padding, so that the last token alone doesn't tell.
+        full = (tokens[:, -2:] != self.padding_token).any(dim=1)
+        for text in (text for text, is_full in zip(texts, full.tolist(), strict=True) if is_full):
             self._warn_if_cut(text)
         return tokens.to(self.device)
 
@@ -197,8 +207,17 @@ class ClipEncoder(nn.Module):
             )
 
 
+def _padding_token(tokenizer: Any) -> int | None:
+    """Id that fills the rows of short texts; 0 is that of open_clip's own tokenizer."""
+    return tokenizer.tokenizer.pad_token_id if hasattr(tokenizer, "tokenizer") else 0
+
+
 def _count_tokens(tokenizer: Any, text: str) -> int:
-    """Length of a text in tokens, with start and end, before any cut."""
+    """Length of a text in tokens, with all special ones, before any cut."""
     if hasattr(tokenizer, "encode"):
         return len(tokenizer.encode(text)) + 2
-    return len(tokenizer.tokenizer(text)["input_ids"])
+    # In this mode of open_clip start, end and, behind the padding, class are added to what the tokenizer gives.
+    own_specials = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+    cleaned = getattr(tokenizer, "clean_fn", str)(text)
+    ids = tokenizer.tokenizer(cleaned, add_special_tokens=not own_specials, verbose=False)["input_ids"]
+    return len(ids) + (3 if own_specials else 0)

@@ -6,11 +6,13 @@ The folder layout is open_clip's own (`open_clip_config.json` beside `open_clip_
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,9 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.errors import InputError, UsageError, one_line
+from text2latent.models.hub import NotInRepository, fetch_from_hub
 from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.registry import is_zoo_name, resolve, zoo_names
+from text2latent.models.sources import HUB_SCHEME, fetch, is_remote
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -52,7 +56,16 @@ UNREADABLE = (
 
 FOLDER_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
-SHOWN_CHARACTERS = 300
+HUB_WEIGHTS_NAMES = (WEIGHTS_NAME, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names of weights in a repository of the hub, in order of preference; open_clip takes the same."""
+
+TEXT_CONFIG_NAME = "config.json"
+PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+LOCAL_COPY = f"a local CLIP is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}, or MODEL/FILE with a weights file"
+LOCAL_TEXT_MODEL = (
+    f"without a network, give a folder with {CONFIG_NAME}, {WEIGHTS_NAME}, the tokenizer's files (tokenizer.json, "
+    f"tokenizer_config.json) and the text model's {TEXT_CONFIG_NAME}"
+)
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,30 @@ class Source:
         model_name: what open_clip's functions take as `model_name`.
         pretrained: what they take as `pretrained`; None where the name says it all.
         weights: the weights file.
-        identity: name and checksum of the weights.
+        identity: name and checksum of the weights file, for each kind of source. So the same file is the same CLIP
+            wherever it was found; what turns it into another one (QuickGELU, preprocessing) follows from the model.
+        options: what open_clip's `create_model` takes besides.
     """
 
     model_name: str
     pretrained: str | None
     weights: Path
     identity: Identity
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """What `model_cfg` of the model's `open_clip_config.json` says or would say.
+
+        Raises:
+            InputError: when open_clip finds none.
+        """
+        from open_clip import get_model_config
+
+        config = get_model_config(self.model_name)
+        if config is None:
+            raise InputError(f"CLIP {self.model_name!r}: expected a model of open_clip or a folder with its config")
+        return {**config, **({"quick_gelu": True} if self.options.get("force_quick_gelu") else {})}
 
 
 def locate(source: str) -> Source:
@@ -81,26 +111,26 @@ def locate(source: str) -> Source:
     """
     if source.startswith(HUB_PREFIX):
         return _locate_on_hub(source)
-    folder = source.removeprefix(FOLDER_PREFIX)
-    if source.startswith(FOLDER_PREFIX) or is_zoo_name(source) or Path(folder).is_dir() or "/" not in source:
-        return _locate_in_folder(resolve(folder, "clip"), source)
+    if source.startswith((FOLDER_PREFIX, HUB_SCHEME)) or is_zoo_name(source) or Path(source).is_dir():
+        return _locate_in_folder(resolve(source.removeprefix(FOLDER_PREFIX), "clip"), source)
     return _locate_by_name(source)
 
 
 def read_model(source: Source) -> nn.Module:
-    """Build the model and load its weights as float32 on the CPU.
+    """Build the model and load its weights as float32 on the CPU; no code of a repository is run.
 
     Raises:
         InputError: when the config or the weights are damaged or do not belong together.
     """
-    from open_clip import create_model_from_pretrained
+    from open_clip import create_model
 
     _check_safetensors(source.weights)
+    _check_text_model(source)
     try:
-        return create_model_from_pretrained(source.model_name, source.pretrained, return_transform=False)
+        return create_model(source.model_name, source.pretrained, require_pretrained=True, **deepcopy(source.options))
     except UNREADABLE as error:
         raise InputError(
-            f"{source.weights}: expected weights that fit the model's config, got: {_one_line(error)}"
+            f"{source.weights}: expected weights that fit the model's config, got: {one_line(error)}"
         ) from error
 
 
@@ -112,10 +142,49 @@ def read_tokenizer(source: Source) -> Any:
     """
     from open_clip import get_tokenizer
 
+    name = source.model_config["text_cfg"].get("hf_tokenizer_name")
+    # A config may ask for a tokenizer whose repository brings code along; said here, the refusal comes last and wins.
+    arguments = {"trust_remote_code": False} if name else {}
     try:
-        return get_tokenizer(source.model_name)
+        return get_tokenizer(source.model_name, **arguments)
     except (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"CLIP {source.model_name!r}: cannot load its tokenizer: {_one_line(error)}") from error
+        where = source.weights.parent if source.model_name.startswith(FOLDER_PREFIX) else _hub_places()
+        raise InputError(
+            f"CLIP {source.identity.source!r}: looked for its tokenizer {name!r} in {where}, got: {one_line(error)}; "
+            f"{LOCAL_TEXT_MODEL}"
+        ) from error
+
+
+def _check_text_model(source: Source) -> None:
+    """Refuse a text tower of the transformers library that cannot be built, before open_clip blames the weights."""
+    text = source.options.get("text_cfg") or source.model_config["text_cfg"]
+    if not ("hf_model_name" in text or "hf_tokenizer_name" in text):
+        return
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(
+            f"CLIP {source.identity.source!r}: its text model or tokenizer is one of the transformers library; "
+            "expected it to be installed: pip install 'text2latent[clip]'"
+        )
+    if "hf_model_name" in text:
+        _check_text_config(source, text["hf_model_name"])
+
+
+def _check_text_config(source: Source, name: str) -> None:
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise InputError(
+            f"CLIP {source.identity.source!r}: looked for the config of its text model {name!r} in {_hub_places()}, "
+            f"got: {one_line(error)}; {LOCAL_TEXT_MODEL}"
+        ) from error
+
+
+def _hub_places() -> str:
+    from huggingface_hub import constants
+
+    return f"the cache {constants.HF_HUB_CACHE} and at {constants.ENDPOINT}"
 
 
 def build_clip(config: Mapping[str, Any]) -> Any:
@@ -175,73 +244,137 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _locate_in_folder(folder: Path, source: str) -> Source:
-    _check_config(folder / CONFIG_NAME)
+    text = _read_config(folder / CONFIG_NAME)["text_cfg"]
     weights = next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: expected CLIP weights in {WEIGHTS_NAME}, found none")
     name = source if is_zoo_name(source) else folder.resolve().name
-    return Source(f"{FOLDER_PREFIX}{folder}", None, weights, Identity(name, source, sha256_of(weights)))
+    options = {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}}
+    own_text_model = "hf_model_name" in text and _holds_text_model(folder / TEXT_CONFIG_NAME)
+    identity = Identity(name, source, sha256_of(weights))
+    return Source(f"{FOLDER_PREFIX}{folder}", None, weights, identity, options if own_text_model else {})
+
+
+def _holds_text_model(path: Path) -> bool:
+    """Whether a file is the config of a text model, and not that of a whole CLIP, which some repositories have."""
+    from open_clip.hf_configs import arch_dict
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["model_type"] in arch_dict
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _locate_on_hub(source: str) -> Source:
-    from open_clip.pretrained import download_pretrained_from_hf
-
     repository = source.removeprefix(HUB_PREFIX)
     try:
-        weights = Path(download_pretrained_from_hf(repository))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(_not_downloaded(source, "the Hugging Face hub", error)) from error
+        _read_config(fetch_from_hub(f"{HUB_SCHEME}{repository}/{CONFIG_NAME}"))
+        weights = _weights_on_hub(repository, HUB_WEIGHTS_NAMES)
+    except InputError as error:
+        raise _not_found(source, error) from error
     return Source(source, None, weights, Identity(repository, source, sha256_of(weights)))
 
 
+def _weights_on_hub(repository: str, names: tuple[str, ...]) -> Path:
+    for name in names:
+        try:
+            return fetch_from_hub(f"{HUB_SCHEME}{repository}/{name}")
+        except NotInRepository:
+            continue
+    raise InputError(f"{HUB_SCHEME}{repository}: expected one of {', '.join(names)}, the repository has none")
+
+
+def _not_found(source: str, error: InputError) -> InputError:
+    return type(error)(f"CLIP {source!r}: looked for {error}; {LOCAL_COPY}")
+
+
 def _locate_by_name(source: str) -> Source:
-    from open_clip import list_models, list_pretrained_tags_by_model
+    from open_clip import get_pretrained_cfg, list_models
 
     model, _, pretrained = source.partition("/")
     if model not in list_models():
-        worlds = ", ".join(zoo_names()) or "none here"
-        raise UsageError(
-            f"CLIP {source!r}: expected a zoo name ({worlds}), a folder with {CONFIG_NAME}, hf-hub:ORG/NAME or "
-            f"MODEL/PRETRAINED with a model of open_clip, such as ViT-B-32/openai"
+        raise _unknown(source, model)
+    published = get_pretrained_cfg(model, pretrained)
+    if published:
+        weights = _download(source, published)
+        options = {"force_quick_gelu": bool(published.get("quick_gelu")), "force_preprocess_cfg": _own(published)}
+    else:
+        weights = _weights_file(source, model, pretrained)
+        options = {"force_preprocess_cfg": _usual_preprocessing(model)}
+    name = source if published else f"{model}/{weights.name}"
+    return Source(model, str(weights), weights, Identity(name, source, sha256_of(weights)), options)
+
+
+def _unknown(source: str, model: str) -> UsageError:
+    from open_clip import list_models
+
+    if Path(source).is_file():
+        return UsageError(
+            f"CLIP {source!r}: a weights file does not say which model it is of; expected MODEL/FILE, such as "
+            f"ViT-B-32/{source}"
         )
-    tags = list_pretrained_tags_by_model(model)
-    if pretrained not in tags and not Path(pretrained).is_file():
-        raise UsageError(
-            f"CLIP {source!r}: expected {model}/PRETRAINED with PRETRAINED a weights file or one of "
-            f"{', '.join(tags) or 'no published weights'}, got {pretrained!r}"
-        )
-    weights = _download(source, model, pretrained) if pretrained in tags else Path(pretrained)
-    return Source(model, pretrained, weights, Identity(f"{model}/{weights.name}", source, sha256_of(weights)))
-
-
-def _download(source: str, model: str, tag: str) -> Path:
-    from open_clip import download_pretrained, get_pretrained_cfg
-
-    try:
-        return Path(download_pretrained(get_pretrained_cfg(model, tag)))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(_not_downloaded(source, "the cache and at its publisher", error)) from error
-
-
-def _not_downloaded(source: str, where: str, error: Exception) -> str:
-    return (
-        f"CLIP {source!r}: looked for its weights in {where}, got: {_one_line(error)}; without a network, give a "
-        f"folder with {CONFIG_NAME} and {WEIGHTS_NAME}, or MODEL/FILE with a downloaded weights file"
+    close = get_close_matches(model, list_models(), n=3)
+    return UsageError(
+        f"CLIP {source!r}: expected a name of the zoo ({', '.join(zoo_names()) or 'none here'}), a folder with "
+        f"{CONFIG_NAME}, hf-hub:ORG/NAME, or MODEL/PRETRAINED with a model of open_clip, such as ViT-B-32/openai"
+        + (f"; is one of these models meant: {', '.join(close)}?" if close else "")
     )
 
 
-def _check_config(path: Path) -> None:
+def _weights_file(source: str, model: str, pretrained: str) -> Path:
+    """A file that stands in the place of open_clip's name for published weights."""
+    from open_clip import list_pretrained_tags_by_model
+
+    if is_remote(pretrained):
+        return fetch(pretrained)
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    tags = ", ".join(list_pretrained_tags_by_model(model)) or "no published weights"
+    raise UsageError(
+        f"CLIP {source!r}: expected {model}/PRETRAINED with PRETRAINED a weights file, its address, or one of {tags}; "
+        f"got {pretrained!r}"
+    )
+
+
+def _own(published: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: published[key] for key in PREPROCESS_KEYS if key in published}
+
+
+def _usual_preprocessing(model: str) -> dict[str, Any]:
+    """Preprocessing of a model's published weights where all have the same, else open_clip's default.
+
+    open_clip takes its default for any local file, which is wrong for SigLIP and others.
+    """
+    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    found = [_own(get_pretrained_cfg(model, tag)) for tag in list_pretrained_tags_by_model(model)]
+    return found[0] if found and all(other == found[0] for other in found) else {}
+
+
+def _download(source: str, published: Mapping[str, Any]) -> Path:
+    """Weights that open_clip knows by name, from the hub if they are there, else from their publisher."""
+    repository, _, name = published.get("hf_hub", "").rpartition("/")
+    names = (str(Path(name).with_suffix(".safetensors")), name) if name else HUB_WEIGHTS_NAMES
+    try:
+        return _weights_on_hub(repository, names) if repository else fetch(published["url"])
+    except InputError as error:
+        raise _not_found(source, error) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """`model_cfg` of an `open_clip_config.json`."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: expected open_clip's config of a CLIP model, the file is missing") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected open_clip's config as JSON, got: {_one_line(error)}") from error
+        raise InputError(f"{path}: expected open_clip's config as JSON, got: {one_line(error)}") from error
     model = config.get("model_cfg") if isinstance(config, dict) else None
     found = model if isinstance(model, dict) else {}
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in found]
     if missing:
         raise InputError(f"{path}: expected open_clip's config with model_cfg, found no {', '.join(missing)} in it")
+    return found
 
 
 def _check_safetensors(path: Path) -> None:
@@ -253,9 +386,4 @@ def _check_safetensors(path: Path) -> None:
         with safe_open(path, framework="pt"):
             pass
     except SafetensorError as error:
-        raise InputError(f"{path}: expected a complete safetensors file, got: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+        raise InputError(f"{path}: expected a complete safetensors file, got: {one_line(error)}") from error

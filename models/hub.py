@@ -18,6 +18,10 @@ _ADDRESS = re.compile(
 )
 
 
+class NotInRepository(InputError):
+    """The repository is there, and has no such file."""
+
+
 @dataclass(frozen=True)
 class HubAddress:
     """A file or folder on the hub.
@@ -56,14 +60,15 @@ def fetch_from_hub(address: str) -> Path:
 
     Raises:
         UsageError: for an address of another form.
-        InputError: when the hub has no such thing, does not give it, or cannot be reached and it is not cached.
+        NotInRepository: when the repository has no such file.
+        InputError: when the hub has no such repository, does not give it, or cannot be reached and it is not cached.
     """
     wanted = parse_hub_address(address)
     try:
         found = _fetch_file(wanted) if wanted.is_file else _fetch_folder(wanted)
     except Exception as error:
         # huggingface_hub's errors, and those of the HTTP client below it, share no base class.
-        raise InputError(f"{address}: {_explain(error)}") from error
+        raise _explained(address, error) from error
     if not found.exists():
         raise InputError(f"{address}: expected a folder with files {', '.join(FOLDER_FILES)}, the repository has none")
     return found
@@ -82,7 +87,14 @@ def _fetch_folder(wanted: HubAddress) -> Path:
     return Path(snapshot_download(wanted.repo, revision=wanted.revision, allow_patterns=patterns)) / wanted.path
 
 
-def _explain(error: Exception) -> str:
+def _explained(address: str, error: Exception) -> InputError:
+    from huggingface_hub import errors
+
+    missing = isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError)
+    return (NotInRepository if missing else InputError)(f"{address}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.GatedRepoError):

@@ -355,6 +355,9 @@ def test_truncated_and_foreign_weights_are_refused(folder: Path, tmp_path: Path)
         ("no-such-clip", "expected a name of the zoo"),
         ("local-dir:/no/such/folder", "expected a name of the zoo"),
         ("no/such/folder", "MODEL/PRETRAINED"),
+        ("ViT-B-33/openai", "is one of these models meant: ViT-B-32"),
+        ("ViT-B-32", "expected ViT-B-32/PRETRAINED with PRETRAINED a weights file, its address, or one of openai"),
+        (__file__, "a weights file does not say which model it is of; expected MODEL/FILE"),
         ("ViT-B-32/no-such-tag", "one of openai"),
         ("ViT-B-32//no/such/file.safetensors", "weights file"),
     ],
@@ -366,7 +369,9 @@ def test_unknown_sources_are_usage_errors(source: str, message: str) -> None:
 
 @pytest.mark.parametrize("source", ["hf-hub:nobody/nothing-text2latent", "RN50/yfcc15m"])
 def test_offline_downloads_say_what_was_looked_for(source: str, no_network: None, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{source}.*looked for its weights.*without a network") as raised:
+    with pytest.raises(
+        InputError, match=f"CLIP '{source}': looked for hf://.*without a network.*a local CLIP is a folder"
+    ) as raised:
         ClipEncoder.from_pretrained(source)
     assert raised.value.exit_code == 1
 

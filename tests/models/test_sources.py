@@ -115,7 +115,7 @@ def test_web_addresses_are_kept_in_the_cache_and_checked(
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"http://localhost:{server.server_port}/{file.name}"
         path = fetch(f"{address}#sha256={DIGEST}")
-        with pytest.raises(InputError, match="expected the SHA-256 0{64}"):
+        with pytest.raises(InputError, match=r"expected the SHA-256 0{64}"):
             fetch(address, "0" * 64)
         server.shutdown()
     assert path.read_bytes() == b"content"
