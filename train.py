@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from text2latent.data.datamodule import PairDataModule
     from text2latent.data.manifest import Manifest
     from text2latent.models.callbacks import RunCheckpoints
+    from text2latent.models.generators.base import Generator
+    from text2latent.models.identity import Identity
     from text2latent.models.pipeline import Text2LatentPipeline
     from text2latent.models.prior_base import Prior
     from text2latent.models.prior_folder import TrainedPrior
@@ -88,7 +90,6 @@ def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[i
     Raises:
         InputError: when the pairs' latents can't be brought into the wanted layout.
     """
-    from text2latent.models.generators import load_generator
     from text2latent.models.layouts import layout_shape
 
     there = manifest.latent_layout
@@ -97,7 +98,15 @@ def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[i
         return there, manifest.latent_shape
     if there != "w" or wanted == "z":
         raise InputError(f"--prior.latent-layout {wanted}: the pairs in {config.data.path} are latents {there}")
-    return wanted, layout_shape(wanted, load_generator(config.model or manifest.generator.source))
+    return wanted, layout_shape(wanted, load_the_generator(config, manifest.generator))
+
+
+def load_the_generator(config: TrainConfig, recorded: Identity) -> Generator:
+    """The generator that the configuration names, else the pairs' own, for which no code is imported."""
+    from text2latent.models.generators import load_generator
+
+    named = config.generator or config.model
+    return load_generator(named or recorded.source, allow_import=named is not None)
 
 
 def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> None:
@@ -167,22 +176,29 @@ def build_objective(config: TrainConfig) -> Objective:
     return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
 
 
-def build_module(config: TrainConfig, trained: TrainedPrior) -> PriorTraining:
-    """The Lightning module that fits `trained.prior`."""
+def build_training(
+    config: TrainConfig, prior: Prior, objective: Objective, description: Mapping[str, Any] | None = None
+) -> PriorTraining:
+    """The Lightning module that fits a prior; `description` goes into its checkpoints."""
     from text2latent.models.training import PriorTraining
 
     optimizer = dataclasses.asdict(config.optimizer)
     del optimizer["ema_decay"]
     return PriorTraining(
-        trained.prior,
-        build_objective(config),
+        prior,
+        objective,
         max_steps=config.max_steps,
         max_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
         seed=config.seed,
         log_every_steps=config.log_every_steps,
-        description=trained.record,
+        description=description,
         **optimizer,
     )
+
+
+def build_module(config: TrainConfig, trained: TrainedPrior) -> PriorTraining:
+    """The Lightning module of the run."""
+    return build_training(config, trained.prior, build_objective(config), trained.record)
 
 
 def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.device) -> Text2LatentPipeline | None:
@@ -190,12 +206,11 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
     if not config.validation.prompts:
         return None
     from text2latent.models.clip import ClipEncoder, check_prompt
-    from text2latent.models.generators import load_generator
     from text2latent.models.pipeline import Text2LatentPipeline
 
     for prompt in config.validation.prompts:
         check_prompt(prompt)
-    generator = load_generator(config.model or trained.generator.source)
+    generator = load_the_generator(config, trained.generator)
     clip = ClipEncoder.from_pretrained(config.model or trained.clip.source)
     try:
         return Text2LatentPipeline(generator, clip, trained).to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from text2latent.configs.constraints import (
     FilledText,
@@ -25,7 +25,8 @@ class SampleConfig:
     Args:
         output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name or a local folder.
-        generator: Another generator than the model's: a zoo name or a local folder.
+        generator: Another generator than the model's: a zoo name, folder, file, address, class path, or a mapping of
+            class_path and init_args.
         clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
@@ -40,7 +41,7 @@ class SampleConfig:
 
     output: FilledText
     model: FilledText = "faces"
-    generator: FilledText | None = None
+    generator: FilledText | dict[str, Any] | None = None
     clip: FilledText | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
@@ -77,7 +78,7 @@ class PriorConfig:
     """The network that turns a CLIP embedding into a latent.
 
     Args:
-        network: Residual MLP, diffusion transformer over the latent's tokens (dit), or clip2latent's causal transformer.
+        network: Residual MLP, diffusion transformer over the latent's tokens (dit), or clip2latent's transformer.
         width: Channels of the blocks; of transformers, a multiple of 64.
         depth: Number of blocks.
         dropout: Probability of dropping a channel inside a block.
@@ -190,6 +191,7 @@ class TrainConfig:
         output: Folder of the run: checkpoints, logs, grids and, at the end, the prior.
         data: The pairs to train on.
         model: Generator and CLIP to draw the grids with, a zoo name or a local folder; null takes the pairs' own.
+        generator: Another generator than the model's, as for sampling; needed for pairs of a class of your own.
         prior: The network.
         diffusion: What the network predicts, and the pseudo-text.
         text: How texts are brought to where image embeddings are.
@@ -211,6 +213,7 @@ class TrainConfig:
     output: FilledText
     data: DataConfig
     model: FilledText | None = None
+    generator: FilledText | dict[str, Any] | None = None
     prior: PriorConfig = field(default_factory=PriorConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     text: TextConfig = field(default_factory=TextConfig)

@@ -127,6 +127,8 @@ def expectation(annotation: Any) -> str:
         return " or ".join(expectation(argument) for argument in arguments)
     if kind is Literal:
         return f"one of {', '.join(map(str, arguments))}"
+    if kind is dict:
+        return "keys and values"
     if kind in (list, tuple):
         length = "" if kind is list else f"{len(arguments)} "
         return f"a list of {length}{_plural(arguments[0])}"
@@ -164,6 +166,8 @@ def _within(value: object, annotation: Any) -> bool:
         return all(part.allows(value) for part in _constraints(annotation)) and _within(value, arguments[0])
     if kind in (Union, types.UnionType):
         return value is None or any(_within(value, argument) for argument in arguments if argument is not type(None))
+    if kind is dict:
+        return isinstance(value, dict)
     if kind in (list, tuple) and isinstance(value, (list, tuple)):
         items = arguments * len(value) if kind is list else arguments
         return all(_within(item, argument) for item, argument in zip(value, items, strict=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ class Text2LatentPipeline:
         cls,
         model: str = DEFAULT_MODEL,
         device: str | torch.device = "cpu",
-        generator: str | None = None,
+        generator: str | Mapping[str, Any] | None = None,
         clip: str | None = None,
     ) -> Text2LatentPipeline:
         """Load the prior, and the generator and CLIP that it was trained with.
@@ -134,7 +134,8 @@ class Text2LatentPipeline:
         Args:
             model: name of a zoo world, prior folder, run folder or checkpoint of `text2latent train`.
             device: where to compute.
-            generator: where the generator is now, if not where it was in training: zoo name or folder.
+            generator: where the generator is now, if not where it was in training; see `load_generator`. A generator of
+                a class of your own has to be named, since a model's record never makes code be imported.
             clip: likewise, where CLIP is.
 
         Raises:
@@ -147,8 +148,10 @@ class Text2LatentPipeline:
 
         trained = load_prior(model)
         domain = load_domain(registry.locate(model, "prior"), trained.prior.embedding_dim)
-        loaded_generator = load_generator(generator or trained.generator.source)
+        loaded_generator = load_generator(generator or trained.generator.source, allow_import=generator is not None)
         loaded_clip = ClipEncoder.from_pretrained(clip or trained.clip.source)
+        if force:
+            trained = trained.paired_with(loaded_generator.identity, loaded_clip.identity)
         return cls(loaded_generator, loaded_clip, trained, domain).to(device)
 
     def to(self, device: str | torch.device) -> Text2LatentPipeline:

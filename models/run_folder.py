@@ -26,7 +26,7 @@ from text2latent.configs.errors import InputError
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(
     (
-        *("output", "resume", "device", "model", "data.path", "data.num_workers", "data.in_memory"),
+        *("output", "resume", "device", "model", "generator", "data.path", "data.num_workers", "data.in_memory"),
         *("max_steps", "max_minutes", "checkpoint_every_steps", "log_every_steps", "csv", "tensorboard", "validation"),
     )
 )

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from text2latent.models.generators.pickle_machine import PickleError, shown
 from text2latent.models.generators.torch_files import TensorRecord
 from text2latent.models.generators.unpickling import ArrayRecord, PersistentObject, load_tensors
-from text2latent.models.generators.weights import FILTER, GeneratorWeights, rename
+from text2latent.models.generators.weights import GeneratorWeights, rename
 
 MAX_DEPTH = 8
 MAX_MODULES = 10_000
@@ -71,8 +68,7 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
         return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), load_tensors(records, file_bytes))
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
-    state = {name: _two_dimensional(name, value) for name, value in load_tensors(records, file_bytes).items()}
-    return GeneratorWeights("StyleGAN2Generator", _stylegan2(kwargs, synthesis), state)
+    return GeneratorWeights("StyleGAN2Generator", _stylegan2(kwargs, synthesis), load_tensors(records, file_bytes))
 
 
 def _children(module: PersistentObject) -> dict[str, PersistentObject]:
@@ -142,8 +138,3 @@ def _stylegan2(kwargs: dict[str, Any], synthesis: PersistentObject) -> dict[str,
     return _arguments(kwargs, MAPPING, SYNTHESIS["stylegan2"]) | rename(
         made_with, {name: name for name in made_with}, frozenset(), "b4.conv1"
     )
-
-
-def _two_dimensional(name: str, value: Tensor) -> Tensor:
-    """Filters of eight taps and more are stored as one row, which stands for its outer product."""
-    return torch.outer(value, value) if name.endswith(FILTER) and value.ndim == 1 else value
