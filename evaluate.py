@@ -53,7 +53,7 @@ def run(config: Namespace) -> None:
 
     from text2latent.models.pipeline import Text2LatentPipeline
 
-    pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, config.clip)
+    pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, config.clip, config.force)
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         judge = choose_judge(pipeline, config, lines)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from text2latent.configs.command import (
     run_command,
     select_device,
     unit_interval,
+    warnings_in_one_line,
 )
 from text2latent.configs.constraints import Range, number, whole_number
 from text2latent.models.drawing_flags import add_drawing_flags, add_model_flags, read_settings
@@ -83,11 +83,12 @@ def run(config: Namespace) -> None:
 
     from text2latent.models.pipeline import Text2LatentPipeline
 
-    started = time.perf_counter()
-    pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, config.clip)
-    loaded = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+    with warnings_in_one_line("infer"):
+        started = time.perf_counter()
+        pipeline = Text2LatentPipeline.from_pretrained(
+            config.model, device, config.generator, config.clip, config.force
+        )
+        loaded = time.perf_counter()
         report = draw(pipeline, config, request, settings, files)
     report["seconds"] = {"load": round(loaded - started, 3), "draw": round(time.perf_counter() - loaded, 3)}
     print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else "\n".join(map(str, files)))
@@ -121,11 +122,6 @@ def draw(
     if latents:
         save_latents(config.save_latents, latents, pipeline.generator.num_ws, config.overwrite)
     return {**description, "images": report}
-
-
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning in one line on stderr."""
-    print(f"text2latent infer: warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,9 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ __all__ = [
     "seed",
     "select_device",
     "unit_interval",
+    "warnings_in_one_line",
 ]
 
 INTERRUPTED = 130
@@ -146,6 +149,16 @@ def describe_failure(error: BaseException) -> str | None:
 def _fail(parser: CommandParser, message: str, code: int) -> int:
     print(f"{parser.prog}: error: {message}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def warnings_in_one_line(verb: str) -> Iterator[None]:
+    """Print warnings as one line each on stderr, as `text2latent VERB: warning: ...`."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"text2latent {verb}: warning: {message}", file=sys.stderr
+        )
+        yield
 
 
 def select_device(name: str = "auto") -> torch.device:

@@ -44,10 +44,19 @@ def add_drawing_flags(parser: CommandParser, num_images: int = 1) -> None:
 def add_model_flags(parser: CommandParser) -> None:
     """Add `--model`, where its parts are, and `--device`."""
     add = parser.add_argument
-    add("--model", default=DEFAULT_MODEL, metavar="MODEL", help="A zoo name, a run or prior folder, or a checkpoint.")
+    add("--model", default=DEFAULT_MODEL, metavar="MODEL",
+        help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")  # fmt: skip
     add("--generator", default=None, metavar="PATH", help="Where the model's generator is, if it has moved.")
     add("--clip", default=None, metavar="PATH", help="Where the model's CLIP is, if it has moved.")
+    add_force_flag(parser)
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+
+
+def add_force_flag(parser: CommandParser) -> None:
+    """Add `--force`."""
+    parser.add_argument("--force", action="store_true",
+        help="Take --generator and --clip although the prior was trained with others. Latents and embeddings of other "
+        "networks mean other things, so that images may not follow the text.")  # fmt: skip
 
 
 def read_settings(config: Namespace) -> Settings:

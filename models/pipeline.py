@@ -128,15 +128,18 @@ class Text2LatentPipeline:
         device: str | torch.device = "cpu",
         generator: str | Mapping[str, Any] | None = None,
         clip: str | None = None,
+        force: bool = False,
     ) -> Text2LatentPipeline:
         """Load the prior, and the generator and CLIP that it was trained with.
 
         Args:
-            model: name of a zoo world, prior folder, run folder or checkpoint of `text2latent train`.
+            model: name of a zoo world, prior folder, run folder, checkpoint of `text2latent train`, folder of
+                `text2latent export`, or the `hf://` id of one of these.
             device: where to compute.
             generator: where the generator is now, if not where it was in training; see `load_generator`. A generator of
                 a class of your own has to be named, since a model's record never makes code be imported.
             clip: likewise, where CLIP is.
+            force: take generator and CLIP with a warning although the prior was trained with others.
 
         Raises:
             UsageError: for an unknown model.

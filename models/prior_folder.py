@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,22 @@ class TrainedPrior:
     def clip(self) -> Identity:
         """Identity of the CLIP whose embeddings the prior takes."""
         return self._identity("clip")
+
+    def paired_with(self, generator: Identity | None, clip: Identity | None) -> TrainedPrior:
+        """This prior, to be used with other networks than it was trained with, if they are others; warns of each.
+
+        The record keeps the ones that it was trained with as `trained_with`.
+        """
+        others = {
+            part: found.to_dict()
+            for part, found in (("generator", generator), ("clip", clip))
+            if found is not None and found.sha256 != self._identity(part).sha256
+        }
+        for part, found in others.items():
+            told = f"{part}: the prior was trained with {self._identity(part)}, and is used with"
+            warnings.warn(f"{told} {Identity.from_dict(found)}: images may not follow the text", stacklevel=2)
+        trained_with = {part: self.record[part] for part in others}
+        return replace(self, record={**self.record, **others, "trained_with": trained_with}) if others else self
 
     def _identity(self, part: str) -> Identity:
         found = self.record.get(part)
