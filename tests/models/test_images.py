@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from text2latent.configs.errors import InputError
-from text2latent.models.images import make_grid, save_png, to_pil, to_uint8
+from text2latent.models.images import from_pil, make_grid, read_picture, save_png, to_pil, to_uint8
 
 
 def test_levels_round_to_the_nearest_and_cover_the_range() -> None:
@@ -82,3 +82,41 @@ def test_failed_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space"):
         save_png(Image.new("RGB", (2, 2)), tmp_path / "a.png", {})
     assert os.listdir(tmp_path) == []
+
+
+def test_pictures_become_tensors_and_come_back() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    tensor = from_pil(picture)
+    assert tensor.shape == (3, 5, 7)
+    np.testing.assert_array_equal(np.asarray(to_pil(tensor[None])[0]), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "I;16", "1"])
+def test_pictures_of_any_mode_are_taken(mode: str) -> None:
+    tensor = from_pil(Image.new(mode, (4, 4)))
+    assert tensor.shape == (3, 4, 4)
+    assert tensor.abs().max() <= 1
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    clear, half = (from_pil(Image.new("RGBA", (2, 2), (0, 0, 0, alpha))) for alpha in (0, 128))
+    assert (clear == 1).all()
+    assert half.mean() == pytest.approx(0, abs=0.01)
+
+
+def test_pictures_are_read_upright(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4, 2), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg").size == (2, 4)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0broken"])
+def test_files_that_are_no_pictures_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"--image: .*a\.png: expected an image file"):
+        read_picture(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"b\.png: no such file"):
+        read_picture(tmp_path / "b.png")

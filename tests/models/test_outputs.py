@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text2latent.configs.errors import UsageError
-from text2latent.models.outputs import SLUG_BYTES, plan_files, plan_grid, slugify
+from text2latent.models.outputs import SLUG_BYTES, plan_files, plan_frames, plan_grid, slugify
 
 WOMAN = "blonde woman with glasses"
 
@@ -106,3 +106,14 @@ def test_grid_is_one_file(tmp_path: Path) -> None:
     assert plan_grid(str(tmp_path), prompts, seeds) == tmp_path / "blonde-woman-with-glasses-grid.png"
     assert plan_grid("sheet.png", prompts, seeds) == Path("sheet.png")
     assert plan_grid("{prompt}/{seed}.png", prompts, seeds) == Path("blonde-woman-with-glasses/3.png")
+
+
+def test_frames_are_one_file_whose_suffix_says_what_it_is(tmp_path: Path) -> None:
+    labels, seeds = ["a man to a woman"] * 9, [3, 4]
+    assert plan_frames(None, labels, seeds) == Path("a-man-to-a-woman-3.gif")
+    assert plan_frames(str(tmp_path), labels, seeds) == tmp_path / "a-man-to-a-woman-3.gif"
+    for name in ("way.gif", "way.MP4", "way.png"):
+        assert plan_frames(name, labels, seeds) == Path(name)
+    assert plan_frames("{prompt}/{seed}.mp4", labels, seeds) == Path("a-man-to-a-woman/3.mp4")
+    with pytest.raises(UsageError, match=r"\.png or \.gif or \.mp4"):
+        plan_frames("way.avi", labels, seeds)

@@ -75,6 +75,12 @@ def test_scores_of_a_case_by_hand(judge):
     assert 0.9 < scores.confidence <= 1
 
 
+def test_captions_that_name_nothing_are_fulfilled(judge):
+    scores = score_pictures(judge, pictures({}, {"expression": "sad"}), [caption(), caption()])
+    assert (scores.named, scores.complete, scores.by_attribute) == (1, 1, {})
+    assert np.isfinite([scores.confidence, scores.diversity]).all()
+
+
 def test_a_bald_head_shows_no_hair_colour(judge):
     images = pictures({"hair_style": "bald"})
     every_color = " ".join(ATTRIBUTES["hair_color"][:-1])
