@@ -198,6 +198,20 @@ class PairDataModule(pl.LightningDataModule):
             pairs = pairs[0][finite], pairs[1][finite]
         return samples, (torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
 
+    def embeddings(self, n: int) -> Tensor:
+        """Image embeddings ``[n, E]`` float32 of the first n training pairs.
+
+        Raises:
+            InputError: when there are fewer.
+        """
+        available, size = self.manifest.num_pairs - self.val_pairs, self.manifest.shard_size
+        if n > available:
+            raise InputError(f"{self.path}: expected at least {n} training pairs, there are {available}")
+        shards = range(self.val_pairs // size, -(-(self.val_pairs + n) // size))
+        read = np.concatenate([embeddings for _, embeddings in iterate_shards(self.path, self.manifest, shards)])
+        first = self.val_pairs - size * shards.start
+        return torch.from_numpy(read[first : first + n]).float()
+
     def train_dataloader(self) -> ResumableBatches:
         """Shuffled batches of this process."""
         if self._train is not None:
