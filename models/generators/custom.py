@@ -101,7 +101,7 @@ def _import_class(class_path: str) -> type[Generator]:
         # Whatever the user's own module raises.
         raise InputError(f"--generator {class_path}: cannot be imported: {_describe(error)}") from error
     if not (isinstance(cls, type) and issubclass(cls, Generator)):
-        raise UsageError(f"--generator {class_path}: expected a subclass of text2latent.Generator")
+        raise UsageError(f"--generator {class_path}: expected a subclass of text2latent's Generator")
     return cls
 
 
