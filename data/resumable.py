@@ -8,12 +8,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from text2latent.data.streaming import StreamedPairs
+
 
 class ResumableBatches:
     """Batches of a loader, with the position in the epoch as state that Lightning keeps in its checkpoints.
 
-    The loader's order must follow from its epoch alone, as `data.datamodule.RowBatches` has it. A loader without a
-    length (a stream) starts anew instead.
+    The loader's order must follow from its epoch alone, as that of `RowBatches` and of `StreamedPairs` does.
 
     Args:
         loader: yields the same batches in the same order in each run of an epoch.
@@ -26,17 +27,24 @@ class ResumableBatches:
 
     @property
     def sampler(self) -> Any:
-        """The loader's sampler, which Lightning tells the epoch."""
-        return self.loader.sampler
+        """What decides the order, which Lightning tells the epoch."""
+        return self.loader.dataset if isinstance(self.loader.dataset, StreamedPairs) else self.loader.sampler
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
         self._given, self._skip = self._skip, 0
-        for batch in islice(iter(self.loader), self._given, None):
+        for batch in self._rest():
             self._given += 1
             yield batch
+
+    def _rest(self) -> Iterator[Any]:
+        """Batches behind those given: a stream is entered there, rows in memory are passed over."""
+        if isinstance(self.loader.dataset, StreamedPairs):
+            self.loader.dataset.start_at(self._given)
+            return iter(self.loader)
+        return islice(iter(self.loader), self._given, None)
 
     def state_dict(self) -> dict[str, int]:
         """Batches given in this epoch."""
@@ -44,7 +52,4 @@ class ResumableBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Skip in the next epoch what was given already; nothing where that was all."""
-        try:
-            self._skip = state["batches"] % len(self)
-        except TypeError:
-            self._skip = 0
+        self._skip = state["batches"] % len(self)

@@ -217,19 +217,25 @@ def require_complete(place: str | Path | Store, manifest: Manifest) -> None:
         )
 
 
+def read_recorded(store: Store, index: int, record: ShardRecord | None, manifest: Manifest) -> Pairs:
+    """As `read_shard`, for who has looked up the shard's record (None: there is none) before."""
+    path = store.locate(shard_name(index))
+    if record is None:
+        raise InputError(f"{path}: shard is not in the manifest; run sample.py again")
+    data = read_bytes(store, record)
+    try:
+        return decode_shard(data, manifest.shard_range(index), manifest)
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a shard of this dataset: {error}") from error
+
+
 def iterate_shards(
     place: str | Path | Store, manifest: Manifest, indices: Sequence[int] | None = None
 ) -> Iterator[Pairs]:
     """Read shards one after another, all in order by default; see `read_shard`."""
     store, records = open_store(place), manifest.finished()
     for index in range(manifest.num_shards) if indices is None else indices:
-        if index not in records:
-            raise InputError(f"{store.locate(shard_name(index))}: shard is not in the manifest; run sample.py again")
-        data = read_bytes(store, records[index])
-        try:
-            yield decode_shard(data, manifest.shard_range(index), manifest)
-        except (ValueError, IndexError) as error:
-            raise InputError(f"{store.locate(shard_name(index))}: not a shard of this dataset: {error}") from error
+        yield read_recorded(store, index, records.get(index), manifest)
 
 
 def load_pairs(place: str | Path | Store) -> Pairs:

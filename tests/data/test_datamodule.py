@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
-from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory, stream_pairs
+from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
@@ -53,6 +53,15 @@ def numbers_of(batches: list[tuple[Tensor, Tensor]]) -> list[int]:
     return [int(value) for latents, _ in batches for value in latents[:, 0, 0]]
 
 
+def epochs_of(module: PairDataModule, count: int = 2) -> list[list[int]]:
+    """Numbers of each epoch, told as Lightning tells it."""
+    loader, found = module.train_dataloader(), []
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)
+        found.append(numbers_of(list(loader)))
+    return found
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_batches_hold_matching_pairs_in_float32(numbers: Path, in_memory: bool) -> None:
     module = make(numbers, in_memory=in_memory)
@@ -72,8 +81,7 @@ def test_the_lowest_keys_are_held_out(numbers: Path, in_memory: bool) -> None:
 
 
 def test_a_stream_gives_every_training_pair_once_per_epoch(numbers: Path) -> None:
-    loader = make(numbers, in_memory=False).train_dataloader()
-    epochs = [numbers_of(list(loader)) for _ in range(2)]
+    epochs = epochs_of(make(numbers, in_memory=False))
     for epoch in epochs:
         assert sorted(epoch) == list(range(40, NUM_PAIRS))
     assert epochs[0] != epochs[1]
@@ -81,17 +89,17 @@ def test_a_stream_gives_every_training_pair_once_per_epoch(numbers: Path) -> Non
 
 
 def test_a_stream_over_two_workers_gives_every_training_pair_once_per_epoch(numbers: Path) -> None:
-    loader = make(numbers, in_memory=False, num_workers=2).train_dataloader()
-    epochs = [numbers_of(list(loader)) for _ in range(2)]
+    epochs = epochs_of(make(numbers, in_memory=False, num_workers=2))
     assert all(sorted(epoch) == list(range(40, NUM_PAIRS)) for epoch in epochs)
     assert epochs[0] != epochs[1]
 
 
-def test_memory_gives_all_training_pairs_but_an_incomplete_batch(numbers: Path) -> None:
-    loader = make(numbers, in_memory=True).train_dataloader()
-    epoch = numbers_of(list(loader))
-    assert len(loader) == 190 // 16
-    assert len(epoch) == len(set(epoch)) == 190 // 16 * 16
+def test_memory_gives_every_training_pair_once_per_epoch(numbers: Path) -> None:
+    module = make(numbers, in_memory=True)
+    assert len(module.train_dataloader()) == 12
+    epochs = epochs_of(module)
+    assert all(sorted(epoch) == list(range(40, NUM_PAIRS)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
 
 
 def test_a_batch_larger_than_the_data_is_filled_as_far_as_it_goes(numbers: Path) -> None:
@@ -119,24 +127,11 @@ def test_each_epoch_has_its_own_order_which_can_be_repeated() -> None:
     assert sorted(orders[0]) == list(range(100))
 
 
-@pytest.mark.parametrize(
-    ("size", "drop_last", "lengths"), [(25, False, [10, 10, 5]), (25, True, [10, 10]), (20, True, [10, 10])]
-)
-def test_lengths_of_batches(size: int, drop_last: bool, lengths: list[int]) -> None:
-    batches = RowBatches(size, 10, shuffle=False, drop_last=drop_last)
+@pytest.mark.parametrize(("size", "lengths"), [(25, [8, 8, 9]), (20, [10, 10]), (7, [7]), (21, [7, 7, 7])])
+def test_lengths_of_batches(size: int, lengths: list[int]) -> None:
+    batches = RowBatches(size, 10, shuffle=False)
     assert [len(batch) for batch in batches] == lengths
     assert len(batches) == len(lengths)
-
-
-def test_a_shuffle_buffer_smaller_than_the_data_is_bounded(numbers: Path) -> None:
-    stream = stream_pairs(numbers, read_manifest(numbers), 0, batch_size=1, seed=0, shuffle_pairs=8)
-    order = numbers_of(list(stream))
-    assert sorted(order) == list(range(NUM_PAIRS))
-    shard_order = list(dict.fromkeys(number // 32 for number in order))
-    assert shard_order != sorted(shard_order)
-    # With a buffer of 8 no pair comes more than a few shards after its neighbours.
-    places = {shard: [place for place, number in enumerate(order) if number // 32 == shard] for shard in range(8)}
-    assert all(np.median(places[shard]) - min(places[shard]) < 64 for shard in places)
 
 
 def test_a_damaged_shard_is_named_while_streaming(tmp_path: Path) -> None:
@@ -208,9 +203,61 @@ def test_lightning_trains_on_it(numbers: Path, in_memory: bool) -> None:
             num_sanity_val_steps=0,
         )
         trainer.fit(recorder, datamodule=PairDataModule(numbers, 16, 40, in_memory=in_memory))
-    assert [len(set(epoch)) for epoch in recorder.epochs] == [176 if in_memory else 190] * 2
+    assert [len(set(epoch)) for epoch in recorder.epochs] == [190] * 2
     assert recorder.epochs[0] != recorder.epochs[1]
     assert recorder.held_out == list(range(40)) * 2
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Path:
+    """100 pairs in shards of 20, of which the numbers 3, 47 and 48 are not finite."""
+    folder = write_pairs(tmp_path / "pairs", 100, 20)
+    for index, bad in ((0, [3]), (2, [7, 8])):
+        numbers = np.repeat(np.arange(index * 20, index * 20 + 20, dtype=np.float16)[:, None], 4, axis=1)
+        latents = numbers.copy()
+        latents[bad, 1] = np.nan
+        publish_shard(folder, index, 20, encode_shard(index * 20, latents[:, None], -numbers))
+    return folder
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_is_not_finite_stops_and_is_named(spoilt: Path, in_memory: bool) -> None:
+    with pytest.raises(InputError, match=r"samples? 3(, 47, 48)? of shard-000000\.tar.*: NaN or infinity"):
+        make(spoilt, in_memory=in_memory, val_pairs=10)
+    with pytest.raises(InputError, match=r"samples 47, 48 of shard-000002\.tar: NaN or infinity.*--on-non-finite"):
+        list(make(spoilt, in_memory=in_memory, val_pairs=2).train_dataloader()) if not in_memory else make(
+            write_only_second(spoilt), in_memory=True
+        )
+
+
+def write_only_second(folder: Path) -> Path:
+    numbers = np.repeat(np.arange(20, dtype=np.float16)[:, None], 4, axis=1)
+    publish_shard(folder, 0, 20, encode_shard(0, numbers[:, None], -numbers))
+    return folder
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_is_not_finite_is_left_out_on_demand(spoilt: Path, in_memory: bool) -> None:
+    told: list[str] = []
+    module = make(spoilt, in_memory=in_memory, val_pairs=10, skip_non_finite=True, announce=told.append)
+    batches = list(module.train_dataloader())
+    seen = numbers_of(batches)
+    assert all(torch.isfinite(latents).all() for latents, _ in batches)
+    assert len(seen) == (88 if in_memory else 90)
+    assert set(seen) == set(range(10, 100)) - {47, 48}
+    assert numbers_of(list(module.val_dataloader())) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert any("3" in line and "shard-000000.tar" in line for line in told)
+    assert any("47, 48" in line and "shard-000002.tar" in line for line in told)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_batch_is_described_by_its_samples(numbers: Path, in_memory: bool) -> None:
+    module = make(numbers, in_memory=in_memory, batch_size=3)
+    loader = module.train_dataloader()
+    loader.sampler.set_epoch(1)
+    for number, batch in enumerate(loader):
+        samples = ", ".join(map(str, numbers_of([batch])))
+        assert module.describe_batch(1, number).startswith(f"batch {number} of epoch 1, samples {samples} of shard-")
 
 
 def best_rate(measure: Callable[[], int], repeats: int = 3) -> float:

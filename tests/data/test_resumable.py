@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from text2latent.data.datamodule import PairTensors, RowBatches
 from text2latent.data.resumable import ResumableBatches
@@ -53,16 +53,3 @@ def test_the_sampler_hears_of_the_epoch() -> None:
     second = rows(batches)
     assert first != second
     assert sorted(chain(*first)) == sorted(chain(*second))
-
-
-class Stream(IterableDataset[int]):
-    def __iter__(self) -> Any:
-        return iter(range(3))
-
-
-def test_a_stream_starts_anew() -> None:
-    stream = ResumableBatches(DataLoader(Stream(), batch_size=None))
-    assert list(islice(stream, 2)) == [0, 1]
-    resumed = ResumableBatches(DataLoader(Stream(), batch_size=None))
-    resumed.load_state_dict(stream.state_dict())
-    assert list(resumed) == [0, 1, 2]

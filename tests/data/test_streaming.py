@@ -1,0 +1,224 @@
+"""Streams of pairs: each pair once, the same order again from anywhere, little memory, for any number of readers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from text2latent.configs.errors import UsageError
+from text2latent.data.finishing import finish_dataset
+from text2latent.data.manifest import Manifest
+from text2latent.data.partition import num_batches, share
+from text2latent.data.records import open_dataset, read_manifest
+from text2latent.data.resumable import ResumableBatches
+from text2latent.data.shards import encode_shard, publish_shard
+from text2latent.data.storage import open_store
+from text2latent.data.streaming import StreamedPairs
+from text2latent.models.identity import Identity
+
+UNKNOWN = Identity("numbers", "numbers", "0" * 64)
+
+
+def write_pairs(folder: Path, num_pairs: int, shard_size: int, width: int = 4) -> Path:
+    """A dataset whose pair i holds the number i in its latent and -i in its embedding."""
+    manifest = Manifest(UNKNOWN, UNKNOWN, "w", (1, width), width, "float16", 0, 1.0, "32", None, shard_size, num_pairs)
+    open_dataset(folder, manifest)
+    for index in range(manifest.num_shards):
+        rows = manifest.shard_range(index)
+        numbers = np.repeat(np.arange(rows.start, rows.stop, dtype=np.float16)[:, None], width, axis=1)
+        publish_shard(folder, index, len(rows), encode_shard(rows.start, numbers[:, None], -numbers))
+    finish_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("numbers") / "pairs", 230, shard_size=32)
+
+
+def stream(folder: Path, rank: int = 0, processes: int = 1, **settings: int) -> StreamedPairs:
+    """What the process `rank` of several would read."""
+    arguments = {"first": 40, "batch_size": 7, "seed": 5, "shuffle_pairs": 20, **settings}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("text2latent.data.streaming.this_process", lambda: (rank, processes))
+        return StreamedPairs(open_store(folder), read_manifest(folder), **arguments)
+
+
+def load(pairs: StreamedPairs, workers: int = 0) -> ResumableBatches:
+    return ResumableBatches(DataLoader(pairs, batch_size=None, num_workers=workers))
+
+
+def numbers_of(batches: ResumableBatches) -> list[list[int]]:
+    return [latents[:, 0, 0].int().tolist() for latents, _ in batches]
+
+
+@given(total=st.integers(1, 500), parts=st.integers(1, 20), batch_size=st.integers(1, 60))
+def test_parts_and_batches_are_even_and_none_is_empty(total: int, parts: int, batch_size: int) -> None:
+    if total < parts:
+        with pytest.raises(UsageError, match="too few"):
+            num_batches(total, parts, batch_size)
+        return
+    batches = num_batches(total, parts, batch_size)
+    shares = [share(total, parts, part) for part in range(parts)]
+    assert list(chain(*shares)) == list(range(total))
+    sizes = [len(share(len(mine), batches, batch)) for mine in shares for batch in range(batches)]
+    assert 1 <= min(sizes) <= max(sizes) <= max(min(batch_size, min(sizes) + 2), 2)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    processes=st.integers(1, 4),
+    workers=st.integers(1, 3),
+    batch_size=st.integers(1, 50),
+    shuffle_pairs=st.integers(1, 100),
+    first=st.integers(0, 100),
+)
+def test_every_pair_once_and_as_many_batches_for_all(
+    numbers: Path, processes: int, workers: int, batch_size: int, shuffle_pairs: int, first: int
+) -> None:
+    options = {"num_workers": workers, "batch_size": batch_size, "shuffle_pairs": shuffle_pairs, "first": first}
+    seen, lengths = [], set()
+    for rank in range(processes):
+        pairs = stream(numbers, rank, processes, **options)
+        for turn in range(workers):
+            pairs.start_at(turn)
+            # Without workers of its own the loader reads the part that the worker whose turn it is would.
+            batches = [latents[:, 0, 0].int().tolist() for latents, _ in pairs]
+            lengths.add(len(batches))
+            seen += list(chain(*batches))
+    assert sorted(seen) == list(range(first, 230))
+    assert len(lengths) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_rest_of_an_epoch_follows_wherever_it_was_left(numbers: Path, workers: int) -> None:
+    whole = numbers_of(load(stream(numbers, num_workers=workers), workers))
+    assert sorted(chain(*whole)) == list(range(40, 230))
+    for given_batches in (1, 2, 9, len(whole) - 1):
+        resumed = load(stream(numbers, num_workers=workers), workers)
+        resumed.load_state_dict({"batches": given_batches})
+        assert numbers_of(resumed) == whole[given_batches:]
+        assert resumed.state_dict() == {"batches": len(whole)}
+
+
+def test_entering_an_epoch_late_reads_only_what_follows(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, read = stream(numbers), []
+    original = pairs._read_piece
+    monkeypatch.setattr(pairs, "_read_piece", lambda shard, samples: read.append(shard) or original(shard, samples))
+    pairs.start_at(len(pairs) - 1)
+    assert len(list(pairs)) == 1
+    assert len(read) <= 2
+
+
+def test_epochs_and_seeds_have_orders_of_their_own_that_can_be_repeated(numbers: Path) -> None:
+    orders = []
+    for seed, epoch in ((5, 0), (5, 1), (6, 0), (5, 0)):
+        batches = load(stream(numbers, seed=seed))
+        batches.sampler.set_epoch(epoch)
+        orders.append(numbers_of(batches))
+    assert orders[0] == orders[3]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_pairs_are_mixed_within_groups_and_shards_among_each_other(numbers: Path) -> None:
+    order = list(chain(*numbers_of(load(stream(numbers, first=0, batch_size=1, shuffle_pairs=64)))))
+    shards = list(dict.fromkeys(number // 32 for number in order))
+    assert shards != sorted(shards)
+    neighbours = np.abs(np.diff(order))
+    assert np.mean(neighbours == 1) < 0.2
+    assert {number // 32 for number in order[:64]} == set(shards[:2])
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 1), (2, 1), (2, 3)])
+def test_samples_of_a_batch_can_be_told(numbers: Path, processes: int, workers: int) -> None:
+    for rank in range(processes):
+        pairs = stream(numbers, rank, processes, num_workers=workers)
+        pairs.set_epoch(3)
+        for batch in range(workers):
+            pairs.start_at(batch)
+            latents, _ = next(iter(pairs))
+            assert pairs.samples(3, batch).tolist() == latents[:, 0, 0].int().tolist()
+
+
+MEASURE = """
+import sys, resource
+from text2latent.data.records import read_manifest
+from text2latent.data.storage import open_store
+from text2latent.data.streaming import StreamedPairs
+pairs = StreamedPairs(open_store(sys.argv[1]), read_manifest(sys.argv[1]), 0, 256, shuffle_pairs=4096)
+for number, _ in enumerate(pairs):
+    if number == int(sys.argv[2]):
+        break
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(folder: Path, batches: int) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MEASURE, str(folder), str(batches)]
+    return int(subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout)
+
+
+def test_memory_stays_the_same_over_ten_times_the_shards(tmp_path: Path) -> None:
+    """20,000 pairs of 2 KiB in the tenfold dataset would be 40 MB more."""
+    few = peak_kib(write_pairs(tmp_path / "few", 2_048, 512, width=512), 100)
+    many = peak_kib(write_pairs(tmp_path / "many", 20_480, 512, width=512), 100)
+    assert many - few < 16 * 1024
+
+
+COUNT = """
+import sys, torch
+from text2latent.data.datamodule import PairDataModule
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+data = PairDataModule(sys.argv[1], batch_size=8, val_pairs=30, num_workers=2, in_memory=sys.argv[2] == "memory")
+data.setup("fit")
+loader = data.train_dataloader()
+for epoch in range(2):
+    loader.sampler.set_epoch(epoch)
+    seen = [int(key) for latents, _ in loader for key in latents[:, 0, 0]]
+    torch.distributed.barrier()
+    print(f"KEYS {rank} {epoch} {len(loader)} " + " ".join(map(str, seen)), flush=True)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_two_ranks_with_two_workers_each_see_every_key_once(numbers: Path, tmp_path: Path, kind: str) -> None:
+    """200 pairs in 7 shards of 32 divide evenly neither by ranks nor by workers nor by batches."""
+    script = tmp_path / "count.py"
+    script.write_text(COUNT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(script), str(numbers), kind]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line.split()[1:] for line in ran.stdout.splitlines() if line.startswith("KEYS")]
+    keys = {(int(rank), int(epoch)): list(map(int, seen)) for rank, epoch, _, *seen in lines}
+    assert len({length for _, _, length, *_ in lines}) == 1
+    for epoch in (0, 1):
+        assert sorted(keys[0, epoch] + keys[1, epoch]) == list(range(30, 230))
+        assert abs(len(keys[0, epoch]) - len(keys[1, epoch])) <= 2
+    assert keys[0, 0] != keys[0, 1]
+
+
+def test_fewer_pairs_than_readers_are_refused(numbers: Path) -> None:
+    with pytest.raises(UsageError, match="3 pairs are too few for 4 processes and workers"):
+        stream(numbers, 0, 2, first=227, num_workers=2)
+
+
+def test_tensors_are_float32(numbers: Path) -> None:
+    latents, embeddings = next(iter(stream(numbers)))
+    assert latents.dtype == embeddings.dtype == torch.float32
+    assert latents.shape[1:] == (1, 4)
+    torch.testing.assert_close(latents[:, 0], -embeddings)
