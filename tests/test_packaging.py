@@ -109,7 +109,12 @@ def test_every_import_is_required():
 
 def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel):
     sources = [path for folder in package_folders(source) for path in (source / folder).glob("*.py")]
-    data = [*source.glob("configs/*.yaml"), *source.glob("zoo/*/*.json"), *source.glob("zoo/*/*.md")]
+    data = [
+        *source.glob("configs/*.yaml"),
+        *source.glob("configs/prompts/*.txt"),
+        *source.glob("zoo/*/*.json"),
+        *source.glob("zoo/*/*.md"),
+    ]
     weights = [path for path in source.glob("zoo/*/weights/**/*") if path.is_file()]
     assert source / EXTRA_WEIGHT in weights
     assert source / "configs/faces.yaml" in data

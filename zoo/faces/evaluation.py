@@ -114,9 +114,7 @@ def prompt_faithfulness(
 def score_pictures(judge: Judge, images: Tensor, captions: Sequence[Caption]) -> Faithfulness:
     """Score pictures `[N, 3, 128, 128]` against a caption each."""
     codes = judge.classify(images)
-    allowed = np.stack([caption.allowed for caption in captions])
-    named = np.stack([caption.mentioned for caption in captions])
-    there = allowed[np.arange(len(codes))[:, None], np.arange(len(NAMES)), codes] & (visible(codes) | ~named)
+    there, named = find_named(codes, captions)
     return Faithfulness(
         named=float(there[named].mean()) if named.any() else 1.0,
         complete=float(there.all(axis=1).mean()),
@@ -124,6 +122,19 @@ def score_pictures(judge: Judge, images: Tensor, captions: Sequence[Caption]) ->
         confidence=confidence(judge, images),
         diversity=_open_entropy(codes, named),
     )
+
+
+def find_named(codes: np.ndarray, captions: Sequence[Caption]) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which attributes of pictures fit their captions, and which the captions name, bool `[N, len(NAMES)]` each.
+
+    Args:
+        codes: value indices, integer `[N, len(NAMES)]`.
+        captions: N, a caption each.
+    """
+    allowed = np.stack([caption.allowed for caption in captions])
+    named = np.stack([caption.mentioned for caption in captions])
+    there = allowed[np.arange(len(codes))[:, None], np.arange(len(NAMES)), codes]
+    return there & (visible(codes) | ~named), named
 
 
 def _open_entropy(codes: np.ndarray, named: np.ndarray) -> float:

@@ -1,0 +1,356 @@
+"""Compare the prior with its rivals: same generator, same CLIP, same pairs, same prompts, one run.
+
+    python benchmarks/compare_priors.py --pairs runs/faces/pairs --work runs/comparison
+
+Every rival is trained here, for the minutes that its flag says. What is trained and measured stays in the work folder:
+run again after an interruption, it goes on. The prompts are held-out captions of faces in English and Japanese; what
+the images show is told by the judge.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from text2latent import train
+from text2latent.benchmarks import prior_methods as methods
+from text2latent.benchmarks.prior_measuring import Bench, Draw
+from text2latent.benchmarks.prior_report import RESULTS, Results, Row, command_line, file_name, markdown, write_results
+from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, train_recipe
+from text2latent.benchmarks.report import script_parser
+from text2latent.configs.command import (
+    CommandParser,
+    check_output_folder,
+    non_negative_float,
+    positive_float,
+    positive_int,
+    run_command,
+    seed,
+)
+from text2latent.configs.schema import DiffusionConfig, PriorConfig, TextConfig, TrainConfig
+from text2latent.data.datamodule import PairDataModule
+from text2latent.models.distillation import Reflow
+from text2latent.models.pipeline import Settings
+from text2latent.models.pseudo_text import PseudoText
+from text2latent.models.refine import LatentDistribution
+from text2latent.models.rivals import RegressionObjective, RegressionPrior, VariationalObjective, VariationalPrior
+from text2latent.models.schedulers import build_scheduler
+from text2latent.models.training import Objective
+from text2latent.zoo.faces.evaluation import SEED
+
+PAPER_STEPS = (4, 10, 100, 1000)
+OUR_STEPS = (1, 2, 4, 8, 32)
+OPTIMIZATION_STEPS = (200, 1000)
+CANDIDATES = 4
+RERANK, REFINE, DEFAULT_STEPS = 8, 20, 8
+DEVELOPMENT_SEED = SEED + 1_000_000
+"""Captions of the training curves; the comparison's prompts are others."""
+QUICK = {
+    "minutes_ours": 0.03, "minutes_distill": 0.03, "minutes_paper": 0.03, "minutes_rival": 0.02, "paper_depth": 2,
+    "paper_width": 64, "num_prompts": 4, "num_images": 2, "optimized_prompts": 2, "optimization_scale": 0.01,
+    "val_pairs": 20,
+}  # fmt: skip
+"""What `--quick` sets: too little to tell anything, enough to see that all works."""
+
+
+def build_parser() -> CommandParser:
+    """The flags of this script."""
+    parser = script_parser("compare_priors", __doc__)
+    add = parser.add_argument
+    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
+    add("--work", default="runs/comparison", metavar="FOLDER", help="Folder for what is trained and measured.")
+    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
+    add("--model", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
+    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
+    add("--num-images", type=positive_int, default=4, metavar="N", help="Images per prompt.")
+    add("--minutes-ours", type=positive_float, default=3.0, metavar="X", help="Minutes to train our prior.")
+    add("--minutes-distill", type=positive_float, default=2.0, metavar="X", help="Minutes to distil it.")
+    add("--minutes-paper", type=positive_float, default=6.0, metavar="X", help="Minutes to train the paper's recipe.")
+    add("--minutes-rival", type=positive_float, default=1.5, metavar="X", help="Minutes to train each other rival.")
+    add("--paper-width", type=positive_int, default=256, metavar="N", help="Channels of the paper's transformer.")
+    add("--paper-depth", type=positive_int, default=12, metavar="N", help="Blocks of the paper's transformer.")
+    add("--guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of our prior.")
+    add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
+    add("--optimized-prompts", type=positive_int, default=6, metavar="N",
+        help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
+    add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
+        help="What the 200 and 1000 steps of optimisation are multiplied with.")  # fmt: skip
+    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
+    add("--seed", type=seed, default=SEED, metavar="N", help="Seed of prompts and images.")
+    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
+    return parser
+
+
+def read_config(config: Namespace) -> TrainConfig:
+    """The settings of our prior, those of `configs/faces.yaml`."""
+    words = ["--config", "faces", "--data.path", config.pairs, "--output", config.work, "--model", config.model]
+    parsed: TrainConfig = train.build_parser().parse(train.with_packaged_configs(words))
+    data = dataclasses.replace(parsed.data, val_pairs=config.val_pairs)
+    return dataclasses.replace(parsed, data=data, max_minutes=config.minutes_ours)
+
+
+def paper_config(ours: TrainConfig, config: Namespace) -> TrainConfig:
+    """clip2latent's recipe (arXiv:2210.02347): a causal transformer, a DDPM that predicts x0, noise of relative norm 1.
+
+    Learning rate and weight averaging are as ours, and so are batches; the paper's own are for a million steps.
+    """
+    prior = PriorConfig("transformer", config.paper_width, config.paper_depth)
+    diffusion = DiffusionConfig(
+        objective="sample", sampler="ddpm", condition_dropout=0.2, noise_scale=1.0, noise_covariance="isotropic"
+    )
+    optimizer = dataclasses.replace(ours.optimizer, lr=min(ours.optimizer.lr, 5e-4))
+    return dataclasses.replace(
+        ours,
+        prior=prior,
+        diffusion=diffusion,
+        text=TextConfig(embedding_filter="none"),
+        optimizer=optimizer,
+        max_minutes=config.minutes_paper,
+    )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all rivals share.
+
+    Attributes:
+        config: the script's flags.
+        ours: settings of our prior.
+        pairs: to train on.
+        bench: to measure with.
+        work: folder of what is trained.
+    """
+
+    config: Namespace
+    ours: TrainConfig
+    pairs: Pairs
+    bench: Bench
+    work: Path
+
+    def train(self, name: str, config: TrainConfig, **further: Any) -> Trained:
+        """Train a recipe."""
+        return train_recipe(Recipe(name, config, **further), self.pairs, self.work)
+
+    def row(self, name: str, group: str, draw: Draw, trained: Trained | None = None, key: str = "") -> Row:
+        """Measure a method; `key` tells its weights apart from those of other budgets."""
+        measured = self.bench.measure(f"{file_name(name)}{key}", draw)
+        subset = self.bench.summarize(measured, self.config.optimized_prompts)
+        told = {} if trained is None else {"minutes": trained.minutes, "parameters": trained.num_parameters}
+        return Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset, **told)
+
+
+def simple_rows(contest: Contest) -> list[Row]:
+    """Random latents and retrieval, which need no training."""
+    bench, group = contest.bench, "without training"
+    return [
+        contest.row("random latents", group, methods.random_latents(bench)),
+        contest.row("nearest training pair", group, methods.retrieval(bench, *contest.pairs.tensors)),
+    ]
+
+
+def regression_rows(contest: Contest) -> list[Row]:
+    """The regressor and the variational autoencoder, both on image embeddings as they are and on our pseudo-text."""
+    config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_rival)
+    how = config.diffusion
+    pseudo_texts = {
+        "": PseudoText(noise_scale=0.0),
+        ", our pseudo-text": PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images),
+    }
+    rows = []
+    for kind, objective, name in (
+        (RegressionPrior, RegressionObjective, "MSE regressor"),
+        (VariationalPrior, VariationalObjective, "conditional VAE"),
+    ):
+        for suffix, pseudo_text in pseudo_texts.items():
+            label = name + suffix
+            recipe = Recipe(
+                file_name(label),
+                config,
+                new_prior=partial(new_rival, kind),
+                new_objective=partial(_call, objective, pseudo_text),
+            )
+            trained = train_recipe(recipe, contest.pairs, contest.work)
+            draw = methods.regression(cast(RegressionPrior, trained.prior))
+            rows.append(contest.row(label, "without diffusion", draw, trained, recipe.digest))
+    return rows
+
+
+def new_rival(kind: type[RegressionPrior], config: TrainConfig, data: PairDataModule) -> RegressionPrior:
+    """An untrained regressor or autoencoder of our prior's width and depth."""
+    manifest, statistics = data.manifest, data.statistics
+    rival = kind(manifest.latent_shape, manifest.embedding_dim, width=config.prior.width, depth=config.prior.depth)
+    rival.set_statistics(
+        statistics.latent_mean, statistics.latent_std, statistics.embedding_mean, statistics.embedding_cov
+    )
+    return rival
+
+
+def _call(make: Callable[[PseudoText], Objective], pseudo_text: PseudoText, _: TrainConfig) -> Objective:
+    return make(pseudo_text)
+
+
+def optimization_rows(contest: Contest) -> list[Row]:
+    """CLIP-guided optimisation on the first prompts, one image of each."""
+    config, statistics = contest.config, contest.pairs.module.statistics
+    mean, std = (torch.from_numpy(part).float() for part in (statistics.latent_mean, statistics.latent_std))
+    steps = [max(1, round(config.optimization_scale * count)) for count in OPTIMIZATION_STEPS]
+    bench = Bench(config.model, config.num_prompts, 1, config.seed, contest.bench.folder)
+    trials = methods.OptimizationTrials(bench, LatentDistribution(mean, std), steps, CANDIDATES)
+    rows = []
+    for count in steps:
+        for best_of in (1, CANDIDATES):
+            name = f"CLIP gradient, {count} steps, best of {best_of}"
+            measured = bench.measure(file_name(name), trials.method(count, best_of), config.optimized_prompts)
+            figures = bench.summarize(measured)
+            rows.append(Row(name, "optimisation", figures, measured.num_prompts, subset=figures))
+    return rows
+
+
+def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
+    """clip2latent's recipe in several numbers of steps."""
+    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+    scale = contest.config.paper_guidance_scale
+    rows = []
+    for steps in PAPER_STEPS:
+        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
+        key = f"{recipe.digest}-{scale:g}"
+        rows.append(contest.row(f"paper's recipe, {steps} steps", "clip2latent's recipe", draw, trained, key))
+    return rows
+
+
+def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
+    """Our prior in several numbers of steps."""
+    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+    scale = contest.config.guidance_scale
+    key = f"{recipe.digest}-{scale:g}"
+    rows = []
+    for steps in OUR_STEPS:
+        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
+        rows.append(contest.row(f"{name}, {_count(steps)}", name, draw, trained, key))
+    return rows
+
+
+def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
+    """Our prior at the default steps with reranking and with refining."""
+    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+    scale = contest.config.guidance_scale
+    rows = []
+    for what, settings in (
+        (f"best of {RERANK}", Settings(DEFAULT_STEPS, scale, rerank=RERANK, return_scores=False)),
+        (f"refine {REFINE}", Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
+    ):
+        draw = methods.controlled(contest.bench, trained.prior, scheduler, settings)
+        label = f"{name}, {_count(DEFAULT_STEPS)}, {what}"
+        rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}"))
+    return rows
+
+
+def _count(steps: int) -> str:
+    return f"{steps} step{'s' if steps > 1 else ''}"
+
+
+def training_curve(
+    contest: Contest, recipe: Recipe, trained: Trained, steps: int, scale: float
+) -> list[dict[str, float]]:
+    """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
+    config = contest.config
+    bench = Bench(config.model, config.num_prompts, 1, DEVELOPMENT_SEED, contest.bench.folder)
+    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+    curve = []
+    for index, (seconds, _) in enumerate(trained.snapshots):
+        draw = methods.diffusion(bench, trained.at(index), scheduler, steps, scale)
+        measured = bench.measure(f"curve-{recipe.digest}-{scale:g}-{index}", draw)
+        curve.append({"seconds": seconds, **dataclasses.asdict(bench.summarize(measured)["named"])})
+    return curve
+
+
+def claims(rows: Sequence[Row], curves: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Ratios of rows that the project's promises are about."""
+    by_name = {row.name: row for row in rows}
+    ours, paper = by_name[f"ours, {_count(DEFAULT_STEPS)}"], by_name["paper's recipe, 100 steps"]
+    refined = by_name[f"ours, {_count(DEFAULT_STEPS)}, refine {REFINE}"]
+    slowest = [row for row in rows if row.group == "optimisation"][-2:]
+    few = [by_name[name].figures["named"].value for name in ("ours, 32 steps", "distilled, 2 steps")]
+    target = curves["paper's recipe"][-1]
+    reached = [point["seconds"] for point in curves["ours"] if point["value"] >= target["value"]]
+    found = {
+        "ours at the default steps over the paper's recipe in 100, speed": _ratio(paper, ours, "seconds"),
+        "ours at the default steps over the paper's recipe in 100, diversity": _ratio(ours, paper, "diversity"),
+        "32 steps of ours less 2 distilled ones, points of named attributes": 100 * (few[0] - few[1]),
+        "refined ours, named attributes on the optimisation's prompts": refined.subset["named"].value,
+        "training time of the paper's recipe, seconds": target["seconds"],
+        "its final accuracy on development captions": target["value"],
+        "seconds of training until ours reaches that": reached[0] if reached else "not reached",
+    }
+    for row in slowest:
+        found[f"{row.name}, named attributes"] = row.figures["named"].value
+        found[f"refined ours over {row.name}, time"] = _ratio(refined, row, "seconds")
+    return found
+
+
+def _ratio(one: Row, other: Row, name: str) -> float:
+    return one.figures[name].value / other.figures[name].value
+
+
+def compare(config: Namespace) -> None:
+    """Train, measure and write everything."""
+    config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
+    work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
+    work.mkdir(parents=True, exist_ok=True)
+    ours = read_config(config)
+    bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
+    contest = Contest(config, ours, Pairs(config.pairs, config.val_pairs), bench, work)
+    our_recipe, paper_recipe = Recipe("ours", ours), Recipe("paper", paper_config(ours, config))
+    trained, paper = (train_recipe(recipe, contest.pairs, work) for recipe in (our_recipe, paper_recipe))
+    short = distilled_recipe(contest, trained, our_recipe)
+    distilled = train_recipe(short, contest.pairs, work)
+    rows = [
+        *simple_rows(contest),
+        *regression_rows(contest),
+        *optimization_rows(contest),
+        *paper_rows(contest, paper, paper_recipe),
+        *our_rows(contest, "ours", trained, our_recipe),
+        *controlled_rows(contest, "ours", trained, our_recipe),
+        *our_rows(contest, "distilled", distilled, short),
+    ]
+    curves = {
+        "ours": training_curve(contest, our_recipe, trained, DEFAULT_STEPS, config.guidance_scale),
+        "paper's recipe": training_curve(contest, paper_recipe, paper, 100, config.paper_guidance_scale),
+    }
+    results = Results(command_line(build_parser(), config), rows, curves, claims(rows, curves))
+    print(markdown(results))
+    for file in write_results(results, output, "priors", plot=True):
+        print(f"wrote {file}", file=sys.stderr)
+
+
+def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:
+    """Our prior distilled into few steps, which its own minutes come on top of."""
+    how = contest.ours.diffusion
+    pseudo_text = PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level)
+    optimizer = dataclasses.replace(contest.ours.optimizer, lr=contest.ours.optimizer.lr / 4)
+    config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_distill, optimizer=optimizer)
+    return Recipe(
+        "distilled",
+        config,
+        new_prior=lambda *_: copy.deepcopy(trained.prior).requires_grad_(True).train(),
+        new_objective=lambda _: Reflow(trained.prior, pseudo_text, how.condition_dropout),
+        start=recipe.digest,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return run_command(build_parser(), compare, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

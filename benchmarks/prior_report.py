@@ -1,0 +1,207 @@
+"""What a comparison of priors found: JSON, a Markdown table, a plot of accuracy against time, the README's block."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from text2latent.benchmarks.report import machine, replacing
+from text2latent.configs.command import CommandParser
+from text2latent.configs.errors import InputError
+from text2latent.evaluation.metrics import Estimate
+
+LIBRARIES = ("text2latent", "torch", "lightning", "diffusers", "open_clip_torch", "numpy")
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = {
+    "named": "named attributes",
+    "complete": "all of them",
+    "clip_score": "CLIP score",
+    "diversity": "diversity",
+    "frechet": "Fréchet",
+    "seconds": "ms/image",
+}
+"""Figures of the table, and how it calls them."""
+UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0}
+"""What figures are multiplied with in the table: shares are shown in percent, seconds in milliseconds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method and what was found of it.
+
+    Attributes:
+        name: of the method.
+        group: of methods that belong together.
+        figures: by name, with intervals; see `Bench.summarize`.
+        num_prompts: prompts measured.
+        minutes: of training; None where nothing is trained.
+        parameters: trained numbers.
+        subset: the figures on the first prompts only, those that the slowest methods are measured on.
+    """
+
+    name: str
+    group: str
+    figures: dict[str, Estimate]
+    num_prompts: int
+    minutes: float | None = None
+    parameters: int | None = None
+    subset: dict[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a script found.
+
+    Attributes:
+        command: that was run.
+        rows: of the table.
+        curves: for each of some methods, accuracy by seconds trained: `{"seconds", "value", "low", "high"}`.
+        claims: other numbers by what they mean.
+        machine, versions, date: where, with what and when.
+    """
+
+    command: str
+    rows: list[Row]
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict)
+    machine: str = field(default_factory=machine)
+    versions: dict[str, str] = field(
+        default_factory=lambda: {name: importlib.metadata.version(name) for name in LIBRARIES}
+    )
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+
+    def save(self, file: Path) -> None:
+        """Write as JSON; a file that is there is replaced."""
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> Results:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: when there is no such file, or it is something else.
+        """
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**found | {"rows": [_row(row) for row in found["rows"]]})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: expected results that a comparison of priors has kept: {error}") from error
+
+
+def _row(kept: Mapping[str, Any]) -> Row:
+    parts = {part: {name: Estimate(**one) for name, one in kept[part].items()} for part in ("figures", "subset")}
+    return Row(**{**kept, **parts})
+
+
+def markdown(results: Results) -> str:
+    """The table, a line per method, each figure with half the width of its 95 % interval."""
+    names = [name for name in COLUMNS if any(name in row.figures for row in results.rows)]
+    head = ["method", *(COLUMNS[name] for name in names), "training min", "parameters"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    whole = max(row.num_prompts for row in results.rows)
+    for group in dict.fromkeys(row.group for row in results.rows):
+        lines.append(f"| **{group}** " + "| " * len(head) + "|")
+        lines += [_line(row, names, whole) for row in results.rows if row.group == group]
+    shares = "Shares in percent; ± is half the 95 % bootstrap interval over prompts."
+    return "\n".join([*lines, "", f"{shares} Measured on {results.machine}, {results.date}."])
+
+
+def _line(row: Row, names: Sequence[str], whole: int) -> str:
+    label = row.name if row.num_prompts == whole else f"{row.name} ({row.num_prompts} prompts)"
+    cells = [_cell(row.figures.get(name), UNITS.get(name, 1.0)) for name in names]
+    minutes = "" if row.minutes is None else f"{row.minutes:.1f}"
+    parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
+    return "| " + " | ".join([label, *cells, minutes, parameters]) + " |"
+
+
+def _cell(estimate: Estimate | None, unit: float) -> str:
+    if estimate is None:
+        return ""
+    value, half = unit * estimate.value, unit * (estimate.high - estimate.low) / 2
+    digits = 1 if unit > 1 else 3
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
+
+
+def by_attribute(results: Results) -> str:
+    """A Markdown table of each attribute's share, a line per method."""
+    names = [name for name in results.rows[0].figures if name.startswith("named ")]
+    head = ["method", *(name.removeprefix("named ").replace("_", " ") for name in names)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in results.rows:
+        cells = [f"{100 * row.figures[name].value:.0f}" if name in row.figures else "" for name in names]
+        lines.append("| " + " | ".join([row.name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def save_plot(results: Results, file: Path) -> None:
+    """Write an SVG of accuracy against seconds per image, on a logarithmic axis, a colour per group of methods.
+
+    Raises:
+        InputError: without matplotlib.
+    """
+    from text2latent.evaluation.report import require_plots
+
+    require_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for group in dict.fromkeys(row.group for row in results.rows):
+        _plot_group(axes, group, [row for row in results.rows if row.group == group])
+    axes.set(xscale="log", xlabel="seconds per image", ylabel="named attributes that are there, %")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    with replacing(file) as partial:
+        figure.savefig(partial, format="svg")
+
+
+def _plot_group(axes: Any, group: str, rows: Sequence[Row]) -> None:
+    seconds = [row.figures["seconds"].value for row in rows]
+    named = [row.figures["named"] for row in rows]
+    values = [100 * one.value for one in named]
+    errors = [[100 * (one.value - one.low) for one in named], [100 * (one.high - one.value) for one in named]]
+    axes.errorbar(seconds, values, yerr=errors, fmt="o", capsize=3, label=group)
+    for row, x, y in zip(rows, seconds, values, strict=True):
+        axes.annotate(row.name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+
+
+def write_results(results: Results, folder: Path, name: str, plot: bool) -> list[Path]:
+    """Write `NAME.json`, `NAME.md` and perhaps `NAME.svg` into a folder; returns the files."""
+    json_file, markdown_file, plot_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg"))
+    results.save(json_file)
+    text = "\n\n".join([f"`{results.command}`", markdown(results), by_attribute(results), *_told_claims(results)])
+    with replacing(markdown_file) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+    if plot:
+        save_plot(results, plot_file)
+    return [json_file, markdown_file, *([plot_file] if plot else [])]
+
+
+def _told_claims(results: Results) -> list[str]:
+    lines = [f"- {name}: {value:.4g}" if isinstance(value, float) else f"- {name}: {value}"
+             for name, value in results.claims.items()]  # fmt: skip
+    return ["\n".join(lines)] if lines else []
+
+
+def command_line(parser: CommandParser, config: Namespace) -> str:
+    """The command that does the same again, with the flags that differ from their defaults."""
+    changed = {name: value for name, value in vars(config).items() if value != parser.get_default(name)}
+    words = ["python", parser.prog]
+    for name, value in changed.items():
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return " ".join(words)
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text)

@@ -1,0 +1,202 @@
+"""Train priors for a comparison, each for given minutes, with the project's own training; a rerun goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from text2latent import train
+from text2latent.benchmarks.report import replacing
+from text2latent.configs.schema import TrainConfig
+from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
+from text2latent.data.shards import load_pairs
+from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
+from text2latent.models.prior_base import Prior
+from text2latent.models.training import Objective, PriorTraining
+
+UNLIMITED_STEPS = 10**9
+SNAPSHOTS = 7
+TRAINING_KEYS = ("prior", "diffusion", "optimizer", "data", "max_minutes", "precision", "seed", "text")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a prior of a comparison is made.
+
+    Attributes:
+        name: file name of what is kept of it.
+        config: as `text2latent train` takes it; `max_minutes` is the budget.
+        num_pairs: training pairs, the first ones; None for all.
+        new_prior: makes the untrained prior; None makes what the config says.
+        new_objective: makes what gives the loss; None makes what the config says.
+        start: name of the recipe whose weights the prior starts with, part of what tells kept results apart.
+    """
+
+    name: str
+    config: TrainConfig
+    num_pairs: int | None = None
+    new_prior: Callable[[TrainConfig, PairDataModule], Prior] | None = None
+    new_objective: Callable[[TrainConfig], Objective] | None = None
+    start: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides what comes out of the training."""
+        config = dataclasses.asdict(self.config)
+        decisive = {key: config[key] for key in TRAINING_KEYS}
+        text = json.dumps([self.name, self.num_pairs, self.start, decisive], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What comes out of a training.
+
+    Attributes:
+        prior: with averaged weights, in eval mode.
+        minutes: trained.
+        steps: trained.
+        snapshots: seconds trained, and the averaged weights at that time, in order.
+    """
+
+    prior: Prior
+    minutes: float
+    steps: int
+    snapshots: list[tuple[float, dict[str, Tensor]]]
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers."""
+        return sum(parameter.numel() for parameter in self.prior.parameters())
+
+    def at(self, snapshot: int) -> Prior:
+        """The prior with the weights of a snapshot; the same object for all, so use one at a time."""
+        self.prior.load_state_dict(self.snapshots[snapshot][1])
+        return self.prior
+
+
+class Snapshots(Callback):
+    """Keeps the averaged weights at given seconds of training.
+
+    Args:
+        averages: the callback that has them.
+        seconds: when, ascending.
+    """
+
+    def __init__(self, averages: EmaWeights, seconds: Sequence[float]) -> None:
+        self.averages, self.due = averages, list(seconds)
+        self.kept: list[tuple[float, dict[str, Tensor]]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Copy the averaged weights when it is time."""
+        assert isinstance(pl_module, PriorTraining)
+        seconds = pl_module.seconds()
+        if not self.due or seconds < self.due[0]:
+            return
+        self.due = [later for later in self.due if later > seconds]
+        assert self.averages._average_model is not None
+        averaged = self.averages._average_model.module.prior.state_dict()
+        self.kept.append((seconds, {name: value.clone() for name, value in averaged.items()}))
+
+
+class Pairs:
+    """A dataset in memory, of which recipes take as many pairs as they want.
+
+    Args:
+        path: folder of shards.
+        val_pairs: first pairs, which no recipe trains on.
+    """
+
+    def __init__(self, path: str | Path, val_pairs: int) -> None:
+        self.module = PairDataModule(path, val_pairs=val_pairs, in_memory=True)
+        self.module.setup("fit")
+        self.val_pairs = val_pairs
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Latents `[N, L, D]` and embeddings `[N, E]`, float16, of the training pairs."""
+        latents, embeddings = map(torch.from_numpy, load_pairs(self.module.path))
+        return latents[self.val_pairs :], embeddings[self.val_pairs :]
+
+    def loader(self, num_pairs: int | None, batch_size: int, seed: int) -> DataLoader[Any]:
+        """Shuffled batches of the first `num_pairs` training pairs."""
+        latents, embeddings = (part[:num_pairs] for part in self.tensors)
+        rows = RowBatches(len(latents), batch_size, shuffle=True, seed=seed)
+        return DataLoader(PairTensors(latents, embeddings), batch_size=None, sampler=rows)
+
+
+def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
+    """Train a recipe, or take what a former run has kept of the same one.
+
+    Args:
+        recipe: what to train.
+        pairs: on what.
+        folder: where results are kept.
+    """
+    torch.manual_seed(recipe.config.seed)
+    prior = (recipe.new_prior or train.new_prior)(recipe.config, pairs.module)
+    file = folder / f"{recipe.name}-{recipe.digest}.safetensors"
+    if not file.is_file():
+        _keep(file, fit(recipe, prior, pairs))
+    return _read(file, prior)
+
+
+def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
+    """Train a prior as `text2latent train` does, without its files."""
+    config = recipe.config
+    assert config.max_minutes is not None
+    objective = (recipe.new_objective or train.build_objective)(config)
+    module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
+    averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
+    snapshots = Snapshots(averages, [seconds / 2**halvings for halvings in range(SNAPSHOTS, 0, -1)])
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision=config.precision,
+        max_epochs=-1,
+        callbacks=[StopAtLimits(), RunProgress(), averages, snapshots],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    with train.quiet_lightning():
+        trainer.fit(module, pairs.loader(recipe.num_pairs, config.data.batch_size, config.seed))
+    final = {name: value.clone() for name, value in prior.state_dict().items()}
+    return Trained(prior, module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])
+
+
+def _keep(file: Path, trained: Trained) -> None:
+    tensors = {
+        f"{index}.{name}": value for index, (_, state) in enumerate(trained.snapshots) for name, value in state.items()
+    }
+    times = [seconds for seconds, _ in trained.snapshots]
+    told = {"minutes": trained.minutes, "steps": trained.steps, "seconds": times}
+    with replacing(file) as partial:
+        save_file(tensors, partial, {"trained": json.dumps(told)})
+
+
+def _read(file: Path, prior: Prior) -> Trained:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        told = json.loads(opened.metadata()["trained"])
+    states: list[dict[str, Tensor]] = [{} for _ in told["seconds"]]
+    for key, value in load_file(file).items():
+        index, _, name = key.partition(".")
+        states[int(index)][name] = value
+    prior.load_state_dict(states[-1])
+    prior.eval().requires_grad_(False)
+    return Trained(prior, told["minutes"], told["steps"], list(zip(told["seconds"], states, strict=True)))
