@@ -25,8 +25,7 @@ class SampleConfig:
     Args:
         output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name or a local folder.
-        generator: Another generator than the model's: a zoo name, folder, file, address, class path, or a mapping of
-            class_path and init_args.
+        generator: Another than the model's: a zoo name, folder, file, address, class path, or class_path and init_args.
         clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
