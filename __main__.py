@@ -13,7 +13,17 @@ VERBS = {
     "verify": "read such pairs back and report missing, damaged and foreign shards",
     "convert": "turn a StyleGAN pickle or checkpoint into a folder that needs no pickle",
     "evaluate": "measure how well a model draws prompts",
+    "export": "write a model for diffusers, ONNX Runtime or torch.export",
+    "inspect": "tell what a model, dataset, exported file or picture was made with",
 }
+
+
+def module_of(verb: str) -> str:
+    """Name of a verb's module: the verb, or with an underscore where a module of Python's own has that name.
+
+    `python VERB.py` puts the folder of the verbs before Python's own, whose modules would be hidden by such a file.
+    """
+    return f"{verb}_" if verb in sys.stdlib_module_names else verb
 
 
 def usage() -> str:
@@ -37,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"text2latent: error: expected a verb, one of {', '.join(VERBS)}; got {verb!r}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"text2latent.{verb}").main(arguments[1:])
+    return importlib.import_module(f"text2latent.{module_of(verb)}").main(arguments[1:])
 
 
 if __name__ == "__main__":

@@ -47,9 +47,10 @@ class Guidance:
         if not 0 <= self.rescale <= 1:
             raise UsageError(f"rescale: expected a number in [0, 1], got {self.rescale}")
 
-    def scale_at(self, t: float) -> float:
-        """The scale at a time."""
-        return self.scale if self.interval[0] <= t <= self.interval[1] else 1.0
+    def scale_at(self, t: Tensor) -> float:
+        """The scale at a time, a scalar in [0, 1], which is read only where the scale depends on it."""
+        low, high = self.interval
+        return self.scale if (low, high) == (0, 1) or low <= float(t) <= high else 1.0
 
 
 def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int], draws: int = 1) -> Tensor:
@@ -133,7 +134,7 @@ def integrate(
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for timestep, t in zip(scheduler.timesteps, times, strict=True):
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
-        scale = guidance.scale_at(float(t))
+        scale = guidance.scale_at(t)
         prediction = guided_prediction(prior, scaled, t.expand(len(x)), condition, scale, guidance.rescale)
         x = scheduler.step(prediction, timestep, x, **extra).prev_sample
     return x

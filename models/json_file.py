@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.errors import InputError, one_line
 
 MAX_BYTES = 64 << 20
 """More than any description of a network needs; a larger file is not read into memory."""
@@ -30,8 +30,7 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: expected this file of {what}, it is missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: expected a JSON file: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{path}: expected a JSON file, got: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from text2latent.__main__ import VERBS
+from text2latent.__main__ import VERBS, module_of
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("tests", "benchmarks", "docs", "build", "dist", "runs")
@@ -71,7 +71,7 @@ def test_listed_packages_are_the_folders_with_an_init():
 
 
 def test_root_holds_no_stray_modules():
-    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "__main__", *VERBS}
+    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "__main__", *map(module_of, VERBS)}
 
 
 def test_sources_are_python_3_10():
@@ -100,11 +100,12 @@ def test_every_import_is_required():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     core = requirements(setup["options"]["install_requires"])
-    zoo = requirements(setup["options.extras_require"]["zoo"])
     folders = [ROOT / folder for folder in package_folders(ROOT)]
-    in_zoo = [folder for folder in folders if "zoo" in folder.relative_to(ROOT).parts]
-    assert imported_distributions([folder for folder in folders if folder not in in_zoo]) <= core
-    assert imported_distributions(in_zoo) <= core | zoo
+    for part, extra in (("zoo", "zoo"), ("exports", "export"), ("evaluation", "evaluate")):
+        inside = [folder for folder in folders if part in folder.relative_to(ROOT).parts]
+        assert imported_distributions(inside) <= core | requirements(setup["options.extras_require"][extra])
+        folders = [folder for folder in folders if folder not in inside]
+    assert imported_distributions(folders) <= core | requirements(setup["options.extras_require"]["video"])
 
 
 def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel):
@@ -146,7 +147,7 @@ def test_three_ways_to_start_a_verb_are_the_same(verb, installed, tmp_path):
     starts = [
         (installed / "bin" / "text2latent", verb),
         (sys.executable, "-m", "text2latent", verb),
-        (sys.executable, installed / "text2latent" / f"{verb}.py"),
+        (sys.executable, installed / "text2latent" / f"{module_of(verb)}.py"),
     ]
     helps = [call(*start, "--help", folder=tmp_path, PYTHONPATH=str(installed)) for start in starts]
     wrong = [call(*start, "--no-such-flag", "1", folder=tmp_path, PYTHONPATH=str(installed)) for start in starts]

@@ -1,0 +1,1 @@
+"""Checkpoints that other tools load: a diffusers folder, ONNX, torch.export."""

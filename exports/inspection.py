@@ -1,0 +1,155 @@
+"""What anything that text2latent writes, or reads, tells of how it was made. Nothing of it is run."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from text2latent.configs.errors import InputError, one_line
+from text2latent.models import exported_folder, registry
+from text2latent.models.exported_folder import RECORD, SECTION
+from text2latent.models.identity import sha256_of
+from text2latent.models.json_file import MAX_BYTES, read_object
+
+KINDS = (
+    "a model (zoo name, run, prior or exported folder, checkpoint, hf:// id), a generator, CLIP or dataset folder, "
+    "an exported .onnx or .pt2 file, or a picture drawn by text2latent"
+)
+METADATA_KEY = "text2latent"
+MANIFEST = "manifest.json"
+NETWORK_CONFIGS = ("config.json", "open_clip_config.json")
+
+
+def inspect_source(source: str) -> dict[str, Any]:
+    """What a source was made with.
+
+    Args:
+        source: one of `KINDS`.
+
+    Returns:
+        `kind` in words, and what that kind tells, JSON-ready.
+
+    Raises:
+        UsageError: when there is no such thing.
+        InputError: when it is damaged or none of these.
+    """
+    path = registry.locate(source, "prior")
+    if path.is_file():
+        return _inspect_file(path)
+    root = path.parent if exported_folder.root_of(path) else path
+    if exported_folder.is_exported(root):
+        record = read_object(root / RECORD, "an exported folder")
+        exported_folder.check_files(root, record, everything=True)
+        exported_folder.check_model_index(root)
+        return {"kind": "exported folder, all files as written", **record}
+    return _inspect_folder(path, source)
+
+
+def _inspect_folder(folder: Path, source: str) -> dict[str, Any]:
+    if (folder / RECORD).is_file():
+        kind = "zoo world" if registry.is_zoo_name(source) else "prior folder"
+        return {"kind": kind, **read_object(folder / RECORD, "a prior folder")}
+    if (folder / MANIFEST).is_file():
+        return {"kind": "dataset of pairs", **read_object(folder / MANIFEST, "a dataset")}
+    for name in NETWORK_CONFIGS:
+        if (folder / name).is_file():
+            return _inspect_network(folder, name)
+    raise InputError(f"{folder}: expected {KINDS}; found none of their files")
+
+
+def _inspect_network(folder: Path, config: str) -> dict[str, Any]:
+    weights = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    return {
+        "kind": "network",
+        "config": read_object(folder / config, "a network"),
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in weights},
+    }
+
+
+def _inspect_file(path: Path) -> dict[str, Any]:
+    readers = {".onnx": _read_onnx, ".pt2": _read_pt2, ".png": _read_png}
+    read = readers.get(path.suffix.lower(), _read_checkpoint)
+    return read(path)
+
+
+def _read_onnx(path: Path) -> dict[str, Any]:
+    try:
+        import onnx
+    except ImportError:
+        raise InputError(f"{path}: onnx: not installed; expected pip install 'text2latent[export]'") from None
+    try:
+        model = onnx.load(path, load_external_data=False)
+        properties = {one.key: one.value for one in model.metadata_props}
+    except Exception as error:
+        # Damaged protocol buffers raise what their parser has of its own.
+        raise InputError(f"{path}: expected an ONNX file: {one_line(error)}") from error
+    return {"kind": "ONNX graph", **_parse(properties.get(METADATA_KEY), path)}
+
+
+def _read_pt2(path: Path) -> dict[str, Any]:
+    """A record among the extra files of an archive that `torch.export.save` has written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == RECORD]
+            small = [info for info in found if info.file_size <= MAX_BYTES]
+            text = archive.read(small[0]).decode("utf-8") if small else None
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: expected an archive of torch.export: {one_line(error)}") from error
+    return {"kind": "torch.export program", **_parse(text, path)}
+
+
+def _read_png(path: Path) -> dict[str, Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            text = dict(getattr(picture, "text", {})).get(METADATA_KEY)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: expected a PNG picture: {one_line(error)}") from error
+    return {"kind": "picture", **_parse(text, path)}
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    from text2latent.models.prior_folder import load_prior
+
+    return {"kind": "checkpoint of text2latent train", **load_prior(path).record, "sha256": sha256_of(path)}
+
+
+def _parse(text: str | None, path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(text or "")
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected what text2latent tells of its files, found nothing of it")
+    return data
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """What `inspect_source` returns, as indented text; long lists and tables of files are cut to their size."""
+    shown = dict(found)
+    section = shown.get(SECTION)
+    if isinstance(section, Mapping) and isinstance(section.get("files"), Mapping):
+        files = section["files"]
+        total = sum(entry.get("bytes", 0) for entry in files.values() if isinstance(entry, Mapping))
+        shown[SECTION] = {**section, "files": f"{len(files)} files, {total / 2**20:.1f} MiB"}
+    return "\n".join(_lines(shown, ""))
+
+
+def _lines(tree: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {_short(value)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} entries"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

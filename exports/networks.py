@@ -1,0 +1,116 @@
+"""The networks of a pipeline as functions of tensors alone, for tracing into graphs that other tools run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from text2latent.configs.errors import InputError
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.diffusion import sample
+from text2latent.models.generators.base import Generator
+from text2latent.models.layouts import to_w
+from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.models.schedulers import is_stochastic
+from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
+
+
+class TextEncoder(nn.Module):
+    """Tokens `[N, context_length]` to embeddings `[N, E]` of unit length.
+
+    The whole context is computed, since a graph can't choose its length by what the tokens are.
+    """
+
+    def __init__(self, clip: ClipEncoder) -> None:
+        super().__init__()
+        self.model: Any = clip.model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return normalize(self.model.encode_text(tokens).float(), dim=-1)
+
+
+class ImageDecoder(nn.Module):
+    """Latents `[N, L, D]` to images `[N, 3, H, W]` in [-1, 1]."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.generator.synthesize(latents)
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """What becomes part of a graph.
+
+    Attributes:
+        num_inference_steps: as `text2latent.models.diffusion.sample`.
+        guidance_scale: likewise.
+        int8: ONNX: also write each graph with weights in eight bits.
+        compile: torch.export: `yes`, `no`, or `auto` to compile a package where there is a C++ compiler.
+    """
+
+    num_inference_steps: int = DEFAULT_STEPS
+    guidance_scale: float = DEFAULT_GUIDANCE_SCALE
+    int8: bool = False
+    compile: str = "auto"
+
+
+class LatentSampler(nn.Module):
+    """Text embeddings `[N, E]` and noise of the prior's shape to latents `[N, L, D]` of the generator.
+
+    Args:
+        pipeline: whose prior, scheduler and generator to take.
+        how: steps and guidance, which become part of the graph.
+
+    Raises:
+        InputError: for a scheduler that draws noise of its own, which a graph can't repeat.
+    """
+
+    def __init__(self, pipeline: Text2LatentPipeline, how: GraphSettings) -> None:
+        super().__init__()
+        if is_stochastic(pipeline.scheduler):
+            name = type(pipeline.scheduler).__name__
+            raise InputError(f"scheduler {name}: draws noise at each step; expected one that doesn't, such as DDIM")
+        self.prior, self.generator, self.scheduler = pipeline.prior, pipeline.generator, pipeline.scheduler
+        self.num_inference_steps, self.guidance_scale = how.num_inference_steps, how.guidance_scale
+
+    def forward(self, embedding: Tensor, noise: Tensor) -> Tensor:
+        condition = self.prior.text_condition(embedding)
+        steps, scale = self.num_inference_steps, self.guidance_scale
+        drawn = sample(self.prior, self.scheduler, condition, steps, scale, noise)
+        return to_w(drawn, self.prior.latent_layout, self.generator)
+
+
+class TextToImage(nn.Module):
+    """Tokens `[N, context_length]` and noise of the prior's shape to images `[N, 3, H, W]` in [-1, 1]."""
+
+    def __init__(self, pipeline: Text2LatentPipeline, how: GraphSettings) -> None:
+        super().__init__()
+        self.text_encoder = TextEncoder(pipeline.clip)
+        self.sampler = LatentSampler(pipeline, how)
+        self.decoder = ImageDecoder(pipeline.generator)
+
+    def forward(self, tokens: Tensor, noise: Tensor) -> Tensor:
+        return self.decoder(self.sampler(self.text_encoder(tokens), noise))
+
+
+def settings_json(pipeline: Text2LatentPipeline, how: GraphSettings) -> dict[str, Any]:
+    """What whoever runs the graphs has to know: `noise_shape`, and what became part of them."""
+    return {
+        "noise_shape": list(pipeline.prior.latent_shape),
+        "context_length": pipeline.clip.context_length,
+        "steps": how.num_inference_steps,
+        "guidance_scale": how.guidance_scale,
+    }
+
+
+def example_inputs(pipeline: Text2LatentPipeline, n: int = 2) -> tuple[Tensor, Tensor]:
+    """Tokens `[n, context_length]` and noise of the prior's shape to trace with."""
+    tokens = pipeline.clip.tokenize(["a photo"] * n)
+    return tokens, torch.zeros(n, *pipeline.prior.latent_shape, device=tokens.device)

@@ -1,0 +1,89 @@
+"""torch.export's program of a whole pipeline, tokens and noise to images, and the script that draws with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from text2latent.configs.errors import InputError, one_line
+from text2latent.exports.networks import GraphSettings, TextToImage, example_inputs, settings_json
+from text2latent.exports.onnx_folder import quiet
+from text2latent.exports.provenance import to_json
+from text2latent.exports.scripts import write_scripts
+from text2latent.exports.tokenizer import TOKENIZER_FOLDER, write_tokenizer
+from text2latent.models.exported_folder import RECORD
+from text2latent.models.pipeline import Text2LatentPipeline
+
+FOLDER = "pt2"
+PROGRAM = "text2latent.pt2"
+COMPILED = "text2latent.aoti.pt2"
+COMPILE_CHOICES = ("auto", "yes", "no")
+COMPILERS = ("g++", "clang++", "c++")
+
+
+def write_pt2(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any], how: GraphSettings) -> None:
+    """Add `pt2/`, `tokenizer/` and `infer_pt2.py` to an exported folder.
+
+    Args:
+        pipeline: whose networks to write.
+        folder: the exported folder.
+        record: its record, which goes into the program's extra files.
+        how: what becomes part of the program, and whether to compile it for this machine too.
+
+    Raises:
+        InputError: when a network cannot be traced, or a wanted compilation fails or has no compiler.
+    """
+    if how.compile == "yes" and compiler() is None:
+        raise InputError(f"--compile yes: expected a C++ compiler ({', '.join(COMPILERS)}), found none")
+    target = folder / FOLDER
+    target.mkdir()
+    (target / "settings.json").write_text(json.dumps(settings_json(pipeline, how)) + "\n", encoding="utf-8")
+    write_tokenizer(pipeline.clip.tokenizer, folder / TOKENIZER_FOLDER)
+    program = trace(pipeline, how)
+    torch.export.save(program, target / PROGRAM, extra_files={RECORD: to_json(record)})
+    if how.compile == "yes" or (how.compile == "auto" and compiler() is not None):
+        compile_program(program, target / COMPILED)
+    write_scripts(("infer_pt2", "clip_text"), folder)
+
+
+def trace(pipeline: Text2LatentPipeline, how: GraphSettings) -> torch.export.ExportedProgram:
+    """The program of `TextToImage` with a dynamic batch.
+
+    Raises:
+        InputError: when a network has something that can't be traced.
+    """
+    batch = torch.export.Dim("batch")
+    network = TextToImage(pipeline, how).eval()
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(
+                network, example_inputs(pipeline), dynamic_shapes=({0: batch}, {0: batch}), strict=False
+            )
+    except Exception as error:
+        # The tracer raises whatever a network's code does on symbolic shapes.
+        raise InputError(f"pt2: the pipeline cannot be traced: {one_line(error)}") from error
+
+
+def compile_program(program: torch.export.ExportedProgram, file: Path) -> None:
+    """Compile a program into an AOTInductor package, which runs on machines like this one only.
+
+    Raises:
+        InputError: when the compiler fails.
+    """
+    try:
+        with quiet():
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+    except Exception as error:
+        # Inductor and the compiler fail in many ways.
+        raise InputError(f"--compile: AOTInductor failed: {one_line(error)}") from error
+
+
+def compiler() -> str | None:
+    """Path of the C++ compiler that inductor would take; None where there is none."""
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else COMPILERS
+    return next((found for name in candidates if (found := shutil.which(name))), None)

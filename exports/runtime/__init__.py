@@ -1,0 +1,1 @@
+"""Code that travels with exported folders and runs without text2latent."""

@@ -1,0 +1,90 @@
+"""Exported diffusers folders: drawn from by diffusers alone, and loaded by open_clip alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from text2latent.configs.errors import InputError
+from text2latent.models.generators import load_generator
+from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.tests.exports.alone import TEXT, pixels, run_alone
+
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+DRAW = """
+import importlib.util, sys, torch
+from diffusers import DiffusionPipeline
+assert importlib.util.find_spec("text2latent") is None
+out = sys.argv[1]
+pipe = DiffusionPipeline.from_pretrained(out, custom_pipeline=out, trust_remote_code=True)
+generator = torch.Generator().manual_seed(0)
+pipe(sys.argv[2], num_inference_steps=8, generator=generator).images[0].save("diffusers.png")
+import open_clip
+model, _ = open_clip.create_model_from_pretrained("local-dir:" + out + "/clip")
+tokens = open_clip.get_tokenizer("local-dir:" + out + "/clip")([sys.argv[2]])
+embedding = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
+assert torch.allclose(embedding, pipe.clip.encode_text([sys.argv[2]]), atol=1e-5)
+"""
+
+
+@pytest.fixture
+def load(tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Function that loads the tiny export with diffusers, whose copies of custom code go to a folder of this test."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    source = str(tiny_export)
+    return lambda **parts: DiffusionPipeline.from_pretrained(
+        source, custom_pipeline=source, trust_remote_code=True, **parts
+    )
+
+
+def test_diffusers_alone_draws_the_picture_of_infer(
+    faces_export: Path, torch_python: Path, expected: np.ndarray, tmp_path: Path
+) -> None:
+    run_alone(torch_python, tmp_path, "-c", DRAW, faces_export, TEXT)
+    np.testing.assert_array_equal(pixels(tmp_path / "diffusers.png"), expected)
+
+
+def test_folder_has_no_pickle_and_diffusers_layout(faces_export: Path) -> None:
+    assert not [path for path in faces_export.rglob("*") if path.suffix in PICKLES]
+    index = json.loads((faces_export / "model_index.json").read_text())
+    parts = {name for name, entry in index.items() if isinstance(entry, list)} - {"_class_name"}
+    assert parts == {"prior", "scheduler", "generator", "clip"}
+    assert all((faces_export / part).is_dir() for part in parts)
+
+
+def test_arguments_mean_what_they_mean_to_our_pipeline(load, tiny_model: Path) -> None:
+    ours, theirs = Text2LatentPipeline.from_pretrained(str(tiny_model)), load()
+    settings = {"num_images_per_prompt": 2, "num_inference_steps": 3, "guidance_scale": 1.7, "truncation": 0.6}
+    texts = {"prompt": ["a cat", "dog:2 | hat:1"], "negative_prompt": "rain"}
+    drawn = theirs(**texts, **settings, generator=torch.Generator().manual_seed(5), output_type="pt")
+    expected = ours(**texts, **settings, generator=torch.Generator().manual_seed(5), output_type="pt")
+    torch.testing.assert_close(drawn.latents, expected.latents)
+    torch.testing.assert_close(drawn.images, expected.images, atol=1e-5, rtol=0)
+    assert drawn.seeds == expected.seeds
+
+
+def test_generator_of_another_world_is_refused_naming_both(load, other_world: Path, tiny_model: Path) -> None:
+    other = load_generator(other_world)
+    record = json.loads((tiny_model / "text2latent.json").read_text())
+    named = f"generator: expected .*{record['generator']['sha256'][:12]}.*, got .*{other.identity.sha256[:12]}"
+    with pytest.raises(Exception, match=named):
+        load(generator=other)
+
+
+def test_weights_that_were_exchanged_are_refused(
+    load, tiny_export: Path, other_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(tiny_export, tmp_path / "copy"))
+    weights = "generator/diffusion_pytorch_model.safetensors"
+    shutil.copyfile(other_world / weights, copy / weights)
+    with pytest.raises(Exception, match=r"generator: expected .*, got .*: the weights are not the same"):
+        DiffusionPipeline.from_pretrained(str(copy), custom_pipeline=str(copy), trust_remote_code=True)
+    with pytest.raises(InputError, match="generator"):
+        Text2LatentPipeline.from_pretrained(str(copy))

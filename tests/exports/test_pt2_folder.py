@@ -1,0 +1,57 @@
+"""Exported programs: drawn from with plain torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from text2latent import export
+from text2latent.configs.errors import InputError
+from text2latent.exports import pt2_folder
+from text2latent.exports.networks import GraphSettings
+from text2latent.models.diffusion import initial_noise
+from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.tests.exports.alone import JAPANESE, SEED, TEXT, mean_difference, pixels, run_alone
+
+
+def test_torch_alone_draws_the_picture_of_infer(
+    faces_export: Path, torch_python: Path, expected: np.ndarray, tmp_path: Path
+) -> None:
+    run_alone(torch_python, tmp_path, "-c", "import importlib.util as u; assert u.find_spec('text2latent') is None")
+    script = faces_export / "infer_pt2.py"
+    run_alone(torch_python, tmp_path, script, TEXT, "--seed", str(SEED), "--output", "pt2.png")
+    assert mean_difference(pixels(tmp_path / "pt2.png"), expected) <= 1
+
+
+def test_program_takes_any_batch(faces_export: Path, faces: Text2LatentPipeline) -> None:
+    program = torch.export.load(faces_export / "pt2" / "text2latent.pt2").module()
+    texts, seeds = [TEXT, JAPANESE, "old man"], [3, 4, 5]
+    noise = initial_noise(seeds, faces.prior.latent_shape)
+    with torch.no_grad():
+        together = program(faces.clip.tokenize(texts), noise)
+        alone = program(faces.clip.tokenize(texts[:1]), noise[:1])
+    expected = faces(texts, seeds=seeds, output_type="pt").images
+    assert (together - expected).abs().mean() <= 2 / 255
+    assert (together[:1] - alone).abs().max() <= 1e-3
+
+
+def test_wanted_compilation_without_a_compiler_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pt2_folder, "compiler", lambda: None)
+    pipeline = Text2LatentPipeline.from_pretrained(str(tiny_model))
+    with pytest.raises(InputError, match=r"--compile yes: expected a C\+\+ compiler"):
+        pt2_folder.write_pt2(pipeline, tmp_path, {}, GraphSettings(compile="yes"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(pt2_folder.compiler() is None, reason="no C++ compiler here")
+def test_compiled_package_draws_the_same(tiny_model: Path, torch_python: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "compiled"
+    assert export.main([str(tiny_model), str(folder), "--format", "pt2", "--compile", "yes"]) == 0
+    for flags, name in (((), "plain.png"), (("--compiled",), "compiled.png")):
+        run_alone(torch_python, tmp_path, folder / "infer_pt2.py", TEXT, "--output", name, *flags)
+    assert mean_difference(pixels(tmp_path / "plain.png"), pixels(tmp_path / "compiled.png")) <= 1

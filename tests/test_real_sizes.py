@@ -1,0 +1,84 @@
+"""The whole route with networks of real size at random weights: FFHQ's 1024-pixel StyleGAN2 and CLIP's ViT-B-32."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from text2latent.data.shards import load_pairs, read_manifest
+from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+
+NUM_PAIRS = 32
+MAX_MEMORY_GIB = 8
+PROMPT = "a portrait of an old man with a beard"
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of StyleGAN2 as trained on FFHQ (config-f, 30 million parameters), in half precision."""
+    torch.manual_seed(0)
+    network = StyleGAN2Generator(img_resolution=1024, channel_base=32768, channel_max=512)
+    network.update_w_avg(num_samples=1000)
+    folder = tmp_path_factory.mktemp("real") / "ffhq"
+    network.half().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights file of ViT-B-32 (151 million parameters), in half precision."""
+    import open_clip
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("real") / "vit-b-32.safetensors"
+    save_file(open_clip.create_model("ViT-B-32").half().state_dict(), file)
+    return file
+
+
+def run(verb: str, *flags: str | Path) -> str:
+    """Run a verb in a process of its own, so that its memory is its own, and return what it prints."""
+    command = [sys.executable, "-m", "text2latent", verb, *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_from_a_1024_pixel_generator_to_a_picture_of_a_prompt(generator: Path, clip: Path, tmp_path: Path) -> None:
+    pairs, trained, picture = tmp_path / "pairs", tmp_path / "train", tmp_path / "old-man.png"
+    run(
+        "sample", "--generator", generator, "--clip", f"ViT-B-32/{clip}", "--num-pairs", NUM_PAIRS,
+        "--batch-size", 4, "--device", "cpu", "--output", pairs,
+    )  # fmt: skip
+    latents, embeddings = load_pairs(pairs)
+    assert latents.shape == (NUM_PAIRS, 1, 512)
+    assert embeddings.shape == (NUM_PAIRS, 512)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.astype(np.float32), axis=1), 1, atol=1e-3)
+    assert len(np.unique(embeddings, axis=0)) == NUM_PAIRS
+
+    run(
+        "train", "--data.path", pairs, "--data.val_pairs", 8, "--data.batch_size", 8, "--max_steps", 20,
+        "--validation.every_steps", 10, "--device", "cpu", "--output", trained,
+    )  # fmt: skip
+    record = json.loads((trained / "prior" / "text2latent.json").read_text(encoding="utf-8"))
+    assert record["clip"]["sha256"] == read_manifest(pairs).clip.sha256
+
+    report = json.loads(
+        run("infer", "--model", trained, "--text", PROMPT, "--device", "cpu", "--output", picture, "--json")
+    )
+    assert [Path(image["file"]) for image in report["images"]] == [picture]
+    pixels = np.asarray(Image.open(picture))
+    assert pixels.shape == (1024, 1024, 3)
+    assert pixels.std() > 1
+    # Kilobytes on Linux, bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert peak < MAX_MEMORY_GIB << 30
