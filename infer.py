@@ -117,7 +117,7 @@ def draw(
     report, latents = [], []
     for file, image in request.write(shown, choose(files, wanted), description, config.overwrite):
         report.append({"file": str(file), **image.to_dict()})
-        if config.save_latents is not None:
+        if config.save_latents is not None and image.latent is not None:
             latents.append(image.latent)
     if latents:
         save_latents(config.save_latents, latents, pipeline.generator.num_ws, config.overwrite)

@@ -122,6 +122,7 @@ def _plot_places(axes: Axes, drawn: np.ndarray, own: np.ndarray) -> None:
     mean = own.mean(axis=0)
     directions = np.linalg.svd(own - mean, full_matrices=False)[2][:2]
     for name, rows, color in (("the generator's own", own, "tab:gray"), ("of the prompts", drawn, "tab:blue")):
-        axes.scatter(*((rows - mean) @ directions.T).T, s=6, alpha=0.5, color=color, label=name)
+        across, up = ((rows - mean) @ directions.T).T
+        axes.scatter(across, up, s=6, alpha=0.5, color=color, label=name)
     axes.legend()
     axes.set(xlabel="first principal component", ylabel="second", title="Images in CLIP space")

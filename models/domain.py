@@ -131,7 +131,7 @@ def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
         return None
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-        domain = Domain(**{name: tensors[name] for name in ("mean", "sample", "calibration")})
+        domain = Domain(tensors["mean"], tensors["sample"], tensors["calibration"])
         threshold = float(tensors["threshold"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error

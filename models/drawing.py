@@ -33,7 +33,7 @@ class DrawnImage:
         prompt: what was asked for.
         seed: what draws it again; of latents from a file, their row.
         clip_score: similarity to what was asked for, None where not computed.
-        latent: `[L, D]`, None where not kept.
+        latent: `[L, D]`, on the CPU; None where not kept.
         out_of_domain: how far the prompt is from what the generator draws, None where it can't be told.
     """
 

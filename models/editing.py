@@ -66,8 +66,8 @@ def interpolate(
         ends = encode_queries(pipeline, [start, end])
         fractions = torch.linspace(0, 1, num_frames, device=pipeline.device)
         frames = Conditions(
-            slerp(*ends.condition, fractions),
-            slerp(*ends.target, fractions),
+            slerp(ends.condition[0], ends.condition[1], fractions),
+            slerp(ends.target[0], ends.target[1], fractions),
             ends.negative[:1].expand(num_frames, -1),
             ends.has_negative[:1].expand(num_frames),
         )

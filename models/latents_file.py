@@ -38,7 +38,7 @@ def save_latents(path: str | Path, latents: Sequence[Tensor], num_ws: int, overw
     partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
     try:
         with open(partial, "wb") as file:
-            np.savez(file, **{KEY: w})
+            np.savez(file, w=w)
         move_into_place(partial, path, overwrite)
     finally:
         partial.unlink(missing_ok=True)

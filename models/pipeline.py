@@ -385,5 +385,6 @@ def _concatenate(draws: Sequence[Draw]) -> Draw:
 
 def _map_parts(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
     """One draw from several, by what `function` makes of each of their parts; a part that is missing stays so."""
-    columns = ([getattr(draw, field.name) for draw in draws] for field in dataclasses.fields(Draw))
-    return Draw(*(None if column[0] is None else function(column) for column in columns))
+    columns = {field.name: [getattr(draw, field.name) for draw in draws] for field in dataclasses.fields(Draw)}
+    parts: dict[str, Any] = {name: None if column[0] is None else function(column) for name, column in columns.items()}
+    return Draw(**parts)

@@ -37,7 +37,8 @@ class Subject:
     @property
     def label(self) -> str:
         """The subject in words."""
-        return " + ".join(filter(None, [self.text, self.image and self.image.stem]))
+        parts = [self.text, None if self.image is None else self.image.stem]
+        return " + ".join(part for part in parts if part)
 
     def to_query(self, pictures: dict[Path, Image.Image]) -> Any:
         """The `Query`; image files are read once and kept in `pictures`."""
@@ -200,7 +201,10 @@ class LatentsRequest(Request):
             latents = draw_starts(pipeline, queries, self.seeds, settings)
         rows = [(label, seed) for label in self.labels for seed in self.seeds]
         starts = [(label, seed, latent) for (label, seed), latent in zip(rows, latents, strict=True)]
-        edit = None if self.edit is None else Edit(*(end.to_query(pictures) for end in self.edit[:2]), self.edit[2])
+        edit = None
+        if self.edit is not None:
+            source, target, strength = self.edit
+            edit = Edit(source.to_query(pictures), target.to_query(pictures), strength)
         yield from draw_latents(pipeline, choose(starts, wanted), settings, edit)
 
 
