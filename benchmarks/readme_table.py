@@ -35,11 +35,20 @@ def with_table(text: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         InputError: when there is no such place.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"--readme: expected a file with the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{markdown_table(parts)}\n\n{END}{after}"
+    return between(text, BEGIN, END, markdown_table(parts))
+
+
+def between(text: str, begin: str, end: str, block: str) -> str:
+    """A README's `text` with a block in place of what is between the lines `begin` and `end`.
+
+    Raises:
+        InputError: when these lines aren't there.
+    """
+    before, begins, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise InputError(f"--readme: expected a file with the lines {begin} and {end}")
+    return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
 def build_parser() -> CommandParser:

@@ -134,8 +134,8 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
             InputError: when a shape doesn't fit or a value isn't finite.
         """
         if text_embeddings is not None:
-            offset = shift * (self.embedding_mean - text_embeddings.float().mean(dim=0))
-            self.text_offset.copy_(_statistic("text embeddings", offset, (self.embedding_dim,)))
+            mean = _statistic("text embeddings", text_embeddings.float().mean(dim=0), (self.embedding_dim,))
+            self.text_offset.copy_(shift * (self.embedding_mean - mean))
         if bank is not None:
             size = 0 if self.text_bank is None else len(self.text_bank)
             values = _statistic("text bank", bank, (size, self.embedding_dim))

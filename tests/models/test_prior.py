@@ -1,14 +1,12 @@
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from text2latent.configs.errors import InputError
-from text2latent.models.prior import ResidualMLPPrior, covariance_factors, modulate, time_features
+from text2latent.models.prior import ResidualMLPPrior
+from text2latent.models.prior_base import modulate, time_features
 
 E = 6
 
@@ -98,26 +96,6 @@ def test_statistics_standardise_latents() -> None:
     torch.testing.assert_close(x.mean(0), torch.zeros(2, 3), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std(0, correction=0), varying, atol=1e-4, rtol=0)
     torch.testing.assert_close(prior.denormalize(x), torch.from_numpy(latents).float(), atol=1e-5, rtol=1e-5)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1000), st.integers(2, 9))
-def test_covariance_square_root_squares_to_it(seed: int, size: int) -> None:
-    factor = torch.randn(size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    cov = factor @ factor.T
-    root, filter_matrix = covariance_factors(cov)
-    torch.testing.assert_close((root @ root).double(), cov, atol=1e-4, rtol=1e-4)
-    filtered = filter_matrix.double() @ cov @ filter_matrix.double().T
-    assert filtered.trace() / size == pytest.approx(1, rel=1e-3)
-
-
-def test_filter_drops_the_directions_without_variance() -> None:
-    basis = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
-    cov = basis[:, :3] @ basis[:, :3].T
-    _, filter_matrix = covariance_factors(cov)
-    gains = (basis.T.float() @ filter_matrix @ basis.float()).diagonal()
-    torch.testing.assert_close(gains[:3], torch.full((3,), math.sqrt(8 / 3)), atol=1e-4, rtol=0)
-    torch.testing.assert_close(gains[3:], torch.zeros(5), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

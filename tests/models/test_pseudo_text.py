@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from text2latent.configs.errors import UsageError
+from text2latent.models.pseudo_text import PseudoText
+
+
+def unit_rows(n: int, size: int = 32, seed: int = 0) -> Tensor:
+    return normalize(torch.randn(n, size, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def low_rank_root(size: int = 32, rank: int = 3) -> Tensor:
+    return torch.diag((torch.arange(size) < rank).float())
+
+
+@pytest.mark.parametrize("noise_covariance", ["isotropic", "data"])
+@pytest.mark.parametrize("noise_scale", [0.0, 0.5, 1.0])
+def test_pseudo_text_stays_on_the_sphere_at_the_right_distance(noise_covariance: str, noise_scale: float) -> None:
+    embeddings = unit_rows(1000, 256)
+    make = PseudoText(noise_scale=noise_scale, noise_covariance=noise_covariance)
+    moved, _ = make(embeddings, low_rank_root(256, 128), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(moved.norm(dim=1), torch.ones(1000))
+    # The angle's tangent is |noise| / |embedding| where they are orthogonal, as they nearly are on average.
+    cosine = (moved * embeddings).sum(1).mean().item()
+    assert cosine == pytest.approx(1 / math.sqrt(1 + noise_scale**2), abs=0.02)
+
+
+def test_isotropic_noise_has_exactly_the_relative_norm() -> None:
+    embeddings, make = unit_rows(100), PseudoText(noise_scale=0.7, noise_covariance="isotropic")
+    moved, _ = make(embeddings, low_rank_root(), torch.Generator().manual_seed(1))
+    # e + n is a multiple r of the result; |r m - e| = 0.7 must have a real solution r for each row.
+    cosine = (moved * embeddings).sum(1)
+    r = cosine + (cosine**2 - 1 + 0.7**2).clamp(min=0).sqrt()
+    distance = (r[:, None] * moved - embeddings).norm(dim=1)
+    torch.testing.assert_close(distance, torch.full((100,), 0.7), atol=1e-3, rtol=0)
+
+
+def test_data_noise_lies_where_images_differ() -> None:
+    embeddings = torch.zeros(50, 32)
+    embeddings[:, -1] = 1
+    make = PseudoText(noise_scale=0.5, noise_covariance="data")
+    moved, _ = make(embeddings, low_rank_root(rank=3), torch.Generator().manual_seed(1))
+    assert moved[:, :3].abs().min() > 0
+    assert not moved[:, 3:-1].any()
+
+
+def test_random_noise_level_is_uniform_and_told() -> None:
+    embeddings, root = unit_rows(2000), low_rank_root(rank=32)
+    make = PseudoText(noise_scale=0.5, noise_covariance="isotropic", random_noise_level=True)
+    moved, level = make(embeddings, root, torch.Generator().manual_seed(1))
+    quantiles = level.quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
+    torch.testing.assert_close(quantiles, torch.tensor([0.0, 0.125, 0.25, 0.375, 0.5]), atol=0.02, rtol=0)
+    cosine = (moved * embeddings).sum(1)
+    assert torch.corrcoef(torch.stack([level, cosine.arccos()]))[0, 1] > 0.95
+
+
+def test_fixed_noise_level_is_told_too() -> None:
+    _, level = PseudoText(noise_scale=0.3)(unit_rows(5), low_rank_root(), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(level, torch.full((5,), 0.3))
+
+
+def test_mixing_adds_other_rows_of_the_batch_with_weights_up_to_one() -> None:
+    embeddings = torch.eye(64)
+    make = PseudoText(noise_scale=0.0, mixed_images=2)
+    mixed = make.mix(embeddings, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixed.norm(dim=1), torch.ones(64))
+    weights = mixed / mixed.diagonal()[:, None]  # relative to the row itself, whose weight is 1 (or more, if drawn too)
+    others = (weights - torch.diag(weights.diagonal()) > 0).sum(dim=1)
+    assert weights.max() <= 1 + 1e-6
+    assert set(others.tolist()) == {0, 1, 2}
+
+
+def test_mixing_keeps_what_images_share() -> None:
+    shared, own = torch.tensor([1.0, 0.0]), torch.randn(512, 30, generator=torch.Generator().manual_seed(0)) / 30**0.5
+    embeddings = normalize(torch.cat([shared.expand(512, 2), own], dim=1), dim=1)
+    mixed = PseudoText(noise_scale=0.0, mixed_images=3).mix(embeddings, torch.Generator().manual_seed(1))
+    assert mixed[:, 0].mean() > embeddings[:, 0].mean() + 0.05
+    assert mixed[:, 2:].norm(dim=1).mean() < embeddings[:, 2:].norm(dim=1).mean() - 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixed_images": -1}, "mixed_images"),
+        ({"noise_covariance": "pink"}, "noise_covariance: expected one of isotropic, data, got 'pink'"),
+        ({"noise_scale": -1.0}, "noise_scale"),
+        ({"noise_scale": math.nan}, "noise_scale"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        PseudoText(**changes)
