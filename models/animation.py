@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ FRAMES_PER_SECOND = 8
 SUFFIXES = (".gif", ".mp4")
 
 
-def require_writer(path: Path) -> None:
+def require_writer(path: Path, flag: str = "--output") -> None:
     """Refuse what this installation can't write, before any work.
 
     Raises:
@@ -29,7 +30,7 @@ def require_writer(path: Path) -> None:
     except ImportError:
         hint = "pip install 'text2latent[video]', or name a .gif"
         raise InputError(
-            f"--output: {path}: expected imageio-ffmpeg to write an MP4, it is not installed; {hint}"
+            f"{flag}: {path}: expected imageio-ffmpeg to write an MP4, it is not installed; {hint}"
         ) from None
 
 
@@ -58,7 +59,7 @@ def save_animation(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial{path.suffix.lower()}")
     try:
-        write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
+        write = write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
         write(frames, partial, description, fps)
         move_into_place(partial, path, overwrite)
     finally:
@@ -78,11 +79,14 @@ def _stack(frames: Sequence[Image.Image]) -> Image.Image:
     return Image.fromarray(np.concatenate([np.asarray(frame.convert("RGB")) for frame in frames]))
 
 
-def _write_mp4(frames: Sequence[Image.Image], path: Path, description: str, fps: float) -> None:
+def write_mp4(frames: Iterable[Image.Image], path: Path, description: str, fps: float) -> None:
+    """Write frames, at least one and all of one size, as H.264, one by one; what is at `path` is replaced."""
     import imageio_ffmpeg
 
+    coming = iter(frames)
+    first = next(coming)
     # Chroma is stored at half the resolution, which takes even sides.
-    width, height = ((side + 1) // 2 * 2 for side in frames[0].size)
+    width, height = ((side + 1) // 2 * 2 for side in first.size)
     writer = imageio_ffmpeg.write_frames(
         path,
         (width, height),
@@ -93,7 +97,7 @@ def _write_mp4(frames: Sequence[Image.Image], path: Path, description: str, fps:
         output_params=["-metadata", f"comment={description}"],
     )
     writer.send(None)
-    for frame in frames:
+    for frame in itertools.chain([first], coming):
         padded = Image.new("RGB", (width, height), "white")
         padded.paste(frame)
         writer.send(padded.tobytes())

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError
 from text2latent.models.generators.base import Generator
+from text2latent.models.generators.mapping import MappedGenerator
 from text2latent.models.generators.weights import W_AVG, GeneratorWeights
 
 CLASSES = {
+    "BigGANGenerator": "text2latent.models.generators.biggan",
+    "DiscreteDecoder": "text2latent.models.generators.dalle",
     "StyleGAN2Generator": "text2latent.models.generators.stylegan2",
     "StyleGAN3Generator": "text2latent.models.generators.stylegan3",
 }
@@ -45,13 +48,13 @@ def build_generator(weights: GeneratorWeights, arguments_from: str, weights_from
     if bad:
         raise InputError(f"{weights_from}: {bad[0]}: expected finite weights, got NaN or infinity")
     generator = _construct(weights, arguments_from)
-    has_average = W_AVG in weights.state
+    has_average = W_AVG in weights.state or not isinstance(generator, MappedGenerator)
     state = weights.state if has_average else {**weights.state, W_AVG: torch.zeros(generator.w_dim)}
     _load_state(generator, state, arguments_from, weights_from)
     # Convolutions on a CPU are up to a quarter faster with channels last, weights included.
     nn.Module.to(generator, memory_format=torch.channels_last)
-    if not has_average:
-        generator.update_w_avg()  # type: ignore[operator]  # all classes of CLASSES have it
+    if not has_average and isinstance(generator, MappedGenerator):
+        generator.update_w_avg()
     return generator.eval().requires_grad_(False)
 
 

@@ -35,10 +35,10 @@ def read_folder(folder: Path) -> GeneratorWeights:
     """
     config = read_object(folder / CONFIG, KIND)
     arguments = {key: value for key, value in config.items() if not key.startswith("_")}
-    return GeneratorWeights(config.get("_class_name", ""), arguments, _read_weights(folder / WEIGHTS))
+    return GeneratorWeights(config.get("_class_name", ""), arguments, read_weights(folder / WEIGHTS))
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except FileNotFoundError:

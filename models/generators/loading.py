@@ -13,6 +13,7 @@ from text2latent.models.generators.building import build_generator
 from text2latent.models.generators.folder import CONFIG, WEIGHTS, read_folder
 from text2latent.models.generators.weights import GeneratorWeights
 from text2latent.models.identity import Identity, sha256_of
+from text2latent.models.sources import fetch
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -24,6 +25,8 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         source: one of
 
             - a name of the zoo;
+            - `biggan-deep-128`, `-256` or `-512`, or `dalle-dvae`, whose published weights are downloaded once;
+            - a folder of BigGAN-deep's published files, or DALL-E's `decoder.pkl`;
             - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
             - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
               stylegan2-pytorch; they are told apart by their content, and none of their code is run;
@@ -36,16 +39,39 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         UsageError: when the source is none of these.
         InputError: when a file is missing, truncated, foreign, asks for code, or its weights don't fit.
     """
-    from text2latent.models.generators import custom
+    from text2latent.models.generators import custom, published
 
+    if published.is_published(str(source)):
+        return _load_published(str(source))
     if isinstance(source, Mapping) or custom.is_class_path(str(source)):
         return custom.load_class(source, allow_import)
     path = registry.locate(source, "generator")
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
+    if path.is_dir() and published.is_biggan_folder(path):
+        return _load_biggan(*published.biggan_files(path), _name(source, path), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
     weights = path / WEIGHTS if path.is_dir() else path
     generator.identity = Identity(_name(source, path), str(source), sha256_of(weights))
+    return generator
+
+
+def _load_published(name: str) -> Generator:
+    from text2latent.models.generators import published
+
+    if name in published.BIGGAN_NAMES:
+        return _load_biggan(*published.fetch_biggan(name), name, name)
+    path = fetch(published.DALLE_ADDRESS)
+    generator = _load_file(path)
+    generator.identity = Identity(name, name, sha256_of(path))
+    return generator
+
+
+def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generator:
+    from text2latent.models.generators.published import read_biggan
+
+    generator = build_generator(read_biggan(config, weights), str(config), str(weights))
+    generator.identity = Identity(name, source, sha256_of(weights))
     return generator
 
 
@@ -69,11 +95,13 @@ def read_file(path: Path) -> GeneratorWeights:
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
     """
-    from text2latent.models.generators import official, rosinality, tensorflow, torch_files, unpickling
+    from text2latent.models.generators import dalle, official, rosinality, tensorflow, torch_files, unpickling
     from text2latent.models.generators.pickle_machine import PickleError
 
     data = unpickling.map_file(path)
     try:
+        if dalle.is_decoder(data):
+            return dalle.read_decoder(path, data)
         if torch_files.is_torch_file(data):
             return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
         if not unpickling.is_pickle(data):

@@ -45,11 +45,15 @@ DTYPES: dict[str, torch.dtype] = {
 
 @dataclass(eq=False)
 class StorageRecord:
-    """A storage of `numel` elements that lies in `data`, a stream of `torch.save`; None where it lies elsewhere."""
+    """A storage of `numel` elements.
+
+    It lies in `data`, a stream of `torch.save`, or is the bytes `raw`; both are None where it lies elsewhere.
+    """
 
     dtype: torch.dtype
     numel: int
     data: memoryview | None = None
+    raw: memoryview | None = None
 
     @property
     def nbytes(self) -> int:
@@ -77,6 +81,9 @@ class TensorRecord:
         Raises:
             PickleError: when PyTorch refuses the storage.
         """
+        if self.storage.raw is not None:
+            values = torch.frombuffer(bytearray(self.storage.raw), dtype=self.storage.dtype)
+            return values.as_strided(self.size, self.stride, self.offset).clone()
         assert self.storage.data is not None
         try:
             with warnings.catch_warnings():
@@ -151,8 +158,14 @@ class _Storages:
     def __init__(self) -> None:
         self.records: dict[str, StorageRecord] = {}
 
-    def __call__(self, identifier: Any) -> StorageRecord:
-        """The storage of an id `("storage", type, key, device, numel[, view])`."""
+    def __call__(self, identifier: Any) -> Any:
+        """The storage of an id `("storage", type, key, device, numel[, view])`.
+
+        The id `("module", class, file, source)`, under which old streams have a network's class, is that class's
+        name; the source stays a text that nobody reads.
+        """
+        if isinstance(identifier, tuple) and identifier[:1] == ("module",):
+            return identifier[1]
         kind, storage_type, key, _, numel, *view = identifier
         name = getattr(storage_type, "name", None)
         if kind != "storage" or name not in DTYPES or not isinstance(numel, int) or numel < 0 or any(view):
@@ -180,6 +193,10 @@ def check_stream(data: memoryview, budget: Budget, extra: Globals | None = None)
     needed = sum(8 + record.nbytes for record in storages.records.values())
     if needed > len(data) - machine.position:
         raise PickleError(f"truncated: its tensors claim {needed} bytes, {len(data) - machine.position} follow")
+    position = machine.position
+    for record in map(storages.records.__getitem__, map(str, keys)):
+        record.raw = data[position + 8 : position + 8 + record.nbytes]
+        position += 8 + record.nbytes
     return value
 
 
@@ -194,8 +211,11 @@ def load_storage(data: Any, budget: Budget) -> StorageRecord:
     return StorageRecord(record.dtype, record.numel, view)
 
 
-def _check_zip(path: Path, budget: Budget, extra: Globals) -> None:
-    """Check the zip layout of `torch.save`: stored uncompressed, a pickle and the storages that it names."""
+def _check_zip(path: Path, budget: Budget, extra: Globals, keep: bool = False) -> Any:
+    """Check the zip layout of `torch.save`: stored uncompressed, a pickle and the storages that it names.
+
+    Returns its value, with records in place of tensors, which have their bytes if they are to be kept.
+    """
     with zipfile.ZipFile(path) as archive:
         files = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         packed = [info.filename for info in files.values() if info.compress_type != zipfile.ZIP_STORED]
@@ -205,11 +225,16 @@ def _check_zip(path: Path, budget: Budget, extra: Globals) -> None:
             raise PickleError(f"a zip whose files are compressed or overlap: {shown((packed or ['data.pkl'])[0])}")
         storages = _Storages()
         data = memoryview(archive.read(files["data.pkl"]))
-        PickleMachine(data, {**tensor_globals(budget), **extra}, budget, storages).load()
-    for key, record in storages.records.items():
-        held = files[f"data/{key}"].file_size if f"data/{key}" in files else 0
-        if record.nbytes > held:
-            raise PickleError(f"truncated: storage {shown(key)} claims {record.nbytes} bytes, the file holds {held}")
+        value = PickleMachine(data, {**tensor_globals(budget), **extra}, budget, storages).load()
+        for key, record in storages.records.items():
+            held = files[f"data/{key}"].file_size if f"data/{key}" in files else 0
+            if record.nbytes > held:
+                raise PickleError(
+                    f"truncated: storage {shown(key)} claims {record.nbytes} bytes, the file holds {held}"
+                )
+            if keep:
+                record.raw = memoryview(archive.read(files[f"data/{key}"]))[: record.nbytes]
+    return value
 
 
 def is_torch_file(data: memoryview) -> bool:
@@ -245,3 +270,26 @@ def read_torch_file(path: Path, data: memoryview) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise PickleError(f"a PyTorch file that holds {shown(value)}: expected a dictionary of weights")
     return cast("Mapping[str, Any]", value)
+
+
+def read_torch_objects(path: Path, data: memoryview, extra: Globals) -> Any:
+    """What `torch.save` wrote of objects of any class, with our own functions in place of the classes.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        extra: the classes that may occur, beside tensors and containers.
+
+    Returns:
+        The value, with `TensorRecord`s in place of tensors.
+
+    Raises:
+        PickleError: when it is damaged, or names any other class.
+    """
+    budget = Budget(len(data))
+    if bytes(data[: len(ZIP_PREFIX)]) != ZIP_PREFIX:
+        return check_stream(data, budget, extra)
+    try:
+        return _check_zip(path, budget, extra, keep=True)
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        raise PickleError(f"a PyTorch file that cannot be read: {shown(error, 200)}") from error
