@@ -88,7 +88,7 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
     _require_told_sizes(kwargs, arguments)
     state = with_filters(mapping_state | synthesis_state, arguments.get("resample_filter", BINOMIAL_TAPS))
     state |= {W_AVG: average.take("dlatent_avg", 1)} if "dlatent_avg" in average else {}
-    return GeneratorWeights("StyleGAN2Generator", arguments, state)
+    return GeneratorWeights("StyleGAN2Generator", arguments, {key: value.contiguous() for key, value in state.items()})
 
 
 def _component(network: TensorFlowNetwork, name: str) -> TensorFlowNetwork:

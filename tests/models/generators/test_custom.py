@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,7 +77,6 @@ def test_arguments_come_from_a_yaml_file(module, tmp_path):
 
 def test_pairs_are_sampled_of_it_and_a_record_imports_nothing(module, tmp_path, tiny_world, sample_arguments):
     from text2latent import sample
-    from text2latent.data.manifest import read_manifest
 
     config = tmp_path / "config.yaml"
     weights = save_weights(tmp_path)
@@ -85,11 +85,11 @@ def test_pairs_are_sampled_of_it_and_a_record_imports_nothing(module, tmp_path, 
     )
     arguments = sample_arguments(tiny_world, tmp_path / "pairs", "--num-pairs", "10", "--config", str(config))
     assert sample.main(arguments) == 0
-    manifest = read_manifest(tmp_path / "pairs")
-    assert manifest.generator.source == f"{MODULE}.DCGAN"
-    assert manifest.latent_shape == (1, 64)
+    manifest = json.loads((tmp_path / "pairs" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["generator"]["source"] == f"{MODULE}.DCGAN"
+    assert manifest["latent_shape"] == [1, 64]
     with pytest.raises(InputError, match=f"imported only when you name it yourself; expected --generator {MODULE}"):
-        load_generator(manifest.generator.source, allow_import=False)
+        load_generator(manifest["generator"]["source"], allow_import=False)
 
 
 def test_a_record_that_names_a_class_runs_no_code(module, tmp_path):
@@ -140,22 +140,20 @@ def test_classes_that_break_the_contract_are_told_in_one_line(module, before, af
     assert "\n" not in str(caught.value)
 
 
-def test_the_commands_take_a_class_path(module, tmp_path, tiny_model):
-    command = [
-        sys.executable,
-        "-m",
-        "text2latent",
-        "infer",
-        "--model",
-        str(tiny_model),
-        "--text",
-        "a",
-        "--device",
-        "cpu",
-    ]
-    ran = subprocess.run(
-        [*command, "--generator", f"{MODULE}.DCGAN"], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert ran.returncode == 1
-    assert "generator: expected" in ran.stderr
-    assert ran.stderr.count("\n") == 1
+def test_a_model_of_a_class_is_drawn_with_when_the_class_is_named(module, tmp_path, tiny_model, capsys):
+    from text2latent import infer
+
+    spec = {"class_path": f"{MODULE}.DCGAN", "init_args": {"z_dim": 16, "weights": str(tmp_path / "dcgan.pt")}}
+    torch.save(load_generator({**spec, "init_args": {"z_dim": 16}}).network.state_dict(), tmp_path / "dcgan.pt")
+    (tmp_path / "dcgan.yaml").write_text(json.dumps(spec), encoding="utf-8")
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    record = json.loads((model / "text2latent.json").read_text(encoding="utf-8"))
+    record["generator"] = load_generator(spec).identity.to_dict()
+    (model / "text2latent.json").write_text(json.dumps(record), encoding="utf-8")
+    arguments = ["--model", str(model), "--text", "a", "--device", "cpu", "--output", str(tmp_path / "a.png")]
+    assert infer.main(arguments) == 1
+    assert f"expected --generator {MODULE}.DCGAN" in capsys.readouterr().err
+    assert infer.main([*arguments, "--generator", f"{MODULE}.DCGAN"]) == 1
+    assert "the weights are not the same" in capsys.readouterr().err
+    assert infer.main([*arguments, "--generator", str(tmp_path / "dcgan.yaml")]) == 0
+    assert (tmp_path / "a.png").stat().st_size > 0
