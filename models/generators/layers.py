@@ -227,8 +227,8 @@ def finish_convolution(
 ) -> Tensor:
     """`clip(gain * activation(y * scale + noise + bias), -clamp, clamp)`, which may overwrite `y` [N, C, H, W].
 
-    Where autograd records nothing, every step writes over `y`: fresh memory for each of them took a third of a
-    synthesis layer's time on a CPU. `scale` is [N, C] or None, `bias` [C], `noise` broadcastable to [N, 1, H, W].
+    Where autograd records nothing, every step writes over `y`, which spares fresh memory for each of them.
+    `scale` is [N, C] or None, `bias` [C], `noise` broadcastable to [N, 1, H, W].
     """
     bias = _per_channel(bias, y)
     noise = None if noise is None else noise.to(y.dtype)
