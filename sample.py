@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2latent.configs.command import CommandParser, check_output_folder, progress, run_command, select_device
+from text2latent.configs.errors import UsageError
 from text2latent.configs.schema import SampleConfig
 
 if TYPE_CHECKING:
@@ -49,14 +50,17 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
 def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncoder) -> Manifest:
     """Manifest, without shards, of the dataset that the configuration asks for."""
     from text2latent.data.manifest import Manifest
+    from text2latent.models.layouts import layout_shape
 
+    if config.latent_layout == "z" and config.truncation != 1:
+        raise UsageError(f"--truncation: expected 1 with --latent-layout z, got {config.truncation:g}")
     assert generator.identity is not None
     assert clip.identity is not None
     return Manifest(
         generator=generator.identity,
         clip=clip.identity,
-        latent_layout="w",
-        latent_shape=(1, generator.w_dim),
+        latent_layout=config.latent_layout,
+        latent_shape=layout_shape(config.latent_layout, generator),
         embedding_dim=clip.embedding_dim,
         dtype="float16",
         seed=config.seed,
@@ -77,6 +81,7 @@ def make_shards(
 
     settings = {
         "seed": manifest.seed,
+        "layout": manifest.latent_layout,
         "truncation": manifest.truncation,
         "batch_size": config.batch_size or (CPU_BATCH_SIZE if generator.device.type == "cpu" else BATCH_SIZE),
         "precision": manifest.precision,

@@ -197,8 +197,8 @@ def command_line(parser: CommandParser, config: Namespace) -> str:
     changed = {name: value for name, value in vars(config).items() if value != parser.get_default(name)}
     words = ["python", parser.prog]
     for name, value in changed.items():
-        values = [] if value is True else value if isinstance(value, list) else [value]
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        for one in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", *([] if one is True else [str(one)])]
     return " ".join(words)
 
 

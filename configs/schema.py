@@ -24,15 +24,17 @@ class SampleConfig:
 
     Args:
         output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
-        model: Generator and CLIP to use: a zoo name or a local folder.
-        generator: Another than the model's: a zoo name, folder, file, address, class path, or class_path and init_args.
-        clip: Another CLIP than the model's: a zoo name, a local folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.
+        model: Generator and CLIP to use: a zoo name, or a folder or hf:// id that holds both.
+        generator: Another than the model's: zoo name, file, folder, address, class path, or class_path and init_args.
+        clip: Another CLIP than the model's: a zoo name, folder, hf-hub:NAME, hf:// id, or MODEL/PRETRAINED of
+            open_clip, where PRETRAINED may be a file or its address.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
         batch_size: Images synthesised at once; changes speed and memory, not the pairs. Null: 16 on a CPU, else 64.
         shard_size: Pairs per shard file.
         shards: Shards to make, such as 0..99 or 3,7; null makes all. For the tasks of a job array.
         truncation: Truncation psi of the latents, from 0 (all average) to 1 (no truncation).
+        latent_layout: What to keep of each image: one w for all layers, w of each layer (w_plus), or z.
         save_images: Keep each image as a JPEG beside its pair.
         precision: Floating-point precision of synthesis and embedding: 32 bits, or bf16 where that is faster.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
@@ -48,6 +50,7 @@ class SampleConfig:
     shard_size: PositiveInt = 1000
     shards: FilledText | None = None
     truncation: UnitInterval = 1.0
+    latent_layout: Literal["w", "w_plus", "z"] = "w"
     save_images: bool = False
     precision: Literal["32", "bf16"] = "32"
     device: FilledText = "auto"
@@ -126,8 +129,7 @@ class TextConfig:
 
     Args:
         embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none.
-        prompts: File of texts that are like prompts, a line each, whose mean is that of texts; null has none. A name
-            without such a file is one in the package's configs/prompts.
+        prompts: Text file of prompts, a line each, whose mean is that of texts, or a name such as faces; null is none.
         shift: Share of the difference between the images' mean embedding and that of the prompts to move texts by.
         bank_size: Image embeddings that texts are projected onto; 0 projects nothing.
         temperature: Softness of that projection, a difference of cosines; 0 takes the nearest image embedding.
@@ -173,6 +175,7 @@ class ValidationConfig:
         num_images: Images per prompt.
         guidance_scale: Classifier-free guidance of the grids; 1 is none.
         steps: Sampling steps of the grids.
+        num_captions: Captions that attribute accuracy is measured on, for a world of the zoo; 0 measures none.
     """
 
     every_steps: PositiveInt = 1000
@@ -180,6 +183,7 @@ class ValidationConfig:
     num_images: PositiveInt = 4
     guidance_scale: NonNegativeFloat = 1.0
     steps: PositiveInt = 8
+    num_captions: NonNegativeInt = 32
 
 
 @dataclass(frozen=True)
@@ -202,11 +206,16 @@ class TrainConfig:
         precision: Floating-point precision of training.
         seed: Seed of the initial weights, the order of the pairs and all noise.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
-        resume: Go on from the run folder's last checkpoint if there is one.
+        resume: Whether to go on from the run folder's last whole checkpoint if there is one, or never.
+        devices: Processes per machine, each on a device of its own; null takes what torchrun or srun started, else 1.
+        num_nodes: Machines; null takes what torchrun or srun started, else 1.
+        on_non_finite: What to do with NaN or infinity in pairs or gradients: stop, or skip what is concerned.
         csv: Write metrics to a CSV file in the run folder.
         tensorboard: Write metrics and grids for TensorBoard in the run folder.
+        wandb: Project of Weights & Biases to log to as well; null logs to none.
         log_every_steps: Training steps between two logged values.
         checkpoint_every_steps: Training steps between two checkpoints.
+        keep_checkpoints: Number of last checkpoints to keep, besides the best.
     """
 
     output: FilledText
@@ -224,8 +233,13 @@ class TrainConfig:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: Annotated[int, Range(at_least=0, below=2**32)] = 0
     device: FilledText = "auto"
-    resume: bool = True
+    resume: Literal["auto", "never"] = "auto"
+    devices: PositiveInt | None = None
+    num_nodes: PositiveInt | None = None
+    on_non_finite: Literal["stop", "skip"] = "stop"
     csv: bool = True
     tensorboard: bool = True
+    wandb: FilledText | None = None
     log_every_steps: PositiveInt = 50
     checkpoint_every_steps: PositiveInt = 1000
+    keep_checkpoints: PositiveInt = 3

@@ -15,6 +15,7 @@ from PIL import Image
 
 from text2latent.configs.errors import InputError
 from text2latent.data.shards import encode_shard
+from text2latent.models.layouts import to_w
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
@@ -28,21 +29,25 @@ JPEG_QUALITY = 95
 T = TypeVar("T")
 
 
-def draw_latents(generator: Generator, seed: int, samples: range, truncation: float) -> torch.Tensor:
-    """Latents of `samples` in the layout ``w``, each from its own seed.
+def draw_latents(generator: Generator, seed: int, samples: range, truncation: float, layout: str = "w") -> torch.Tensor:
+    """Latents of `samples`, each from its own seed.
 
     Args:
-        generator: a StyleGAN, which broadcasts one w to all its layers.
+        generator: draws z, and maps it to w for the other layouts.
         seed: of the dataset; sample i is drawn from ``seed + i``.
         samples: sample numbers, consecutive.
-        truncation: psi, 1 for none.
+        truncation: psi, 1 for none; z isn't truncated.
+        layout: ``w`` for generators that broadcast one w to all their layers, ``w_plus`` or ``z``.
 
     Returns:
-        ``[N, 1, w_dim]`` float16 on the generator's device.
+        ``[N, 1, w_dim]``, ``[N, num_ws, w_dim]`` or ``[N, 1, z_dim]``, float16 on the generator's device.
     """
     z = generator.sample_latents(len(samples), seed + samples.start).to(generator.device)
+    if layout == "z":
+        return z[:, None].half()
     padded = torch.nn.functional.pad(z, (0, 0, 0, -len(z) % MAPPING_ROWS))
-    mapped = [generator.map(rows, truncation_psi=truncation)[:, :1] for rows in padded.split(MAPPING_ROWS)]
+    layers = slice(None) if layout == "w_plus" else slice(0, 1)
+    mapped = [generator.map(rows, truncation_psi=truncation)[:, layers] for rows in padded.split(MAPPING_ROWS)]
     return torch.cat(mapped)[: len(z)].half()
 
 
@@ -86,13 +91,14 @@ def _embed(
     precision: str,
     on_batch: Callable[[int], object],
     keep_images: bool,
+    layout: str,
 ) -> tuple[torch.Tensor, list[bytes] | None]:
-    """Embeddings ``[N, E]`` float16 and JPEG files of the images that `latents` stand for."""
+    """Embeddings ``[N, E]`` float16 and JPEG files of the images that `latents` of a layout stand for."""
 
     @torch.inference_mode()  # this and autocast hold for one thread only
     def embed_batch(batch: torch.Tensor) -> tuple[torch.Tensor, list[bytes]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            images = generator.synthesize(batch.float())
+            images = generator.synthesize(to_w(batch.float(), layout, generator))
             embeddings = clip.encode_image(images).half()
         return embeddings, _jpegs(images) if keep_images else []
 
@@ -123,6 +129,7 @@ def draw_shard(
     precision: str = "32",
     keep_images: bool = False,
     on_batch: Callable[[int], object] = lambda count: None,
+    layout: str = "w",
 ) -> bytes:
     """Bytes of the shard that holds `samples`.
 
@@ -138,12 +145,13 @@ def draw_shard(
         precision: ``32``, or ``bf16`` for autocast of synthesis and embedding.
         keep_images: whether the shard also holds the images as JPEG.
         on_batch: called with the number of pairs after each batch.
+        layout: of the latents, see `draw_latents`.
 
     Raises:
         InputError: when a latent or an embedding isn't finite.
     """
-    latents = draw_latents(generator, seed, samples, truncation)
-    embeddings, files = _embed(generator, clip, latents, batch_size, precision, on_batch, keep_images)
+    latents = draw_latents(generator, seed, samples, truncation, layout)
+    embeddings, files = _embed(generator, clip, latents, batch_size, precision, on_batch, keep_images, layout)
     latent_values, embedding_values = latents.cpu().numpy(), embeddings.cpu().numpy()
     _require_finite(latent_values, samples, seed, "latent")
     _require_finite(embedding_values, samples, seed, "embedding")

@@ -28,7 +28,8 @@ class Manifest:
 
     Attributes:
         generator, clip: identities of the networks that made the pairs.
-        latent_layout: ``w``, one StyleGAN w per image, broadcast to all layers.
+        latent_layout: ``w``, one StyleGAN w per image, broadcast to all layers; ``w_plus`` or ``z``, see
+            `text2latent.models.layouts`.
         latent_shape: shape of one stored latent, ``(1, w_dim)`` for the layout ``w``.
         embedding_dim: length of a CLIP embedding.
         dtype: of the stored arrays, ``float16``.

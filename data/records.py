@@ -33,7 +33,7 @@ SETTINGS = {
     "precision": "--precision",
     "shard_size": "--shard-size",
     "image_format": "--save-images",
-    "latent_layout": "latent layout",
+    "latent_layout": "--latent-layout",
     "latent_shape": "latent shape",
     "embedding_dim": "embedding size",
     "dtype": "dtype",

@@ -233,6 +233,7 @@ def test_a_folder_of_other_settings_is_refused(
         ("--seed", "-1"),
         ("--truncation", "nan"),
         ("--truncation", "1.5"),
+        ("--latent-layout", "s"),
         ("--precision", "16"),
         ("--device", "tpu"),
         ("--output", " "),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from text2latent.configs.errors import InputError
-from text2latent.data.drawing import draw_shard
+from text2latent.data.drawing import draw_latents, draw_shard
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import Generator, load_generator
+from text2latent.models.layouts import to_w
 
 SAMPLES = range(20, 50)
 
@@ -68,3 +72,23 @@ def test_what_is_not_finite_names_the_sample(networks: tuple[Generator, ClipEnco
     generator.mapping.w_avg.fill_(float("nan"))
     with pytest.raises(InputError, match=r"sample 20 \(seed 27\): latent is not finite"):
         draw_shard(generator, clip, SAMPLES, seed=7, truncation=0.5)
+
+
+@pytest.mark.parametrize("layout", ["w_plus", "z"])
+def test_other_layouts_hold_the_same_images(networks: tuple[Generator, ClipEncoder], layout: str) -> None:
+    generator, clip = networks
+    z = generator.sample_latents(len(SAMPLES), 7 + SAMPLES.start)
+    stored = draw_latents(generator, 7, SAMPLES, 1.0, layout)
+    expected = z[:, None] if layout == "z" else generator.map(z)
+    torch.testing.assert_close(stored.float(), expected, atol=2e-3, rtol=2e-3)
+    with torch.inference_mode():
+        images = generator.synthesize(to_w(stored.float(), layout, generator))
+        embeddings = clip.encode_image(images)
+    shard = draw_shard(generator, clip, SAMPLES, seed=7, layout=layout)
+    assert read_embeddings(shard) == pytest.approx(embeddings.numpy(), abs=2e-3)
+
+
+def read_embeddings(shard: bytes) -> np.ndarray:
+    with tarfile.open(fileobj=io.BytesIO(shard)) as archive:
+        names = [name for name in archive.getnames() if name.endswith(".embedding.npy")]
+        return np.stack([np.load(io.BytesIO(archive.extractfile(name).read())) for name in names])

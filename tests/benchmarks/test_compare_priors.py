@@ -1,0 +1,188 @@
+"""The comparison and the ablations from end to end in seconds, and what they make of known results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from text2latent import sample
+from text2latent.benchmarks import ablate_prior, compare_priors, readme_priors
+from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, estimate_frechet
+from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
+from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown
+from text2latent.configs.schema import DataConfig, TrainConfig
+from text2latent.evaluation.metrics import Estimate, frechet_distance
+from text2latent.models.refine import LatentDistribution
+from text2latent.zoo.faces.attributes import NAMES
+
+
+@pytest.fixture(scope="session")
+def untrained_pairs(untrained_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs") / "untrained"
+    words = ["--model", str(untrained_faces), "--output", str(folder), "--num-pairs", "60", "--shard-size", "32"]
+    assert sample.main([*words, "--device", "cpu"]) == 0
+    return folder
+
+
+def bench(world: Path, folder: Path, num_images: int = 2) -> Bench:
+    return Bench(str(world), 4, num_images, 0, folder)
+
+
+def constant(bench: Bench) -> Drawn:
+    return Drawn(bench.generator.map(bench.generator.sample_latents(8, 0)))
+
+
+def test_measurement_is_kept_and_taken_up(untrained_faces: Path, tmp_path: Path) -> None:
+    one, calls = bench(untrained_faces, tmp_path), []
+
+    def draw(texts: torch.Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
+        calls.append((len(texts), prompts, seeds))
+        return constant(one)
+
+    first = one.measure("constant", draw)
+    assert [count for count, _, _ in calls] == [8, 8]
+    assert calls[0][2] == [0, 1] * 4
+    assert [caption.language for caption in one.captions[:4]] == ["en", "ja", "en", "ja"]
+    again = bench(untrained_faces, tmp_path).measure("constant", draw)
+    assert len(calls) == 2
+    np.testing.assert_array_equal(again.embeddings, first.embeddings)
+    assert first.clip_scores.shape == (16,)
+    assert first.codes.shape == (16, len(NAMES))
+
+
+def test_own_time_counts_instead_of_what_passed(untrained_faces: Path, tmp_path: Path) -> None:
+    one = bench(untrained_faces, tmp_path)
+    measured = one.measure("slow", lambda *_: dataclasses.replace(constant(one), seconds=800.0))
+    assert (measured.seconds > 100).all()
+
+
+def test_figures_are_shares_of_named_attributes(untrained_faces: Path, tmp_path: Path) -> None:
+    one = bench(untrained_faces, tmp_path)
+    allowed = [caption.allowed.argmax(axis=1) for caption in one.captions for _ in one.seeds]
+    right = np.stack(allowed)
+    embeddings = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    perfect = Measured(embeddings, np.zeros(16), right, np.ones(2), 8)
+    bald = NAMES.index("hair_color")
+    assert one.summarize(perfect)["named"].value > (0.9 if any(c.mentioned[bald] for c in one.captions) else 0.999)
+    wrong = np.stack([(~caption.allowed).argmax(axis=1) for caption in one.captions for _ in one.seeds])
+    figures = one.summarize(dataclasses.replace(perfect, codes=wrong))
+    assert figures["named"].value == 0
+    assert figures["complete"].value == 0
+    assert figures["diversity"].value == pytest.approx(
+        np.mean([1 - embeddings[2 * i] @ embeddings[2 * i + 1] for i in range(8)]), abs=1e-6
+    )
+    subset = one.summarize(perfect, 4)
+    assert "frechet" not in subset
+    assert subset["seconds"].value == 1
+
+
+def test_frechet_interval_holds_the_distance() -> None:
+    rng = np.random.default_rng(0)
+    images, own = rng.normal(size=(60, 4, 5)) + 0.5, rng.normal(size=(300, 5))
+    estimate = estimate_frechet(images, own)
+    assert estimate.value == pytest.approx(frechet_distance(images.reshape(-1, 5), own))
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_optimisation_of_fewer_steps_and_starts_is_part_of_the_longest(untrained_faces: Path, tmp_path: Path) -> None:
+    one = bench(untrained_faces, tmp_path, num_images=1)
+    distribution = LatentDistribution(torch.zeros(1, 16), torch.ones(1, 16))
+    trials = OptimizationTrials(one, distribution, [1, 3], candidates=2)
+    text = one.clip.encode_text(["a hat"])
+    drawn = {(steps, best): trials.method(steps, best)(text, ["a hat"], [0]) for steps in (1, 3) for best in (1, 2)}
+    assert drawn[3, 1].seconds == pytest.approx(drawn[3, 2].seconds / 2)
+    assert drawn[1, 2].seconds < drawn[3, 2].seconds
+    scores = {
+        key: float(one.clip.encode_image(one.generator.synthesize(value.latents))[0] @ text[0])
+        for key, value in drawn.items()
+    }
+    assert scores[3, 2] >= scores[3, 1]
+    again = OptimizationTrials(one, distribution, [1, 3], candidates=2).method(3, 2)(text, ["a hat"], [0])
+    assert torch.equal(again.latents, drawn[3, 2].latents)
+
+
+def test_start_seeds_differ_between_prompts_and_images() -> None:
+    seeds = {start_seed(prompt, seed) for prompt in ("a", "b", "帽子") for seed in (20_000_000, 20_000_001)}
+    assert len(seeds) == 6
+
+
+def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
+    words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--quick"]
+    words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results")]
+    assert compare_priors.main(words) == 0
+    results = Results.load(tmp_path / "results/priors.json")
+    names = [row.name for row in results.rows]
+    assert len(names) == len(set(names))
+    for expected in ("random latents", "nearest training pair", "conditional VAE", "paper's recipe, 1000 steps"):
+        assert expected in names
+    assert {f"ours, {steps} steps" for steps in (2, 4, 8, 32)} <= set(names)
+    assert all(0 <= row.figures["named"].low <= row.figures["named"].high <= 1 for row in results.rows)
+    assert all(row.figures["seconds"].value > 0 for row in results.rows)
+    assert len(results.curves["ours"]) > 1
+    assert (tmp_path / "results/priors.svg").read_text().startswith("<?xml")
+    kept = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir())
+    assert compare_priors.main(words) == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir()) == kept
+
+
+def test_ablations_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
+    words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--quick", "--only", "guidance"]
+    words += ["--only", "latents", "--work", str(tmp_path / "work"), "--output", str(tmp_path)]
+    assert ablate_prior.main(words) == 0
+    results = Results.load(tmp_path / "ablations.json")
+    groups = {row.group for row in results.rows}
+    assert groups == {"as configured", "guidance", "latents"}
+    assert "--only guidance --only latents" in results.command
+
+
+def test_unknown_group_of_ablations_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate_prior.main(["--pairs", str(tmp_path), "--only", "luck"]) != 0
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_ablation_is_a_valid_configuration_and_has_its_own_name() -> None:
+    base = TrainConfig(output="o", data=DataConfig(path="p"))
+    variants = ablate_prior.choose_variants(20_000, None)
+    assert len({(variant.group, variant.name) for variant in variants}) == len(variants)
+    for variant in variants[1:]:
+        assert variant.apply(base) != base or variant.num_pairs or variant.guidance != variants[0].guidance
+    assert [variant.num_pairs for variant in variants if variant.group == "pairs"] == [1000, 4000, 16_000]
+
+
+def row(name: str, **figures: float) -> Row:
+    return Row(name, "group", {key: Estimate(value, value - 0.1, value + 0.1) for key, value in figures.items()}, 8)
+
+
+def test_table_shows_values_with_half_their_interval() -> None:
+    results = Results("command", [row("ours", named=0.9, seconds=0.5, **{"named age": 0.25})])
+    lines = markdown(results).splitlines()
+    assert lines[0] == "| method | named attributes | ms/image | training min | parameters |"
+    assert "| ours | 90.0 ± 10.0 | 500.0 ± 100.0 |" in lines[3]
+    assert by_attribute(results).splitlines()[-1] == "| ours | 25 |"
+
+
+def test_results_come_back_from_json_into_the_readme(tmp_path: Path) -> None:
+    results = Results("python benchmarks/x.py", [row("ours", named=0.9, seconds=0.5)])
+    for name in readme_priors.BLOCKS:
+        results.save(tmp_path / f"{name}.json")
+    assert Results.load(tmp_path / "priors.json") == results
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(["top", *(line for block in readme_priors.BLOCKS.values() for line in block), "end"]))
+    words = ["--results", str(tmp_path), "--readme", str(readme), "--plot", str(tmp_path / "plot.svg")]
+    assert readme_priors.main(words) == 0
+    assert readme.read_text().count("| ours | 90.0 ± 10.0 |") == 2
+    assert (tmp_path / "plot.svg").is_file()
+
+
+def test_foreign_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "priors.json").write_text(json.dumps({"rows": 3}))
+    (tmp_path / "README.md").write_text("")
+    words = ["--results", str(tmp_path), "--readme", str(tmp_path / "README.md"), "--plot", str(tmp_path / "p.svg")]
+    assert readme_priors.main(words) == 1
+    assert "expected results that a comparison of priors has kept" in capsys.readouterr().err
