@@ -3,6 +3,7 @@
     python train.py --config faces --data.path pairs --output runs/faces
 
 Run again after an interruption, it goes on; `text2latent infer --model runs/faces` draws with it, while it trains too.
+Several processes train together with `--devices N`, under torchrun or under srun.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +28,14 @@ from text2latent.configs.schema import TrainConfig
 if TYPE_CHECKING:
     import torch
     from lightning.pytorch import Callback, Trainer
-    from lightning.pytorch.loggers import Logger
     from PIL import Image
 
     from text2latent.data.datamodule import PairDataModule
     from text2latent.data.manifest import Manifest
-    from text2latent.models.callbacks import RunCheckpoints
+    from text2latent.models.checkpoints import Resumed, RunCheckpoints
     from text2latent.models.generators.base import Generator
     from text2latent.models.identity import Identity
+    from text2latent.models.launch import Launch
     from text2latent.models.pipeline import Text2LatentPipeline
     from text2latent.models.prior_base import Prior
     from text2latent.models.prior_folder import TrainedPrior
@@ -176,14 +178,10 @@ def build_objective(config: TrainConfig) -> Objective:
     return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
 
 
-def build_training(
-    config: TrainConfig, prior: Prior, objective: Objective, description: Mapping[str, Any] | None = None
-) -> PriorTraining:
-    """The Lightning module that fits a prior; `description` goes into its checkpoints."""
+def build_training(config: TrainConfig, prior: Prior, objective: Objective, **further: Any) -> PriorTraining:
+    """The Lightning module that fits a prior; `further` arguments go to it as they are."""
     from text2latent.models.training import PriorTraining
 
-    optimizer = dataclasses.asdict(config.optimizer)
-    del optimizer["ema_decay"]
     return PriorTraining(
         prior,
         objective,
@@ -191,14 +189,22 @@ def build_training(
         max_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
         seed=config.seed,
         log_every_steps=config.log_every_steps,
-        description=description,
-        **optimizer,
+        skip_non_finite=config.on_non_finite == "skip",
+        announce=announce,
+        **dataclasses.asdict(config.optimizer),
+        **further,
     )
 
 
-def build_module(config: TrainConfig, trained: TrainedPrior) -> PriorTraining:
+def build_module(config: TrainConfig, trained: TrainedPrior, data: PairDataModule) -> PriorTraining:
     """The Lightning module of the run."""
-    return build_training(config, trained.prior, build_objective(config), trained.record)
+
+    # Not the method itself: Lightning copies the module for the averaged weights, and the pairs would go with it.
+    def describe_batch(epoch: int, batch: int) -> str:
+        return data.describe_batch(epoch, batch)
+
+    objective = build_objective(config)
+    return build_training(config, trained.prior, objective, description=trained.record, describe_batch=describe_batch)
 
 
 def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.device) -> Text2LatentPipeline | None:
@@ -218,22 +224,23 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
         raise InputError(f"--model: the pairs in {config.data.path} were made with another: {error}") from error
 
 
-def draw_grid(config: TrainConfig, pipeline: Text2LatentPipeline) -> Image.Image:
-    """One row of images per prompt, always from the same seeds."""
+def draw_grid(
+    config: TrainConfig, pipeline: Text2LatentPipeline, measure_attributes: Callable[..., float] | None
+) -> tuple[Image.Image, dict[str, float]]:
+    """One row of images per prompt, always from the same seeds, and what is measured by drawing."""
     from text2latent.models.images import make_grid
 
     wanted = config.validation
+    settings = {"num_inference_steps": wanted.steps, "guidance_scale": wanted.guidance_scale}
     drawn = pipeline(
-        wanted.prompts,
-        num_images_per_prompt=wanted.num_images,
-        num_inference_steps=wanted.steps,
-        guidance_scale=wanted.guidance_scale,
-        seeds=range(wanted.num_images),
-        return_scores=False,
+        wanted.prompts, num_images_per_prompt=wanted.num_images, seeds=range(wanted.num_images), **settings
     )
     assert isinstance(drawn.images, list)
-    assert isinstance(drawn.images, list)
-    return make_grid(drawn.images, columns=wanted.num_images)
+    assert drawn.clip_scores is not None
+    measures = {"clip_score": float(drawn.clip_scores.mean())}
+    if measure_attributes is not None and wanted.num_captions:
+        measures["attribute_accuracy"] = measure_attributes(pipeline, wanted.num_captions, **settings)
+    return make_grid(drawn.images, columns=wanted.num_images), measures
 
 
 def build_watchers(
@@ -242,13 +249,15 @@ def build_watchers(
     """What is done with the averaged weights after each validation: the prior's folder, the grid of the prompts."""
     from text2latent.models.callbacks import PriorFolder, ValidationGrids
     from text2latent.models.prior_folder import save_prior
+    from text2latent.models.worlds import find_attribute_measure
 
     def save(metrics: Mapping[str, float]) -> None:
         save_prior(run.prior, dataclasses.replace(trained, record={**trained.record, "metrics": dict(metrics)}))
 
     watchers: list[Callback] = [PriorFolder(save)]
     if pipeline is not None:
-        watchers.append(ValidationGrids(lambda: draw_grid(config, pipeline), run.grids))
+        measure = find_attribute_measure(trained.generator)
+        watchers.append(ValidationGrids(lambda: draw_grid(config, pipeline, measure), run.grids))
     return watchers
 
 
@@ -257,34 +266,27 @@ def announce(line: str) -> None:
     print(f"\ntext2latent train: {line}", file=sys.stderr)
 
 
-def build_loggers(config: TrainConfig, run: RunFolder) -> list[Logger]:
-    """The loggers asked for; each session has a CSV version of its own, TensorBoard goes on in one."""
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-
-    loggers: list[Logger] = []
-    if config.csv:
-        loggers.append(CSVLogger(run.logs, name="csv", flush_logs_every_n_steps=1))
-    if config.tensorboard:
-        loggers.append(TensorBoardLogger(run.logs, name="tensorboard", version=""))
-    return loggers
-
-
-def build_trainer(config: TrainConfig, run: RunFolder, device: torch.device, callbacks: list[Callback]) -> Trainer:
+def build_trainer(
+    config: TrainConfig, run: RunFolder, device: torch.device, launch: Launch, callbacks: list[Callback]
+) -> Trainer:
     """The Trainer; how long it trains is up to the callbacks."""
     from lightning.pytorch import Trainer
 
-    from text2latent.models.callbacks import AtomicCheckpointIO
+    from text2latent.models.checkpoints import AtomicCheckpointIO
+    from text2latent.models.run_loggers import build_loggers
 
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=[device.index or 0] if device.type == "cuda" and launch.processes == 1 else launch.devices,
+        num_nodes=launch.num_nodes,
+        strategy="auto" if launch.processes == 1 else "ddp",
         precision=config.precision,
         max_epochs=-1,
         val_check_interval=config.validation.every_steps,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        logger=build_loggers(config, run),
+        logger=build_loggers(run.logs, config.csv, config.tensorboard, config.wandb, run.root.resolve().name),
         plugins=[AtomicCheckpointIO()],
         default_root_dir=run.root,
         enable_model_summary=False,
@@ -314,14 +316,18 @@ def fit(
     Raises:
         InputError: when the loss isn't finite any more.
     """
-    from text2latent.models.callbacks import TrainingInterrupted
+    from text2latent.models.interruption import TrainingInterrupted, requeue_job
     from text2latent.models.training import NonFiniteLoss
 
     try:
-        with checkpoints.signals_caught():
+        with checkpoints.signals.caught():
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     except TrainingInterrupted as stop:
-        announce(f"interrupted by {stop}; run the same command again to go on")
+        if trainer.is_global_zero:
+            announce(f"interrupted by {stop}; run the same command again to go on")
+            requeued = requeue_job() if stop.signum == getattr(signal, "SIGUSR1", None) else None
+            if requeued:
+                announce(requeued)
         return SIGNAL_EXIT + stop.signum
     except NonFiniteLoss as error:
         kept = f"{checkpoints.last} has the state before" if checkpoints.last.exists() else "nothing was saved before"
@@ -329,39 +335,72 @@ def fit(
     return 0
 
 
-def train(config: TrainConfig) -> int:
-    """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
+def find_start(config: TrainConfig, run: RunFolder, trained: TrainedPrior, is_first: bool) -> Resumed | None:
+    """Where to go on, or None; the first process also notes in the folder what is trained there."""
+    from text2latent.models.checkpoints import find_checkpoint
+    from text2latent.models.run_folder import open_run, plain
+
+    if is_first:
+        open_run(run, plain(dataclasses.asdict(config)), trained.record, config.resume == "auto")
+    return find_checkpoint(run.checkpoints, announce if is_first else lambda line: None)
+
+
+def load_data(config: TrainConfig, processes: int) -> PairDataModule:
+    """The pairs, checked and, where they fit, in memory once for each of the machine's `processes`."""
+    from text2latent.data.datamodule import PairDataModule
+
+    data = PairDataModule(
+        **dataclasses.asdict(config.data),
+        seed=config.seed,
+        processes=processes,
+        skip_non_finite=config.on_non_finite == "skip",
+        announce=announce,
+    )
+    data.setup("fit")
+    return data
+
+
+def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: torch.device) -> int:
+    """Set up and train, or tell that all is trained; returns the exit code."""
     from lightning import seed_everything
 
-    from text2latent.data.datamodule import PairDataModule
-    from text2latent.models.callbacks import RunCheckpoints, training_callbacks
-    from text2latent.models.run_folder import RunFolder, open_run, plain, read_progress
+    from text2latent.models.callbacks import training_callbacks
+    from text2latent.models.checkpoints import RunCheckpoints
+    from text2latent.models.run_report import RunMetrics, format_table, summarize
 
-    run = RunFolder(check_output_folder(config.output))
-    device = select_device(config.device)
-    with quiet_lightning():
-        data = PairDataModule(**dataclasses.asdict(config.data), seed=config.seed)
-        data.setup("fit")
-        seed_everything(config.seed, verbose=False)
-        trained = build_prior(config, data)
-        module = build_module(config, trained)
-        pipeline = load_pipeline(config, trained, device)
-        checkpoint = open_run(run, plain(dataclasses.asdict(config)), trained.record, config.resume)
-        if checkpoint is not None:
-            step, seconds = read_progress(checkpoint)
-            if module.progress(step, seconds) >= 1:
-                print(f"trained already: {step} steps in {seconds / 60:.1f} minutes; the prior is in {run.prior}")
-                return 0
-            print(f"going on at step {step}, from {checkpoint}", file=sys.stderr)
-        checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, announce)
-        watchers = build_watchers(config, run, trained, pipeline)
-        callbacks = training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
-        trainer = build_trainer(config, run, device, callbacks)
-        code = fit(trainer, module, data, checkpoints, checkpoint)
-    if code == 0:
-        val_loss = float(trainer.callback_metrics["val_loss"])
-        print(f"{trainer.global_step} steps, validation loss {val_loss:.4f}; the prior is in {run.prior}")
+    tell = announce if launch.rank == 0 else lambda line: None
+    data = load_data(config, launch.devices)
+    seed_everything(config.seed, verbose=False)
+    trained = build_prior(config, data)
+    module = build_module(config, trained, data)
+    pipeline = load_pipeline(config, trained, device) if launch.rank == 0 else None
+    start = find_start(config, run, trained, launch.rank == 0)
+    if start is not None and module.progress(start.step, start.seconds) >= 1:
+        if launch.rank == 0:
+            print(f"trained already: {start}; the prior is in {run.prior}")
+        return 0
+    if start is not None:
+        tell(f"going on at step {start.step}, from {start.path}")
+    checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, tell, config.keep_checkpoints)
+    watchers = build_watchers(config, run, trained, pipeline)
+    callbacks = training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
+    trainer = build_trainer(config, run, device, launch, [*callbacks, RunMetrics(run.metrics, checkpoints)])
+    code = fit(trainer, module, data, checkpoints, start and start.path)
+    if code == 0 and launch.rank == 0:
+        figures = summarize(trainer, module, checkpoints)
+        print(format_table(figures))
+        print(f"{trainer.global_step} steps, validation loss {figures['val_loss']:.4f}; the prior is in {run.prior}")
     return code
+
+
+def train(config: TrainConfig) -> int:
+    """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
+    from text2latent.models.launch import read_launch
+    from text2latent.models.run_folder import RunFolder
+
+    run, launch = RunFolder(check_output_folder(config.output)), read_launch(config.devices, config.num_nodes)
+    with quiet_lightning():
+        return run_training(config, run, launch, select_device(config.device))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Lightning callbacks of the prior's training: averaged weights, grids, the usable prior, checkpoints, progress.
+"""Lightning callbacks of the prior's training: averaged weights, grids, the usable prior, limits, progress.
 
 Order matters in one place: whatever looks at the averaged weights in ``on_validation_end`` stands before `EmaWeights`
 in the Trainer's list. Lightning moves checkpoint callbacks to the end, where the weights are the trained ones again.
@@ -6,53 +6,33 @@ in the Trainer's list. Lightning moves checkpoint callbacks to the end, where th
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import signal
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from text2latent.configs.errors import InputError
 from text2latent.configs.progress import progress
+from text2latent.models.checkpoints import RunCheckpoints
 from text2latent.models.images import save_png
-from text2latent.models.training import NonFiniteLoss, PriorTraining
-
-
-class TrainingInterrupted(Exception):
-    """A signal ended training after its state was saved.
-
-    Attributes:
-        signum: the signal's number.
-        step: optimizer steps done.
-        checkpoint: the file to resume from.
-    """
-
-    def __init__(self, signum: int, step: int, checkpoint: Path) -> None:
-        super().__init__(f"{signal.Signals(signum).name} at step {step}; state saved in {checkpoint}")
-        self.signum, self.step, self.checkpoint = signum, step, checkpoint
+from text2latent.models.training import NonFiniteLoss, PriorTraining, ema_decay
 
 
 class EmaWeights(WeightAveraging):
     """Exponential moving average of the weights through Lightning's weight averaging.
 
-    The decay grows as ``(1 + n) / (10 + n)`` after n updates up to `decay`, so that a short run isn't dominated by its
-    random start. The averaged weights stay in place through ``on_validation_end``, for the callbacks listed before.
+    The decay grows as `ema_decay` says, so that a short run isn't dominated by its random start. The averaged weights
+    stay in place through ``on_validation_end``, for the callbacks listed before.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -69,35 +49,53 @@ class EmaWeights(WeightAveraging):
 def _ema_with_warmup(decay: float) -> Callable[[Any, Any, Any], None]:
     @torch.no_grad()
     def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
-        updates = float(num_averaged)
-        torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1.0 + updates) / (10.0 + updates)))
+        torch._foreach_lerp_(averaged, current, 1.0 - ema_decay(float(num_averaged), decay))
 
     return update
+
+
+class FiniteValidation(Callback):
+    """Ends training at a validation loss that isn't finite, before such weights reach a checkpoint or the prior."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the loss of all processes together.
+
+        Raises:
+            NonFiniteLoss: when it is NaN or infinite.
+        """
+        val_loss = float(trainer.callback_metrics["val_loss"])
+        if not math.isfinite(val_loss):
+            raise NonFiniteLoss(f"validation loss became {val_loss} at step {trainer.global_step}")
 
 
 class ValidationGrids(Callback):
     """Draws the prompts' images with the averaged weights after each validation.
 
-    Writes ``folder/step-{step:08d}.png`` and the same picture to TensorBoard.
+    Writes ``folder/step-{step:08d}.png``, the same picture to TensorBoard and W&B, and the measures to all logs.
 
     Args:
-        draw: returns one picture, drawn with the weights that are in the module at that time.
+        draw: returns one picture, drawn with the weights that are in the module at that time, and what was measured
+            on it by name.
         folder: where the PNG files go.
     """
 
-    def __init__(self, draw: Callable[[], Image.Image], folder: Path) -> None:
+    def __init__(self, draw: Callable[[], tuple[Image.Image, dict[str, float]]], folder: Path) -> None:
         self.draw, self.folder = draw, folder
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, and write to disk and TensorBoard."""
+        """Draw, and write to disk and the logs."""
+        assert isinstance(pl_module, PriorTraining)
         if not trainer.is_global_zero:
             return
-        picture = self.draw()
+        picture, measures = self.draw()
+        pl_module.log_measures(measures)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_png(picture, self.folder / f"step-{trainer.global_step:08d}.png", {}, overwrite=True)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("prompts", np.asarray(picture), trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("prompts", [picture], trainer.global_step)
 
 
 class PriorFolder(Callback):
@@ -116,109 +114,6 @@ class PriorFolder(Callback):
         if trainer.is_global_zero:
             val_loss = float(trainer.callback_metrics["val_loss"])
             self.save({"step": trainer.global_step, "val_loss": val_loss, "minutes": pl_module.seconds() / 60})
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Local checkpoints appear whole or not at all: written beside their place, then renamed."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to the local file `path`.
-
-        Raises:
-            InputError: when the disk refuses; a checkpoint of that name stays as it was.
-        """
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
-        # Straight to a file, torch.save hides the reason of a failure.
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(buffer.getbuffer())
-            os.replace(partial, target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise InputError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-class RunCheckpoints(Checkpoint):
-    """Keeps ``last.ckpt`` and ``best.ckpt`` (lowest ``val_loss``), and ends training in good order on a signal.
-
-    On SIGINT or SIGTERM (see `signals_caught`) the step at hand is finished, ``last.ckpt`` written and
-    `TrainingInterrupted` raised; on a second signal it is raised at once, and ``last.ckpt`` stays as it was.
-
-    Args:
-        folder: where the checkpoints go.
-        every_steps: steps between two writings of ``last.ckpt``, besides those after each validation.
-        announce: told one line when a signal has come.
-    """
-
-    def __init__(self, folder: Path, every_steps: int, announce: Callable[[str], None] = lambda line: None) -> None:
-        self.folder, self.every_steps, self.announce = folder, every_steps, announce
-        self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
-        self.best_val_loss = float("inf")
-        self._signum: int | None = None
-        self._step = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best loss so far."""
-        return {"best_val_loss": self.best_val_loss}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best loss so far."""
-        self.best_val_loss = float(state_dict["best_val_loss"])
-
-    @contextmanager
-    def signals_caught(self) -> Iterator[None]:
-        """Context in which SIGINT and SIGTERM end training in good order; to be entered around the Trainer's work."""
-        before = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._signum is not None:
-            raise TrainingInterrupted(signum, self._step, self.last)
-        self._signum = signum
-        self.announce(f"{signal.Signals(signum).name}: saving the state after this step (again: stop at once)")
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when it is time to, and save and stop if a signal has come."""
-        self._step = trainer.global_step
-        due = self._signum is not None or self._step % self.every_steps == 0
-        if not due or trainer.should_stop:  # the last validation, which then follows, saves
-            return
-        if not torch.isfinite(outputs["loss"]):
-            raise NonFiniteLoss(f"training loss became {float(outputs['loss'])} at step {self._step}")
-        trainer.save_checkpoint(self.last)
-        if self._signum is not None:
-            raise TrainingInterrupted(self._signum, self._step, self.last)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and keep the better of this state and the best so far."""
-        val_loss = float(trainer.callback_metrics["val_loss"])
-        better = val_loss < self.best_val_loss
-        self.best_val_loss = min(val_loss, self.best_val_loss)
-        trainer.save_checkpoint(self.last)
-        if better and trainer.is_global_zero:
-            _replace_with_copy(self.last, self.best)
-        if self._signum is not None and not trainer.should_stop:
-            raise TrainingInterrupted(self._signum, trainer.global_step, self.last)
-
-
-def _replace_with_copy(source: Path, target: Path) -> None:
-    """Give `source` a second name, atomically; a real copy where the disk knows no hard links."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    os.replace(partial, target)
 
 
 class StopAtLimits(Callback):
@@ -293,12 +188,13 @@ class RunProgress(ProgressBar):
 
 
 def _postfix(trainer: pl.Trainer, module: PriorTraining) -> str:
-    parts = [] if module.latest_loss is None else [f"loss {module.latest_loss:.4f}"]
+    parts = [f"loss {module.metrics['train_loss']:.4f}"] if "train_loss" in module.metrics else []
     if "val_loss" in trainer.callback_metrics:
         parts.append(f"val {float(trainer.callback_metrics['val_loss']):.4f}")
     return ", ".join(parts)
 
 
-def training_callbacks(ema_decay: float, checkpoints: RunCheckpoints, watchers: Sequence[Callback]) -> list[Callback]:
+def training_callbacks(decay: float, checkpoints: RunCheckpoints, watchers: Sequence[Callback] = ()) -> list[Callback]:
     """The callbacks of a run in the order that they rely on; `watchers` see the averaged weights."""
-    return [StopAtLimits(), RunProgress(), *watchers, EmaWeights(ema_decay), checkpoints]
+    watching = [checkpoints.signals, StopAtLimits(), FiniteValidation(), RunProgress()]
+    return [*watching, *watchers, EmaWeights(decay), checkpoints]

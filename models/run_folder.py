@@ -4,7 +4,7 @@
 
     RUN/config.yaml            the configuration of the latest session
     RUN/run.json               what the run is: dataset, generator, CLIP, versions
-    RUN/checkpoints/           last.ckpt, best.ckpt
+    RUN/checkpoints/           the last few states step-*.ckpt, the newest as last.ckpt, best.ckpt, metrics.json
     RUN/prior/                 the prior of the latest validation, ready to use
     RUN/grids/step-*.png       the prompts' images after each validation
     RUN/logs/                  CSV (a version per session) and TensorBoard
@@ -27,7 +27,8 @@ from text2latent.configs.errors import InputError
 FREE_KEYS = frozenset(
     (
         *("output", "resume", "device", "model", "generator", "data.path", "data.num_workers", "data.in_memory"),
-        *("max_steps", "max_minutes", "checkpoint_every_steps", "log_every_steps", "csv", "tensorboard", "validation"),
+        *("max_steps", "max_minutes", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"),
+        *("csv", "tensorboard", "wandb", "validation", "devices", "num_nodes", "on_non_finite"),
     )
 )
 
@@ -50,13 +51,13 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        """Folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
-    def last(self) -> Path:
-        """The checkpoint that a session resumes from."""
-        return self.checkpoints / "last.ckpt"
+    def metrics(self) -> Path:
+        """What the run has come to, as JSON."""
+        return self.checkpoints / "metrics.json"
 
     @property
     def prior(self) -> Path:
@@ -74,7 +75,7 @@ class RunFolder:
         return self.root / "logs"
 
 
-def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any], resume: bool) -> Path | None:
+def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any], resume: bool) -> None:
     """Start a run in a new or empty folder, or go on with one of the same configuration and dataset.
 
     Args:
@@ -82,9 +83,6 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
         config: the whole configuration, nested plain data.
         description: plain data with a section ``dataset`` that has ``path`` and ``sha256``.
         resume: whether going on is wanted.
-
-    Returns:
-        The checkpoint to resume from, or None to start.
 
     Raises:
         InputError: when the folder holds something else, a run of another configuration or dataset (naming both), or
@@ -95,11 +93,10 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
             raise InputError(f"--output {run.root}: expected a new folder or one of a training run, found other files")
         _require_same_run(run, config, description)
         if not resume:
-            raise InputError(f"--output {run.root}: holds a run already and --resume is false; name another folder")
+            raise InputError(f"--output {run.root}: holds a run already and --resume is never; name another folder")
     run.root.mkdir(parents=True, exist_ok=True)
     write_text(run.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     write_text(run.description, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
-    return run.last if run.last.is_file() else None
 
 
 def _require_same_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any]) -> None:
@@ -157,20 +154,3 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def read_progress(checkpoint: Path) -> tuple[int, float]:
-    """Steps and seconds trained of a checkpoint.
-
-    Raises:
-        InputError: when it can't be read.
-    """
-    import torch
-
-    try:
-        data = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return int(data["global_step"]), float(data["seconds"])
-    except Exception as error:
-        # Damaged files raise many kinds; with weights_only none of their code has run.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {reason}") from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import lightning.pytorch as pl
@@ -22,10 +23,28 @@ from text2latent.models.prior_base import Prior
 
 TRAINING_STREAM, VALIDATION_STREAM = 0, 1
 DESCRIPTION_KEY = "text2latent"
+MOST_SKIPPED = 20  # batches in a row, after which training doesn't go on anyway
 
 
 class NonFiniteLoss(InputError):
-    """The training loss became NaN or infinite; the weights in memory are of no use any more."""
+    """The loss or its gradient became NaN or infinite, and training isn't to go on."""
+
+
+def ema_decay(updates: float, limit: float) -> float:
+    """Decay of the moving average of the weights after some updates: ``(1 + n) / (10 + n)`` up to `limit`."""
+    return min(limit, (1.0 + updates) / (10.0 + updates))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step, and what is left on the device until somebody looks: its loss and its gradient's norm."""
+
+    number: int
+    epoch: int
+    batch: int
+    pairs: int
+    loss: Tensor
+    grad_norm: Tensor
 
 
 class Objective(Protocol):
@@ -54,6 +73,11 @@ class PriorTraining(pl.LightningModule):
         seed: of all that training and validation draw.
         log_every_steps: steps between two lines in the logs.
         description: plain data that goes into each checkpoint under ``text2latent`` (config, identities, versions).
+        ema_decay: largest decay of the moving average of the weights, for the logs.
+        skip_non_finite: whether a step whose gradient is NaN or infinite is left out; else training ends there. In
+            both cases it doesn't touch the weights.
+        announce: told a line for each step left out.
+        describe_batch: puts a batch into words, from epoch and number.
     """
 
     def __init__(
@@ -72,6 +96,10 @@ class PriorTraining(pl.LightningModule):
         seed: int = 0,
         log_every_steps: int = 50,
         description: Mapping[str, Any] | None = None,
+        ema_decay: float = 0.999,
+        skip_non_finite: bool = False,
+        announce: Callable[[str], None] = lambda line: None,
+        describe_batch: Callable[[int, int], str] = lambda epoch, batch: f"batch {batch} of epoch {epoch}",
     ) -> None:
         super().__init__()
         self.prior = prior
@@ -83,12 +111,17 @@ class PriorTraining(pl.LightningModule):
         self.seed = seed
         self.log_every_steps = log_every_steps
         self.description = dict(description or {})
-        self._seconds_before = 0.0
+        self.ema_decay, self.skip_non_finite = ema_decay, skip_non_finite
+        self.announce, self.describe_batch = announce, describe_batch
+        self.metrics: dict[str, float] = {}
+        self.skipped_steps, self.pairs_seen = 0, 0
+        self._seconds_before, self._agreed_seconds = 0.0, 0.0
         self._started: float | None = None
-        self._grad_norm: Tensor | None = None
-        self.latest_loss: float | None = None
-        self._window_loss: Tensor | None = None
+        self._at_hand: tuple[int, int, Tensor] | None = None
+        self._unseen: list[Step] = []
+        self._window_losses: list[Tensor] = []
         self._window_steps, self._window_pairs, self._window_started = 0, 0, 0.0
+        self._skipped_in_a_row = 0
         self._validation_started = 0.0
 
     # The run's clock and the schedule on it.
@@ -97,11 +130,17 @@ class PriorTraining(pl.LightningModule):
         """Seconds trained so far, over all sessions of the run (validation included)."""
         return self._seconds_before + (0.0 if self._started is None else time.monotonic() - self._started)
 
+    def agree_on_clock(self, seconds: float) -> None:
+        """Take the clock that all processes of the run go by: theirs differ, but their schedules mustn't."""
+        self._agreed_seconds = seconds
+
     def progress(self, step: int, seconds: float | None = None) -> float:
         """Fraction in [0, 1] of the run that is over after `step` optimizer steps and `seconds` (None: until now)."""
         fraction = step / self.max_steps
         if self.max_seconds is not None:
-            fraction = max(fraction, (self.seconds() if seconds is None else seconds) / self.max_seconds)
+            alone = self._trainer is None or self.trainer.world_size == 1
+            now = self.seconds() if alone else self._agreed_seconds
+            fraction = max(fraction, (now if seconds is None else seconds) / self.max_seconds)
         return min(1.0, fraction)
 
     def lr_factor(self, step: int) -> float:
@@ -128,32 +167,49 @@ class PriorTraining(pl.LightningModule):
         )
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Clip the gradient's norm, and keep the norm for the logs."""
-        limit = self.gradient_clip or math.inf
-        self._grad_norm = torch.nn.utils.clip_grad_norm_(self.prior.parameters(), limit)
+        """Clip the gradient's norm, keep it for the logs, and keep an update that isn't finite from the weights.
+
+        The norm is of the gradient that all processes share, so they all come to the same end.
+
+        Raises:
+            NonFiniteLoss: when it isn't finite and steps aren't to be left out, or too many were (looked at in each
+                step on CPU, at each log line on an accelerator, where looking costs a synchronisation).
+        """
+        assert self._at_hand is not None
+        batch, pairs, loss = self._at_hand
+        norm = torch.nn.utils.clip_grad_norm_(self.prior.parameters(), self.gradient_clip or math.inf)
+        self._refuse_non_finite(getattr(optimizer, "optimizer", optimizer), norm)
+        number = self._optimizer_steps() + 1
+        self._unseen.append(Step(number, self.trainer.current_epoch, batch, pairs, loss, norm))
+        if self.device.type == "cpu" or number % self.log_every_steps == 0:
+            self._look_at_steps()
+
+    def _refuse_non_finite(self, optimizer: Any, norm: Tensor) -> None:
+        refused = ~torch.isfinite(norm)
+        if optimizer.defaults["fused"]:
+            # The fused step reads these on the device, as after a GradScaler, and then changes nothing.
+            optimizer.grad_scale, optimizer.found_inf = None, refused.float()
+        elif refused:
+            optimizer.zero_grad(set_to_none=True)
 
     # Steps.
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one batch.
-
-        Raises:
-            NonFiniteLoss: when it isn't finite (looked at in each step on CPU, at each log line on an accelerator,
-                where looking costs a synchronisation).
-        """
+        """Loss of one batch."""
         loss = self._loss(batch, TRAINING_STREAM, self._optimizer_steps())
-        self._collect(loss.detach(), len(batch[0]))
+        self._at_hand = batch_idx, len(batch[0]), loss.detach()
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log ``val_loss``; noise and times depend on the seed and the batch's index only.
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make a step, and log when it is time to: before a callback can end the run."""
+        super().optimizer_step(*args, **kwargs)
+        step = self._optimizer_steps() + 1
+        if step % self.log_every_steps == 0:
+            self._write_log(step)
 
-        Raises:
-            NonFiniteLoss: when it isn't finite, so that such weights reach neither a checkpoint nor the prior's folder.
-        """
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log ``val_loss``; noise and times depend on the seed, the batch's index and the rank only."""
         loss = self._loss(batch, VALIDATION_STREAM, batch_idx)
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"validation loss became {float(loss)} at step {self._optimizer_steps()}")
         size = len(batch[0])
         self.log("val_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True, logger=False)
 
@@ -173,7 +229,7 @@ class PriorTraining(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Start the run's clock."""
-        self._started = time.monotonic()
+        self._started, self._agreed_seconds = time.monotonic(), self._seconds_before
         self._open_window()
 
     def on_train_end(self) -> None:
@@ -186,40 +242,70 @@ class PriorTraining(pl.LightningModule):
 
     def on_validation_end(self) -> None:
         """Log the validation loss, and leave out of the rates the time that it took with all that callbacks did."""
-        for logger in self.loggers:
-            logger.log_metrics({"val_loss": float(self.trainer.callback_metrics["val_loss"])}, self.global_step)
+        self.log_measures({"val_loss": float(self.trainer.callback_metrics["val_loss"])})
         self._window_started += time.monotonic() - self._validation_started
 
+    def log_measures(self, measures: Mapping[str, float], step: int | None = None) -> None:
+        """Write figures to all logs at a step, the present one by default, and keep them as the latest."""
+        self.metrics.update(measures)
+        for logger in self.loggers:
+            logger.log_metrics(dict(measures), self._optimizer_steps() if step is None else step)
+
     def _open_window(self) -> None:
-        self._window_loss, self._window_steps, self._window_pairs = None, 0, 0
+        self._window_losses, self._window_steps, self._window_pairs = [], 0, 0
         self._window_started = time.monotonic()
 
-    def _collect(self, loss: Tensor, pairs: int) -> None:
-        step = self._optimizer_steps() + 1
-        due = step % self.log_every_steps == 0
-        if (due or self.device.type == "cpu") and not torch.isfinite(loss):
-            raise NonFiniteLoss(f"training loss became {float(loss)} at step {step}, learning rate {self._lr():.3g}")
-        self._window_loss = loss if self._window_loss is None else self._window_loss + loss
-        self._window_steps += 1
-        self._window_pairs += pairs
-        if due:
-            self._write_log(step)
+    def _look_at_steps(self) -> None:
+        """Count the steps since the last look, and find those whose gradient wasn't finite; one synchronisation."""
+        steps, self._unseen = self._unseen, []
+        norms = torch.stack([step.grad_norm.float() for step in steps]).tolist()
+        losses = torch.stack([step.loss.float() for step in steps]).tolist()
+        for step, norm, loss in zip(steps, norms, losses, strict=True):
+            self._window_steps += 1
+            self._window_pairs += step.pairs * self.trainer.world_size
+            if math.isfinite(norm):
+                self._window_losses.append(loss)
+                self._skipped_in_a_row = 0
+                self.metrics["grad_norm"] = norm
+            else:
+                self._leave_out(step, loss)
+
+    def _leave_out(self, step: Step, loss: float) -> None:
+        where = self.describe_batch(step.epoch, step.batch)
+        if self.trainer.world_size > 1 and math.isfinite(loss):
+            where = "the batch of another process"
+        found = (
+            f"loss {loss:.4g} with a gradient that isn't finite at step {step.number}, learning rate {self._lr():.3g}"
+        )
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if not self.skip_non_finite:
+            raise NonFiniteLoss(f"{found}: {where}")
+        if self._skipped_in_a_row > MOST_SKIPPED:
+            raise NonFiniteLoss(f"{found}, as in the {MOST_SKIPPED} steps before: {where}")
+        self.announce(f"{found}: {where}; left out")
 
     def _write_log(self, step: int) -> None:
-        assert self._window_loss is not None
+        if self._unseen:
+            self._look_at_steps()
         seconds = max(time.monotonic() - self._window_started, 1e-9)
-        metrics = {
-            "train_loss": float(self._window_loss) / self._window_steps,
+        self.pairs_seen += self._window_pairs
+        measures = {
+            "train_loss": sum(self._window_losses) / len(self._window_losses) if self._window_losses else math.nan,
             "lr": self._lr(),
-            "grad_norm": math.nan if self._grad_norm is None else float(self._grad_norm),
-            "pairs_per_second": self._window_pairs * self.trainer.world_size / seconds,
+            "grad_norm": self.metrics.get("grad_norm", math.nan),
+            "ema_decay": ema_decay(step, self.ema_decay),
+            "pairs_per_second": self._window_pairs / seconds,
             "steps_per_second": self._window_steps / seconds,
+            "skipped_steps": self.skipped_steps,
             "minutes": self.seconds() / 60,
         }
-        for logger in self.loggers:
-            logger.log_metrics(metrics, step)
-        self.latest_loss = metrics["train_loss"]
+        self.log_measures(measures, step)
         self._open_window()
+
+    def count_pairs(self) -> int:
+        """Pairs seen so far by all processes, over all sessions of the run."""
+        return self.pairs_seen + self._window_pairs
 
     def _lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -227,10 +313,13 @@ class PriorTraining(pl.LightningModule):
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the run's clock and the description to a checkpoint."""
+        """Add the run's clock, its counts and the description to a checkpoint."""
         checkpoint["seconds"] = self.seconds()
+        checkpoint["pairs_seen"] = self.count_pairs()
+        checkpoint["skipped_steps"] = self.skipped_steps
         checkpoint[DESCRIPTION_KEY] = self.description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the clock to what it was."""
+        """Set the clock and the counts to what they were."""
         self._seconds_before = float(checkpoint["seconds"])
+        self.pairs_seen, self.skipped_steps = checkpoint.get("pairs_seen", 0), checkpoint.get("skipped_steps", 0)

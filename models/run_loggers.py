@@ -1,0 +1,36 @@
+"""Where a run's figures and pictures go: CSV, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from text2latent.configs.errors import InputError
+
+
+def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
+    """The loggers asked for; each session has a CSV version of its own, the others go on in one.
+
+    Args:
+        folder: of the logs.
+        csv, tensorboard: whether to write these.
+        wandb: a project of Weights & Biases, or None.
+        run_name: of the run there.
+
+    Raises:
+        InputError: when Weights & Biases isn't installed.
+    """
+    loggers: list[Logger] = []
+    if csv:
+        loggers.append(CSVLogger(folder, name="csv", flush_logs_every_n_steps=1))
+    if tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    if wandb is not None:
+        if importlib.util.find_spec("wandb") is None:
+            raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
+        folder.mkdir(parents=True, exist_ok=True)
+        # The name as id lets a resumed session go on in the same run.
+        loggers.append(WandbLogger(name=run_name, id=run_name, project=wandb, save_dir=folder, resume="allow"))
+    return loggers
