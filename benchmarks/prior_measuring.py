@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,7 @@ class Measured:
         clip_scores: `[N]`, cosines with the text embeddings.
         codes: `[N, attributes]`, what the judge sees.
         seconds: `[G]`, wall-clock time per image in each group of prompts, from embedding the texts to the images.
+        latent_seconds: `[G]`, the part of that from the texts' embeddings to the latents.
         num_prompts: P, of the prompt set's first ones.
     """
 
@@ -71,6 +73,7 @@ class Measured:
     clip_scores: NDArray[np.float32]
     codes: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    latent_seconds: NDArray[np.float64]
     num_prompts: int
 
 
@@ -116,27 +119,33 @@ class Bench:
         if not file.is_file():
             groups = [captions[i : i + PROMPTS_PER_GROUP] for i in range(0, len(captions), PROMPTS_PER_GROUP)]
             parts = [self._measure_group(draw, group) for group in progress(groups, unit="groups", description=name)]
-            embeddings, scores, codes = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:3])
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             with replacing(file) as partial, open(partial, "wb") as opened:
-                seconds = [part[3] for part in parts]
-                np.savez(opened, embeddings=embeddings, clip_scores=scores, codes=codes, seconds=seconds)
+                np.savez(opened, **joined)
         with np.load(file) as arrays:
             return Measured(**arrays, num_prompts=len(captions))
 
-    def _measure_group(self, draw: Draw, captions: Sequence[Caption]) -> tuple[NDArray, NDArray, NDArray, float]:
+    @torch.no_grad()
+    def _measure_group(self, draw: Draw, captions: Sequence[Caption]) -> dict[str, NDArray[Any]]:
+        """What is kept of some prompts' images, by the names of `Measured`."""
         prompts = [caption.text for caption in captions for _ in self.seeds]
         started = time.perf_counter()
-        with torch.no_grad():
-            texts = self.clip.encode_text([caption.text for caption in captions])
-            texts = texts.repeat_interleave(len(self.seeds), dim=0)
-            drawn = draw(texts, prompts, self.seeds * len(captions))
-            if drawn.seconds is not None:
-                started = time.perf_counter() - drawn.seconds
-            images = torch.cat([self.generator.synthesize(batch) for batch in drawn.latents.split(BATCH)])
-            seconds = (time.perf_counter() - started) / len(images)
-            embeddings = torch.cat([self.clip.encode_image(batch) for batch in images.split(BATCH)])
-        scores = (embeddings * texts).sum(dim=1)
-        return embeddings.numpy(), scores.numpy(), self.judge.classify(images), seconds
+        texts = self.clip.encode_text([caption.text for caption in captions])
+        texts = texts.repeat_interleave(len(self.seeds), dim=0)
+        embedded = time.perf_counter()
+        drawn = draw(texts, prompts, self.seeds * len(captions))
+        latent_seconds = time.perf_counter() - embedded if drawn.seconds is None else drawn.seconds
+        synthesis = time.perf_counter()
+        images = torch.cat([self.generator.synthesize(batch) for batch in drawn.latents.split(BATCH)])
+        seconds = embedded - started + latent_seconds + time.perf_counter() - synthesis
+        embeddings = torch.cat([self.clip.encode_image(batch) for batch in images.split(BATCH)])
+        return {
+            "embeddings": embeddings.numpy(),
+            "clip_scores": (embeddings * texts).sum(dim=1).numpy(),
+            "codes": self.judge.classify(images),
+            "seconds": np.array([seconds / len(images)]),
+            "latent_seconds": np.array([latent_seconds / len(images)]),
+        }
 
     @cached_property
     def own(self) -> NDArray[np.float32]:
@@ -158,8 +167,8 @@ class Bench:
 
         `named`: share of named attributes that are there; `complete`: share of images with all of them; `named X` of
         each attribute; `clip_score`; `diversity`: mean cosine distance between images of a prompt; `frechet`: squared
-        Frechet distance to the generator's own images in CLIP's space, absent for less than all prompts; `seconds`:
-        per image.
+        Frechet distance to the generator's own images in CLIP's space, absent for less than all prompts; `seconds` and
+        `latent_seconds` per image. Without several images of a prompt there is no `diversity`.
 
         Args:
             measured: a method's images.
@@ -177,15 +186,18 @@ class Bench:
             for i, name in enumerate(NAMES)
             if named[:, i].any()
         }
-        timed = measured.seconds[: -(-prompts // PROMPTS_PER_GROUP)]
+        timed = range(-(-prompts // PROMPTS_PER_GROUP))
         figures = {
             "named": estimate_mean(_share(there, named), groups, named.sum(axis=1)),
             "complete": estimate_mean((there | ~named).all(axis=1), groups),
             "clip_score": estimate_mean(measured.clip_scores[rows], groups),
-            "diversity": estimate_mean([pairwise_diversity(part) for part in embeddings], np.arange(prompts)),
-            "seconds": estimate_mean(timed, np.arange(len(timed))),
+            "seconds": estimate_mean(measured.seconds[timed], timed),
+            "latent_seconds": estimate_mean(measured.latent_seconds[timed], timed),
             **by_attribute,
         }
+        if images > 1:
+            diversities = [pairwise_diversity(part) for part in embeddings]
+            figures["diversity"] = estimate_mean(diversities, np.arange(prompts))
         if prompts < len(self.captions):
             return figures
         return figures | {"frechet": estimate_frechet(embeddings, self.own)}

@@ -25,9 +25,10 @@ COLUMNS = {
     "diversity": "diversity",
     "frechet": "Fréchet",
     "seconds": "ms/image",
+    "latent_seconds": "of that to the latent",
 }
 """Figures of the table, and how it calls them."""
-UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0}
+UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0, "latent_seconds": 1000.0}
 """What figures are multiplied with in the table: shares are shown in percent, seconds in milliseconds."""
 
 

@@ -61,12 +61,6 @@ class Parametrization:
         of_data, of_noise = self._target_shares(*self._levels_of_rows(t))
         return of_data * x0 + of_noise * noise
 
-    def data(self, x: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        """The x0 that a prediction for the mixture `x` stands for, `[N, L, D]`; it's undetermined where s is 1."""
-        a, s = self._levels_of_rows(t)
-        of_data, of_noise = self._target_shares(a, s)
-        return (of_noise * x - s * prediction) / (of_noise * a - of_data * s)
-
     def preconditioning(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scales of a network's wrapping for data of unit variance (EDM's derivation, arXiv:2206.00364, app. B.6).
 

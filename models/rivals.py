@@ -17,6 +17,9 @@ from text2latent.models.diffusion import initial_noise
 from text2latent.models.prior import ResidualMLPPrior
 from text2latent.models.pseudo_text import PseudoText
 
+DECODER_STD = 0.1
+"""Of the variational autoencoder's latents around what it decodes, in standard deviations of the latents' channels."""
+
 
 class RegressionPrior(ResidualMLPPrior):
     """The latent's mean given the condition: one evaluation of a residual MLP, which gets nothing else.
@@ -96,10 +99,10 @@ class VariationalPrior(RegressionPrior):
 
 
 class VariationalObjective:
-    """Negative evidence lower bound of a `VariationalPrior` per dimension, in nats (arXiv:1312.6114, eq. 10).
+    """Negative evidence lower bound of a `VariationalPrior` (arXiv:1312.6114, eq. 10), times the decoder's variance.
 
-    The decoder's variance is the batch's mean squared error, its best value (sigma-VAE, arXiv:2006.13202, eq. 6),
-    so there is no weight to choose between reconstruction and code.
+    The decoder's standard deviation is fixed at `DECODER_STD`, which is to say that the divergence has the weight of
+    its square (beta-VAE, Higgins et al., 2017, eq. 4). Were it learned, it would take over what the code is to tell.
 
     Args:
         pseudo_text: makes conditions of image embeddings.
@@ -115,14 +118,14 @@ class VariationalObjective:
         embeddings: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """See `DenoisingObjective.loss`; up to a constant."""
+        """Per dimension, up to a constant; see `DenoisingObjective.loss`."""
         x0 = prior.normalize(latents)
         condition, _ = self.pseudo_text(embeddings.float(), prior.embedding_cov_sqrt, generator)
         mean, log_variance = prior.encode(x0, condition)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         decoded = prior.decode(mean + (log_variance / 2).exp() * noise, condition).float()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return 0.5 * F.mse_loss(decoded, x0).log() + divergence
+        return 0.5 * F.mse_loss(decoded, x0) + DECODER_STD**2 * divergence
 
 
 class NearestNeighbours:

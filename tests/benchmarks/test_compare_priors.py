@@ -59,6 +59,7 @@ def test_own_time_counts_instead_of_what_passed(untrained_faces: Path, tmp_path:
     one = bench(untrained_faces, tmp_path)
     measured = one.measure("slow", lambda *_: dataclasses.replace(constant(one), seconds=800.0))
     assert (measured.seconds > 100).all()
+    assert measured.latent_seconds.tolist() == [100.0, 100.0]
 
 
 def test_figures_are_shares_of_named_attributes(untrained_faces: Path, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_figures_are_shares_of_named_attributes(untrained_faces: Path, tmp_path:
     right = np.stack(allowed)
     embeddings = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    perfect = Measured(embeddings, np.zeros(16), right, np.ones(2), 8)
+    perfect = Measured(embeddings, np.zeros(16), right, np.ones(2), np.ones(2) / 2, 8)
     bald = NAMES.index("hair_color")
     assert one.summarize(perfect)["named"].value > (0.9 if any(c.mentioned[bald] for c in one.captions) else 0.999)
     wrong = np.stack([(~caption.allowed).argmax(axis=1) for caption in one.captions for _ in one.seeds])
@@ -79,7 +80,7 @@ def test_figures_are_shares_of_named_attributes(untrained_faces: Path, tmp_path:
     )
     subset = one.summarize(perfect, 4)
     assert "frechet" not in subset
-    assert subset["seconds"].value == 1
+    assert (subset["seconds"].value, subset["latent_seconds"].value) == (1, 0.5)
 
 
 def test_frechet_interval_holds_the_distance() -> None:

@@ -127,12 +127,23 @@ def test_edm_weights_make_the_untrained_loss_one_at_all_times(objective: str) ->
     torch.testing.assert_close(weights * error.square().mean(dim=(1, 2)), torch.ones(3), atol=0.02, rtol=0)
 
 
+def data(form: Parametrization, x: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+    """The x0 that a prediction for the mixture x stands for, solved from the mixture and the target."""
+    a, s = (level[:, None, None] for level in form.levels(t))
+    return {
+        "flow": lambda: x - s * prediction,
+        "epsilon": lambda: (x - s * prediction) / a,
+        "sample": lambda: prediction,
+        "v": lambda: a * x - s * prediction,
+    }[form.objective]()
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_min_snr_weighs_the_error_of_x0_by_the_bounded_ratio(objective: str) -> None:
     form, t = Parametrization(objective), torch.tensor([0.1, 0.3, 0.5, 0.9])
     a, s = form.levels(t)
     x, one, other = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
-    error_of_data = (form.data(x, one, t) - form.data(x, other, t)).square().mean(dim=(1, 2))
+    error_of_data = (data(form, x, one, t) - data(form, x, other, t)).square().mean(dim=(1, 2))
     expected = (a / s).square().clamp(max=5) * error_of_data
     weights = DenoisingObjective(PseudoText(), loss_weighting="min_snr").weights(form, t)
     torch.testing.assert_close(weights * (one - other).square().mean(dim=(1, 2)), expected)

@@ -1,0 +1,154 @@
+"""`text2latent train` with each kind of network, objective, layout and text gap, to images; and distillation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from text2latent import infer, sample, train
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.prior_folder import load_prior
+
+FEW = {
+    "--data.batch-size": "8",
+    "--data.val-pairs": "10",
+    "--prior.width": "64",
+    "--prior.depth": "1",
+    "--max-steps": "3",
+    "--validation.every-steps": "3",
+    "--tensorboard": "false",
+    "--device": "cpu",
+}
+
+
+def run(pairs: Path, output: Path, *extra: str) -> int:
+    defaults = [word for flag, value in FEW.items() if flag not in extra for word in (flag, value)]
+    return train.main(["--data.path", str(pairs), "--output", str(output), *defaults, *extra])
+
+
+def draw(run: Path, world: Path, output: Path) -> int:
+    networks = ["--generator", str(world), "--clip", str(world)]
+    return infer.main(["--text", "a hat", "--model", str(run), *networks, "--steps", "3", "--output", str(output)])
+
+
+@pytest.mark.parametrize(
+    ("extra", "network", "scheduler", "shape"),
+    [
+        (
+            ("--prior.network", "transformer", "--diffusion.objective", "sample", "--diffusion.sampler", "ddpm"),
+            "TransformerPrior",
+            "DDPMScheduler",
+            (1, 16),
+        ),
+        (
+            ("--prior.network", "dit", "--prior.latent-layout", "w_plus", "--diffusion.sampler", "heun"),
+            "DiTPrior",
+            "FlowMatchHeunDiscreteScheduler",
+            (8, 16),
+        ),
+        (
+            ("--prior.latent-layout", "w_k", "--diffusion.objective", "v", "--diffusion.sampler", "dpm++"),
+            "ResidualMLPPrior",
+            "DPMSolverMultistepScheduler",
+            (3, 16),
+        ),
+        (
+            ("--diffusion.random-noise-level", "true", "--diffusion.time-sampling", "log_normal"),
+            "ResidualMLPPrior",
+            "FlowMatchEulerDiscreteScheduler",
+            (1, 16),
+        ),
+    ],
+)
+def test_every_kind_of_prior_trains_and_draws(
+    tiny_world: Path,
+    tiny_pairs: Path,
+    tmp_path: Path,
+    extra: tuple[str, ...],
+    network: str,
+    scheduler: str,
+    shape: tuple[int, int],
+) -> None:
+    assert run(tiny_pairs, tmp_path / "run", *extra) == 0
+    trained = load_prior(tmp_path / "run")
+    assert type(trained.prior).__name__ == network
+    assert type(trained.scheduler).__name__ == scheduler
+    assert trained.prior.latent_shape == shape
+    checkpoint = load_prior(tmp_path / "run/checkpoints/last.ckpt")
+    assert type(checkpoint.prior) is type(trained.prior)
+    assert type(checkpoint.scheduler) is type(trained.scheduler)
+    assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
+
+
+def test_pairs_of_z_train_a_prior_of_z(
+    tiny_world: Path, tmp_path: Path, sample_arguments: Callable[..., list[str]]
+) -> None:
+    assert sample.main(sample_arguments(tiny_world, tmp_path / "pairs", "--latent-layout", "z")) == 0
+    assert run(tmp_path / "pairs", tmp_path / "run") == 0
+    prior = load_prior(tmp_path / "run").prior
+    assert (prior.latent_layout, prior.latent_shape) == ("z", (1, 24))
+    assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
+
+
+def test_layout_that_the_pairs_do_not_have_is_refused(
+    tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_pairs, tmp_path / "run", "--prior.latent-layout", "z") == 1
+    assert "--prior.latent-layout z: the pairs in" in capsys.readouterr().err
+
+
+def test_text_gap_of_prompts_and_bank(tiny_world: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a hat\na beard\n帽子\n", encoding="utf-8")
+    extra = ("--text.prompts", str(prompts), "--text.shift", "0.5", "--text.bank-size", "20")
+    assert run(tiny_pairs, tmp_path / "run", *extra) == 0
+    prior, clip = load_prior(tmp_path / "run").prior, ClipEncoder.from_pretrained(str(tiny_world))
+    texts = clip.encode_text(["a hat", "a beard", "帽子"])
+    torch.testing.assert_close(prior.text_offset, 0.5 * (prior.embedding_mean - texts.mean(0)))
+    assert prior.text_bank is not None
+    assert prior.text_bank.shape == (20, 16)
+    assert prior.text_bank.norm(dim=1).sub(1).abs().max() < 1e-2
+    assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
+
+
+def test_distillation_starts_with_the_teacher(tiny_pairs: Path, tmp_path: Path) -> None:
+    assert run(tiny_pairs, tmp_path / "teacher") == 0
+    extra = ("--distill", str(tmp_path / "teacher"), "--optimizer.lr", "1e-12")
+    assert run(tiny_pairs, tmp_path / "student", *extra) == 0
+    teacher, student = (load_prior(tmp_path / name).prior for name in ("teacher", "student"))
+    for name, value in teacher.state_dict().items():
+        torch.testing.assert_close(student.state_dict()[name], value, atol=1e-6, rtol=1e-5)
+    assert run(tiny_pairs, tmp_path / "moved", "--distill", str(tmp_path / "teacher"), "--optimizer.lr", "0.01") == 0
+    moved = load_prior(tmp_path / "moved").prior
+    assert not torch.equal(moved.output.weight, teacher.output.weight)
+    record = json.loads((tmp_path / "moved/run.json").read_text())
+    assert record["training"]["distill"] == str(tmp_path / "teacher")
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (("--diffusion.sampler", "ddim"), 2, "for objective flow, got 'ddim'"),
+        (("--prior.network", "dit", "--prior.width", "20"), 2, "width: expected a multiple of 64"),
+        (("--text.prompts", "nowhere"), 1, "prompts nowhere: expected a text file"),
+        (("--text.bank-size", "1000"), 1, "expected at least 1000 training pairs, there are 40"),
+        (("--distill", "nowhere"), 2, "nowhere"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_leave_no_run(
+    tiny_pairs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    assert run(tiny_pairs, tmp_path / "run", *extra) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.strip().count("\n") == 0
+    assert not (tmp_path / "run").exists()
