@@ -18,10 +18,14 @@ from text2latent.models.drawing_flags import add_drawing_flags, add_model_flags,
 from text2latent.models.prompts import PromptLine, read_prompt_file
 
 if TYPE_CHECKING:
+    import torch
+
     from text2latent.evaluation.judging import Judge
     from text2latent.evaluation.measuring import Workplace
     from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.models.segmentation import Segmenter
 
+SEGMENTATION = "segmentation.json"
 RESULTS = ("metrics.json", "metrics.md", "plots.png")
 
 
@@ -37,6 +41,11 @@ def build_parser() -> CommandParser:
     add("--num-own", type=whole_number(Range(at_least=10, at_most=1_000_000)), default=2000, metavar="N",
         help="Images of the generator's own, of random z, to compare with.")  # fmt: skip
     add("--world", default=None, metavar="NAME", help="Zoo world whose judge to ask; default: the generator's.")
+    add("--segmentation", default=None, metavar="NETWORK",
+        help="Also tell what a network such as torchvision's deeplabv3_resnet50 finds in each image.")  # fmt: skip
+    add("--weights", default=None, metavar="FILE", help="Weights of --segmentation.")
+    add("--images", nargs="+", default=None, metavar="FILE",
+        help="Segment these files, and evaluate no prompts.")  # fmt: skip
     add("--json", action="store_true", help="Print what metrics.json holds, but for its list of images.")
     add_drawing_flags(parser, num_images=4)
     add_model_flags(parser)
@@ -47,9 +56,13 @@ def run(config: Namespace) -> None:
     """Check, draw, measure, and write the results."""
     from text2latent.evaluation.report import require_plots
 
+    if config.images:
+        segment_files(config)
+        return
     lines, folder = check(config)
     require_plots()
     device = select_device(config.device)
+    segmenter = load_segmenter(config, device)
 
     from text2latent.models.pipeline import Text2LatentPipeline
 
@@ -58,6 +71,8 @@ def run(config: Namespace) -> None:
         warnings.showwarning = show_warning
         judge = choose_judge(pipeline, config, lines)
         metrics = evaluate(pipeline, config, lines, judge, folder)
+        if segmenter is not None:
+            metrics["segmentation"] = segment_grids(segmenter, config, lines, folder, pipeline.generator.image_size)
     told = {name: value for name, value in metrics.items() if name != "images"}
     print(json.dumps(told, ensure_ascii=False, indent=2) if config.json else (folder / "metrics.md").read_text("utf-8"))
 
@@ -78,6 +93,45 @@ def check(config: Namespace) -> tuple[list[PromptLine], Path]:
     if there and not config.overwrite:
         raise InputError(f"--output: {folder / there[0]} exists already; expected another folder, or --overwrite")
     return lines, folder
+
+
+def load_segmenter(config: Namespace, device: torch.device) -> Segmenter | None:
+    """The network of `--segmentation` and `--weights`; None without them."""
+    from text2latent.models.segmentation import Segmenter
+
+    if config.segmentation is None:
+        if config.weights or config.images:
+            raise UsageError("--weights, --images: expected --segmentation NETWORK with them")
+        return None
+    return Segmenter.from_file(config.segmentation, config.weights, device)
+
+
+def segment_files(config: Namespace) -> None:
+    """Segment the files of `--images` and tell what is found."""
+    from text2latent.evaluation.segmenting import read_pictures, segment_pictures, to_text
+
+    if config.output is None or config.prompts:
+        raise UsageError("--images: expected --output FOLDER and no --prompts with it")
+    folder, files = check_output_folder(config.output), [Path(file) for file in config.images]
+    list(read_pictures(files))  # files that are no images are told before any work
+    if (folder / SEGMENTATION).exists() and not config.overwrite:
+        raise InputError(f"--output: {folder / SEGMENTATION} exists already; expected another folder, or --overwrite")
+    segmenter = load_segmenter(config, select_device(config.device))
+    assert segmenter is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    found = segment_pictures(segmenter, read_pictures(files), len(files), folder)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if config.json else to_text(found))
+
+
+def segment_grids(
+    segmenter: Segmenter, config: Namespace, lines: Sequence[PromptLine], folder: Path, size: int
+) -> list[dict[str, Any]]:
+    """Segment the images of the grids that were drawn; returns what is found in each."""
+    from text2latent.evaluation.segmenting import cut_grids, segment_pictures
+
+    texts, seeds = [line.text for line in lines], range(config.seed, config.seed + config.num_images)
+    pictures = cut_grids(sorted(folder.glob("grid-*.png")), size, texts, seeds)
+    return segment_pictures(segmenter, pictures, len(texts) * len(seeds), folder)
 
 
 def choose_judge(pipeline: Text2LatentPipeline, config: Namespace, lines: Sequence[PromptLine]) -> Judge | None:

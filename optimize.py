@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from text2latent.models.optimization.job import Job
     from text2latent.models.optimization.run import Point, Run
 
+CURVES = "curves.png"
 RESUME_HINT = "the best image is saved; run the same command again to go on"
 
 
@@ -55,7 +56,8 @@ def run(config: OptimizeConfig) -> None:
 
 def plan(config: OptimizeConfig, job: Job) -> Path:
     """The output folder, which can be written."""
-    from text2latent.models.optimization.pictures import check_video, has_plots
+    from text2latent.evaluation.curves import has_plots
+    from text2latent.models.optimization.pictures import check_video
 
     if config.compare and config.video:
         raise UsageError("--video: expected no --compare with it")
@@ -82,11 +84,20 @@ def draw(job: Job, folder: Path) -> dict[str, Any]:
         advance(job, run, config.optimizer)
     finally:
         job.illustrate(run)
+        plot(job, run)
     assert run.best is not None
     report = {**job.describe(job.goals[0], config.seed, config.optimizer), "output": str(folder)}
     last = run.points[-1]
     told = {"iteration": last.iteration, "seconds": round(last.seconds, 3), "clip_score": last.clip_score}
     return {**report, **told, "best": {"iteration": run.best.iteration, "clip_score": run.best.clip_score}}
+
+
+def plot(job: Job, run: Run) -> None:
+    """Write the curve of a run, and the prior on the same axes, where matplotlib is there."""
+    from text2latent.evaluation.curves import has_plots, save_curves
+
+    if has_plots() and run.points:
+        save_curves({job.config.optimizer: [run.points]}, job.amortised, run.folder / CURVES)
 
 
 def advance(job: Job, run: Run, description: str) -> None:
@@ -103,8 +114,9 @@ def advance(job: Job, run: Run, description: str) -> None:
 
 def compare(job: Job, folder: Path) -> dict[str, Any]:
     """Draw all prompts and seeds with each optimiser, and with the prior where there is one; returns the table."""
+    from text2latent.evaluation.study import save_study
     from text2latent.models.images import to_pil
-    from text2latent.models.optimization.study import Drawn, save_study
+    from text2latent.models.optimization.job import Drawn
 
     drawn = job.draw_with_prior()
     for optimizer in job.optimizers:

@@ -37,21 +37,25 @@ class Segmenter:
     Args:
         network: a module whose output has `out` `[N, C, H, W]`, C the number of VOC's names.
         device: where to compute.
+        side: pixels of the shorter side that images are resized to for it.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu", side: int = SIDE) -> None:
         self.network = network.eval().requires_grad_(False).to(device)
-        self.device = torch.device(device)
+        self.device, self.side = torch.device(device), side
         self.labels = read_labels("voc")
 
     @classmethod
-    def from_file(cls, name: str, weights: str | Path | None, device: torch.device | str = "cpu") -> Segmenter:
+    def from_file(
+        cls, name: str, weights: str | Path | None, device: torch.device | str = "cpu", side: int = SIDE
+    ) -> Segmenter:
         """Network of torchvision with the weights of a file.
 
         Args:
             name: one of `NETWORKS`.
             weights: a state dictionary as torchvision publishes them (`.pth`), or the same as safetensors.
             device: where to compute.
+            side: see the class.
 
         Raises:
             UsageError: for an unknown name, or without weights.
@@ -74,7 +78,7 @@ class Segmenter:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise InputError(f"--weights: {weights}: not the weights of {name}: {one_line(error)}") from error
-        return cls(network, device)
+        return cls(network, device, side)
 
     @torch.inference_mode()
     def segment(self, image: Tensor) -> Tensor:
@@ -84,7 +88,7 @@ class Segmenter:
         """
         from torchvision.transforms.v2.functional import normalize, resize
 
-        pixels = normalize(resize((image[None].to(self.device) + 1) / 2, [SIDE], antialias=True), MEAN, STD)
+        pixels = normalize(resize((image[None].to(self.device) + 1) / 2, [self.side], antialias=True), MEAN, STD)
         scores = self.network(pixels)["out"]
         full = nn.functional.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
         return full[0].argmax(dim=0).cpu()

@@ -113,6 +113,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
     data = [
         *source.glob("configs/*.yaml"),
         *source.glob("configs/prompts/*.txt"),
+        *source.glob("models/labels/*.txt"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]

@@ -157,9 +157,15 @@ class Descent:
             losses.append(self._set_gradients())
             return losses[-1].sum() * self.settings.loss_scale
 
-        with torch.enable_grad():
-            self.optimizer.step(closure)
         self.iteration += 1
+        try:
+            with torch.enable_grad():
+                self.optimizer.step(closure)
+        except RuntimeError as error:
+            # PyTorch refuses step sizes that are no float32.
+            if "overflow" not in str(error):
+                raise
+            raise Diverged(self.settings.learning_rate, self.iteration) from error
         finite = all(part.isfinite().all() for part in (losses[0], *self.parameters))
         if not finite:
             raise Diverged(self.settings.learning_rate, self.iteration)

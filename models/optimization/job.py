@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from text2latent.configs.errors import UsageError
 from text2latent.configs.optimization import OptimizeConfig
@@ -17,15 +20,21 @@ from text2latent.models.images import read_picture, to_pil
 from text2latent.models.optimization.cutouts import Cutouts
 from text2latent.models.optimization.descent import Descent, DescentSettings
 from text2latent.models.optimization.memory import cutouts_within
-from text2latent.models.optimization.optimizers import default_rate, find_optimizer, make_optimizer, parse_arguments
-from text2latent.models.optimization.pictures import Amortised, has_plots, save_curves, save_strip, save_video
+from text2latent.models.optimization.optimizers import (
+    default_rate,
+    find_optimizer,
+    make_optimizer,
+    parse_arguments,
+    parse_comparison,
+)
+from text2latent.models.optimization.pictures import save_strip, save_video
 from text2latent.models.optimization.run import Point, Run, open_folder
 from text2latent.models.optimization.spaces import LOSS_UNIT
-from text2latent.models.optimization.study import PRIOR, Drawn, parse_comparison
 from text2latent.models.optimization.task import Goal, Networks, Start, draw_prior, load_networks
 from text2latent.models.prompts import read_prompt_file
 
-STRIP, CURVES = "trajectory.png", "curves.png"
+STRIP = "trajectory.png"
+PRIOR = "amortised prior"
 FREE_KEYS = frozenset(
     (
         *("output", "iterations", "epochs", "save_every", "video", "fps", "hold_seconds", "memory", "device"),
@@ -33,6 +42,37 @@ FREE_KEYS = frozenset(
     )
 )
 """Settings that a run that goes on may change, or that are told by themselves."""
+
+
+@dataclass(frozen=True)
+class Amortised:
+    """What the prior needs for a goal: `seconds` for an image of `clip_score`."""
+
+    clip_score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One image of a study.
+
+    Attributes:
+        method: the optimiser's name, or `PRIOR`.
+        prompt, seed: what of.
+        points: its way; for the prior one point, whose seconds are those of one image.
+        picture: its last image.
+    """
+
+    method: str
+    prompt: str
+    seed: int
+    points: Sequence[Point]
+    picture: Image.Image
+
+    @property
+    def score(self) -> float:
+        """CLIP score at the end."""
+        return self.points[-1].clip_score
 
 
 class Job:
@@ -184,13 +224,11 @@ class Job:
         return drawn
 
     def illustrate(self, run: Run) -> None:
-        """Write a run's strip, its curves if matplotlib is there, and its video if one is asked for."""
+        """Write a run's strip, and its video if one is asked for."""
         files = run.progress_files
         if not files:
             return
         save_strip(files, run.folder / STRIP, run.metadata)
-        if has_plots():
-            save_curves({run.descent.settings.optimizer: [run.points]}, self.amortised, run.folder / CURVES)
         if self.config.video:
             fps, hold = self.config.fps, self.config.hold_seconds
             save_video(files, Path(self.config.video), fps, hold, run.metadata["prompt"], overwrite=True)

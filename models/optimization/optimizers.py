@@ -85,3 +85,17 @@ def make_optimizer(
         return cls(list(parameters), lr=learning_rate, **(arguments or {}))  # type: ignore[call-arg]
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"optimizer_arguments: {cls.__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
+def parse_comparison(text: str) -> list[str]:
+    """Names of optimisers with commas between them, in lower case.
+
+    Raises:
+        UsageError: for an unknown or repeated one.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    for name in names:
+        find_optimizer(name)
+        if names.count(name) > 1:
+            raise UsageError(f"--compare: expected each optimizer once, got {name} {names.count(name)} times")
+    return names

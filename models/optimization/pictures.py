@@ -1,30 +1,20 @@
-"""A run in pictures: its way as a strip of images, its CLIP scores as a curve, its progress as a video."""
+"""A run in pictures: its way as a strip of images and as a video."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import GifImagePlugin, Image
 
+from text2latent.configs.errors import UsageError
 from text2latent.models.animation import SUFFIXES, require_writer, write_mp4
 from text2latent.models.images import make_grid, move_into_place, save_png
-from text2latent.models.optimization.run import Point
 
 STRIP_IMAGES = 8
 PALETTE_FRAMES = 16
-PERCENT = 100.0
-
-
-@dataclass(frozen=True)
-class Amortised:
-    """What the prior needs for the same goal: `seconds` for an image of `clip_score`."""
-
-    clip_score: float
-    seconds: float
 
 
 def evenly_spaced(files: Sequence[Path], count: int) -> list[Path]:
@@ -40,56 +30,12 @@ def save_strip(files: Sequence[Path], output: Path, metadata: Mapping[str, str])
     save_png(make_grid(pictures, len(pictures)), output, metadata, overwrite=True)
 
 
-def has_plots() -> bool:
-    """Whether matplotlib is there to plot with."""
-    try:
-        import matplotlib  # noqa: F401  # only whether it is there
-    except ImportError:
-        return False
-    return True
-
-
-def save_curves(curves: Mapping[str, Sequence[Sequence[Point]]], prior: Amortised | None, output: Path) -> None:
-    """Plot CLIP scores over iterations and over seconds, means of several runs, and the prior on the same axes.
-
-    Args:
-        curves: by name, one or several runs of as many iterations each.
-        prior: over iterations it is a line, over seconds a point; or None.
-        output: a PNG file; one that is there is replaced.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    by_iteration, by_time = figure.subplots(1, 2, sharey=True)
-    for name, runs in curves.items():
-        rows = list(zip(*runs, strict=False))
-        scores = [PERCENT * sum(point.clip_score for point in row) / len(row) for row in rows]
-        by_iteration.plot([row[0].iteration for row in rows], scores, label=name)
-        by_time.plot([sum(point.seconds for point in row) / len(row) for row in rows], scores, label=name)
-    if prior is not None:
-        by_iteration.axhline(PERCENT * prior.clip_score, color="black", linestyle="--", label="amortised prior")
-        by_time.plot([prior.seconds], [PERCENT * prior.clip_score], "k*", markersize=12, label="amortised prior")
-    by_iteration.set(xlabel="iterations", ylabel="CLIP similarity x 100", title="by iterations")
-    by_time.set(xlabel="seconds", title="by time")
-    by_iteration.legend()
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        figure.savefig(partial, format="png", dpi=100)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def check_video(path: Path) -> None:
     """Refuse a video that can't be written, before any work.
 
     Raises:
         InputError: for another suffix than `.mp4` or `.gif`, or for `.mp4` without imageio-ffmpeg.
     """
-    from text2latent.configs.errors import UsageError
-
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--video: expected a file name that ends in {' or '.join(SUFFIXES)}, got {path.name!r}")
     require_writer(path, "--video")

@@ -4,63 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from text2latent.configs.errors import UsageError
+from text2latent.evaluation.curves import PERCENT, save_curves
 from text2latent.models.images import make_grid, save_png
-from text2latent.models.optimization.optimizers import find_optimizer
-from text2latent.models.optimization.pictures import PERCENT, Amortised, save_curves
+from text2latent.models.optimization.job import PRIOR, Amortised, Drawn
 from text2latent.models.optimization.run import Point
 from text2latent.models.run_folder import write_text
 
-PRIOR = "amortised prior"
 TABLE, RESULTS, CURVES, GRID = "table.md", "results.json", "curves.png", "grid.png"
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One image of a study.
-
-    Attributes:
-        method: the optimiser's name, or `PRIOR`.
-        prompt, seed: what of.
-        points: its way; for the prior one point, whose seconds are those of one image.
-        picture: its last image.
-    """
-
-    method: str
-    prompt: str
-    seed: int
-    points: Sequence[Point]
-    picture: Image.Image
-
-    @property
-    def score(self) -> float:
-        """CLIP similarity x 100 at the end."""
-        return PERCENT * self.points[-1].clip_score
-
-
-def parse_comparison(text: str) -> list[str]:
-    """Names of optimisers with commas between them, in lower case.
-
-    Raises:
-        UsageError: for an unknown or repeated one.
-    """
-    names = [name.strip().lower() for name in text.split(",")]
-    for name in names:
-        find_optimizer(name)
-        if names.count(name) > 1:
-            raise UsageError(f"--compare: expected each optimizer once, got {name} {names.count(name)} times")
-    return names
 
 
 def mean_score(drawn: Sequence[Drawn]) -> float:
     """Mean CLIP similarity x 100."""
-    return sum(one.score for one in drawn) / len(drawn)
+    return sum(PERCENT * one.score for one in drawn) / len(drawn)
 
 
 def summarize(drawn: Sequence[Drawn], rates: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -133,7 +91,7 @@ def _amortised(drawn: Sequence[Drawn]) -> Amortised | None:
 
 
 def _to_dict(one: Drawn) -> dict[str, Any]:
-    return {"method": one.method, "prompt": one.prompt, "seed": one.seed, "score": one.score,
+    return {"method": one.method, "prompt": one.prompt, "seed": one.seed, "score": PERCENT * one.score,
             "seconds": one.points[-1].seconds}  # fmt: skip
 
 

@@ -1,0 +1,81 @@
+"""What a segmentation network finds in images: classes, their shares of pixels, and pictures with these overlaid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from text2latent.configs.progress import progress
+from text2latent.models.images import from_pil, read_picture, save_png
+from text2latent.models.outputs import slugify
+from text2latent.models.run_folder import write_text
+from text2latent.models.segmentation import Segmenter, overlay
+
+FOLDER, RESULTS = "segmentation", "segmentation.json"
+GAP = 2
+"""Pixels between the pictures of a grid, see `images.make_grid`."""
+
+Named = tuple[str, Image.Image]
+
+
+def segment_pictures(segmenter: Segmenter, pictures: Iterable[Named], total: int, folder: Path) -> list[dict[str, Any]]:
+    """Segment pictures one by one and write an overlay of each.
+
+    Args:
+        segmenter: the network.
+        pictures: names and pictures; names become those of the files.
+        total: how many there are.
+        folder: `segmentation/NAME.png` and `segmentation.json` are written here; those that are there are replaced.
+
+    Returns:
+        For each picture its name and the classes found, the largest first, JSON-ready.
+    """
+    results = []
+    for name, picture in progress(pictures, total, "images", description="segment"):
+        classes = segmenter.segment(from_pil(picture))
+        found = [asdict(one) for one in segmenter.find(classes)]
+        file = folder / FOLDER / f"{name}.png"
+        words = ", ".join(f"{one['label']} {one['share']:.3f}" for one in found)
+        save_png(overlay(picture, classes), file, {"Description": words or "nothing found"}, overwrite=True)
+        results.append({"name": name, "found": found})
+    write_text(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    return results
+
+
+def read_pictures(files: Sequence[Path]) -> Iterator[Named]:
+    """Pictures of files, one at a time, numbered, since files of two folders may have one name."""
+    for number, file in enumerate(files):
+        yield f"{number:04d}-{slugify(file.stem)}", read_picture(file, "--images")
+
+
+def cut_grids(files: Sequence[Path], size: int, texts: Sequence[str], seeds: Sequence[int]) -> Iterator[Named]:
+    """Pictures of grids, one at a time, row by row.
+
+    Args:
+        files: the grids, a row per text and a column per seed, in order.
+        size: pixels per side of a picture.
+        texts: of all rows.
+        seeds: of the columns.
+    """
+    rows = iter(enumerate(texts))
+    for file in files:
+        with Image.open(file) as sheet:
+            for row in range((sheet.height + GAP) // (size + GAP)):
+                number, text = next(rows)
+                for column, seed in enumerate(seeds):
+                    left, top = column * (size + GAP), row * (size + GAP)
+                    yield f"{number:04d}-{slugify(text)}-{seed}", sheet.crop((left, top, left + size, top + size))
+
+
+def to_text(results: Sequence[dict[str, Any]]) -> str:
+    """A line per picture: its name, the classes found and their shares in per cent."""
+    lines = []
+    for result in results:
+        found = ", ".join(f"{one['label']} {100 * one['share']:.1f}%" for one in result["found"])
+        lines.append(f"{result['name']}: {found or 'nothing found'}")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""Videos are read back by Pillow and ffmpeg."""
+
+import itertools
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from text2latent.configs.errors import InputError, UsageError
+from text2latent.models.optimization import pictures
+from text2latent.models.optimization.pictures import check_video, evenly_spaced, save_video
+
+GREYS = (0, 100, 200)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / f"{grey:03d}.png" for grey in GREYS]
+    for file, grey in zip(files, GREYS, strict=True):
+        Image.new("RGB", (33, 33), (grey, grey, grey)).save(file)
+    return files
+
+
+def test_a_gif_shows_all_frames_and_holds_the_last(frames: list[Path], tmp_path: Path) -> None:
+    save_video(frames, tmp_path / "way.gif", fps=10, hold_seconds=2, description="a man")
+    with Image.open(tmp_path / "way.gif") as video:
+        read = [
+            (np.asarray(frame.convert("RGB")).mean(), frame.info["duration"]) for frame in ImageSequence.Iterator(video)
+        ]
+        assert video.info["loop"] == 0
+        assert video.info["comment"] == b"a man"
+    assert [round(mean) for mean, _ in read] == pytest.approx(GREYS, abs=3)
+    assert [duration for _, duration in read] == [100, 100, 2100]
+
+
+def test_an_mp4_is_h264_and_holds_the_last(frames: list[Path], tmp_path: Path) -> None:
+    save_video(frames, tmp_path / "way.mp4", fps=10, hold_seconds=2)
+    reader = imageio_ffmpeg.read_frames(tmp_path / "way.mp4")
+    meta = next(reader)
+    means = [np.frombuffer(frame, np.uint8).reshape(34, 34, 3)[:32, :32].mean() for frame in reader]
+    assert (meta["codec"], meta["size"]) == ("h264", (34, 34))
+    assert len(means) == 3 + 20
+    assert means[:3] == pytest.approx(GREYS, abs=4)
+    assert means[-1] == pytest.approx(GREYS[-1], abs=4)
+
+
+def test_frames_are_read_one_at_a_time(frames: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand frames, at most the palette's are alive at once."""
+    alive: set[int] = set()
+    most = itertools.count()
+    peak = [0]
+    read = pictures._read
+
+    def count(file: Path) -> Image.Image:
+        import weakref
+
+        picture, number = read(file), next(most)
+        alive.add(number)
+        weakref.finalize(picture, alive.discard, number)
+        peak[0] = max(peak[0], len(alive))
+        return picture
+
+    monkeypatch.setattr(pictures, "_read", count)
+    save_video(frames * 50, tmp_path / "way.gif", 10, 0)
+    assert peak[0] <= pictures.PALETTE_FRAMES + 2
+
+
+def test_what_is_there_is_kept(frames: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "way.gif").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        save_video(frames, tmp_path / "way.gif", 10, 0)
+    assert (tmp_path / "way.gif").read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_suffixes_are_refused() -> None:
+    with pytest.raises(UsageError, match="--video: expected a file name that ends in"):
+        check_video(Path("way.avi"))
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(3, [0, 4, 9]), (10, list(range(10))), (20, list(range(10)))])
+def test_chosen_files_are_evenly_spaced(count: int, chosen: list[int]) -> None:
+    files = [Path(str(i)) for i in range(10)]
+    assert evenly_spaced(files, count) == [files[i] for i in chosen]

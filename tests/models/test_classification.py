@@ -1,0 +1,83 @@
+"""Zero-shot classification against open_clip's own recipe, and lists of labels."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from text2latent.configs.errors import InputError, UsageError
+from text2latent.models.classification import classify, embed_labels, known_labels, read_labels
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.generators import load_generator
+from text2latent.models.images import from_pil, to_pil
+
+
+@pytest.fixture(scope="module")
+def pictures(tiny_world: Path) -> list[Image.Image]:
+    generator = load_generator(str(tiny_world))
+    return to_pil(generator.synthesize(generator.map(generator.sample_latents(3, 0))))
+
+
+def test_probabilities_are_those_of_open_clips_recipe(tiny_world: Path, pictures: list[Image.Image]) -> None:
+    """As in open_clip's README: normalised features, their product times the logit scale, softmax."""
+    folder = f"local-dir:{tiny_world / 'clip'}"
+    model, preprocess = open_clip.create_model_from_pretrained(folder)
+    tokenizer, labels = open_clip.get_tokenizer(folder), ["a dog", "a man", "a boat"]
+    model.eval()
+    with torch.no_grad():
+        images = model.encode_image(torch.stack([preprocess(picture) for picture in pictures]))
+        texts = model.encode_text(tokenizer([f"a photo of {label}" for label in labels]))
+        images, texts = (features / features.norm(dim=-1, keepdim=True) for features in (images, texts))
+        expected = (model.logit_scale.exp() * images @ texts.T).softmax(dim=-1)
+    clip = ClipEncoder.from_pretrained(str(tiny_world))
+    batch = torch.stack([from_pil(picture) for picture in pictures])
+    got = classify(clip, batch, embed_labels(clip, labels, ["a photo of {}"]))
+    # Our preprocessing doesn't round to 8 bits after a resize, see `clip_preprocessing`.
+    torch.testing.assert_close(got, expected, atol=5e-3, rtol=0)
+    torch.testing.assert_close(got.sum(dim=1), torch.ones(3))
+
+
+def test_several_templates_give_their_mean_direction(tiny_world: Path) -> None:
+    clip = ClipEncoder.from_pretrained(str(tiny_world))
+    embedded = clip.encode_text(["a dog", "one dog"])
+    expected = embedded.mean(dim=0) / embedded.mean(dim=0).norm()
+    torch.testing.assert_close(embed_labels(clip, ["dog"], ["a {}", "one {}"])[0], expected)
+
+
+def test_lists_that_ship_with_the_package() -> None:
+    from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
+
+    assert known_labels() == ["cifar100", "voc"]
+    cifar = read_labels("cifar100")
+    assert (len(cifar), len(set(cifar)), cifar[0], cifar[-1]) == (100, 100, "apple", "worm")
+    assert cifar == sorted(cifar)
+    assert read_labels("voc")[1:] == DeepLabV3_ResNet50_Weights.DEFAULT.meta["categories"][1:]
+
+
+def test_labels_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("\n 眼鏡 \n\na dog\n", encoding="utf-8")
+    assert read_labels(file) == ["眼鏡", "a dog"]
+
+
+@pytest.mark.parametrize("text", ["", "one\n", "a\nb\na\n"])
+def test_files_without_labels_are_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text(text)
+    with pytest.raises(InputError, match="expected at least two different labels"):
+        read_labels(file)
+
+
+def test_unknown_lists_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--labels: expected cifar100, voc, or a file"):
+        read_labels("imagenet")
+    (tmp_path / "x").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_labels(tmp_path / "x")
+
+
+def test_a_template_needs_a_place(tiny_world: Path) -> None:
+    with pytest.raises(UsageError, match=r"--template: expected \{\}"):
+        embed_labels(ClipEncoder.from_pretrained(str(tiny_world)), ["dog"], ["a photo"])
