@@ -195,6 +195,7 @@ FACIAL_HAIR = {
     "facial_hair=none": {
         "adj": "clean-shaven; beardless; clean shaven; smooth-shaven; ~cleanly shaved",
         "with": "no facial hair; a {clean-shaven|shaved} {face|chin}; a smooth chin; no beard or moustache; "
+        "neither beard nor {moustache|mustache}; "
         "~a cleanly shaved face",
         "poss": "face is {clean-shaven|shaved}; chin is smooth; ~chin is clean-shaven",
         "post": "without {facial hair|a beard or mustache|any facial hair}; ~without beard and moustache",
@@ -227,7 +228,7 @@ ACCESSORIES = {
         "with": "no {earrings|ear rings|earring}; {bare|unadorned} ears; ~no ear jewelry",
         "post": "without {earrings|ear rings|any earrings}; not wearing {earrings|ear rings}; "
         "~who does not wear earrings; "
-        "~lacking earrings",
+        "lacking {earrings|ear rings}",
         "key": "no earrings; without earrings; bare ears; no ear rings; ~not wearing earrings",
     },
     "earrings=yes": {
@@ -243,10 +244,10 @@ ACCESSORIES = {
     },
     "headwear=none": {
         "adj": "bareheaded; hatless; bare-headed; ~unhatted",
-        "with": "no {hat|headwear|cap|hat on}; a bare head; an uncovered head; ~neither hat nor cap",
+        "with": "no {hat|headwear|cap|hat on}; a bare head; an uncovered head; neither hat nor cap",
         "post": "without {a hat|headwear|a cap|any hat}; not wearing {a hat|a cap|any headwear}; "
-        "~who does not wear a hat; "
-        "~lacking a hat",
+        "who does not wear a hat; "
+        "lacking {a hat|headwear}",
         "key": "no hat; without hat; bareheaded; no headwear; hatless; ~no cap; ~not wearing a hat",
     },
     "headwear=hat": {
