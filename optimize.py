@@ -58,6 +58,7 @@ def plan(config: OptimizeConfig, job: Job) -> Path:
     """The output folder, which can be written."""
     from text2latent.evaluation.curves import has_plots
     from text2latent.models.optimization.pictures import check_video
+    from text2latent.models.optimization.run import RUN
 
     if config.compare and config.video:
         raise UsageError("--video: expected no --compare with it")
@@ -67,7 +68,8 @@ def plan(config: OptimizeConfig, job: Job) -> Path:
     folder = check_output_folder(config.output or f"{name}-{config.seed}")
     if config.video:
         check_video(Path(config.video))
-        check_output_file(config.video, overwrite=config.overwrite, flag="--video")
+        goes_on = (folder / RUN).is_file()
+        check_output_file(config.video, overwrite=config.overwrite or goes_on, flag="--video")
     return folder
 
 

@@ -114,7 +114,7 @@ def test_an_interruption_saves_and_can_be_gone_on_from(run_optimize: Optimize, m
     assert [row["iteration"] for row in points("parts")] == ["0", "1", "2"]
     assert Path("parts/best.png").is_file()
     assert Path("way.gif").is_file()
-    assert run_optimize(TEXT, "--iterations", "4", "--output", "parts")[0] == 0
+    assert run_optimize(TEXT, "--iterations", "4", "--output", "parts", "--video", "way.gif")[0] == 0
     assert run_optimize(TEXT, "--iterations", "4", "--output", "whole")[0] == 0
     assert Image.open("whole/image.png").tobytes() == Image.open("parts/image.png").tobytes()
 

@@ -112,6 +112,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
     sources = [path for folder in package_folders(source) for path in (source / folder).glob("*.py")]
     data = [
         *source.glob("configs/*.yaml"),
+        *source.glob("configs/optimize/*.yaml"),
         *source.glob("configs/prompts/*.txt"),
         *source.glob("models/labels/*.txt"),
         *source.glob("zoo/*/*.json"),

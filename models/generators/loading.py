@@ -26,7 +26,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
 
             - a name of the zoo;
             - `biggan-deep-128`, `-256` or `-512`, or `dalle-dvae`, whose published weights are downloaded once;
-            - a folder of BigGAN-deep's published files, or DALL-E's `decoder.pkl`;
+            - a folder of BigGAN-deep's published files, or the weights file in it; DALL-E's `decoder.pkl`;
             - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
             - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
               stylegan2-pytorch; they are told apart by their content, and none of their code is run;
@@ -45,6 +45,8 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         return _load_published(str(source))
     if isinstance(source, Mapping) or custom.is_class_path(str(source)):
         return custom.load_class(source, allow_import)
+    if published.is_biggan_weights(str(source)):
+        return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
     path = registry.locate(source, "generator")
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)

@@ -63,6 +63,23 @@ def biggan_files(folder: Path) -> tuple[Path, Path]:
     return folder / CONFIG, found[0]
 
 
+def is_biggan_weights(source: str) -> bool:
+    """Whether a path or address is that of a weights file of BigGAN by its name, one of `WEIGHT_FILES`."""
+    return source.partition("@")[0].rpartition("/")[2] in WEIGHT_FILES
+
+
+def fetch_beside(source: str) -> tuple[Path, Path]:
+    """Config and weights file of the path or address of weights, beside which the config is.
+
+    Raises:
+        InputError: when either isn't there or cannot be downloaded.
+    """
+    address, at, revision = source.partition("@")
+    folder, slash, _ = address.rpartition("/")
+    weights = fetch(source)
+    return fetch(f"{folder}{slash}{CONFIG}{at}{revision}"), weights
+
+
 def read_biggan(config: Path, weights: Path) -> GeneratorWeights:
     """What published BigGAN files hold; none of their code is run.
 

@@ -16,6 +16,7 @@ from PIL import Image
 from text2latent.configs.errors import UsageError
 from text2latent.configs.optimization import OptimizeConfig
 from text2latent.models.augmentations import parse_augmentations
+from text2latent.models.identity import sha256_of
 from text2latent.models.images import read_picture, to_pil
 from text2latent.models.optimization.cutouts import Cutouts
 from text2latent.models.optimization.descent import Descent, DescentSettings
@@ -39,6 +40,7 @@ FREE_KEYS = frozenset(
     (
         *("output", "iterations", "epochs", "save_every", "video", "fps", "hold_seconds", "memory", "device"),
         *("overwrite", "json", "compare", "prompts", "num_seeds", "text", "seed", "optimizer", "lr"),
+        *("model", "generator", "clip", "image"),
     )
 )
 """Settings that a run that goes on may change, or that are told by themselves."""
@@ -186,13 +188,13 @@ class Job:
 
         config = dataclasses.asdict(self.config)
         settings = {key: value for key, value in config.items() if key not in FREE_KEYS}
-        identities = {
-            "generator": self.networks.generator.identity,
-            "clip": self.networks.clip.identity,
-        }
-        networks = {part: None if one is None else one.sha256 for part, one in identities.items()}
-        told = {"prompt": goal.text, "seed": seed, "optimizer": optimizer, "lr": self.rate(optimizer)}
-        return {"text2latent": __version__, **networks, **told, **settings}
+        networks = {"generator": self.networks.generator.identity, "clip": self.networks.clip.identity}
+        if self.config.init == "prior" and self.networks.pipeline is not None:
+            networks["prior"] = self.networks.pipeline.identity
+        identities = {part: None if one is None else one.sha256 for part, one in networks.items()}
+        image = None if goal.image is None else sha256_of(goal.image)
+        told = {"prompt": goal.text, "image": image, "seed": seed, "optimizer": optimizer, "lr": self.rate(optimizer)}
+        return {"text2latent": __version__, **identities, **told, **settings}
 
     def describe_study(self) -> dict[str, Any]:
         """What a comparison is of, JSON-ready."""

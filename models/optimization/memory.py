@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,17 @@ HEADROOM = 1.5
 """Share of what autograd keeps that a backward pass takes in all, with gradients and temporary tensors."""
 
 
-def kept_bytes(compute: Callable[[], Tensor]) -> int:
-    """Bytes that autograd keeps for the backward pass of what `compute` gives; each storage counts once."""
+def kept_bytes(compute: Callable[[], Tensor], networks: Iterable[nn.Module] = ()) -> int:
+    """Bytes that autograd keeps for the backward pass of what `compute` gives, those of the networks' weights left out.
+
+    Each storage counts once.
+    """
+    weights = {tensor.untyped_storage().data_ptr() for network in networks for tensor in network.state_dict().values()}
     storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        # Leaves without history are weights, which are there anyway.
-        if tensor.grad_fn is not None or tensor.requires_grad or not tensor.is_leaf:
+        if storage.data_ptr() not in weights:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -59,9 +62,9 @@ def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> i
     def look(count: int) -> Tensor:
         return descent.see(images.detach().requires_grad_(), views.split(count)[0])
 
-    drawing = kept_bytes(descent.synthesize_with_history)
-    one = kept_bytes(lambda: look(1))
-    each = max(1, kept_bytes(lambda: look(2)) - one) if len(views) > 1 else one
+    drawing = kept_bytes(descent.synthesize_with_history, networks)
+    one = kept_bytes(lambda: look(1), networks)
+    each = max(1, kept_bytes(lambda: look(2), networks) - one) if len(views) > 1 else one
     fixed = weight_bytes(*networks) + HEADROOM * (drawing + max(0, one - each))
     room = gib * GIB - fixed
     if room < HEADROOM * each:

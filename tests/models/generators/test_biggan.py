@@ -49,7 +49,7 @@ def test_state_dictionaries_of_torch_save_are_read_too(generator: BigGANGenerato
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     w = generator.map(generator.sample_latents(2, 0))
-    images = load_generator(folder).synthesize(w)
+    images = load_generator(folder / "pytorch_model.bin").synthesize(w)
     torch.testing.assert_close(images, generator.synthesize(w), atol=1e-5, rtol=1e-4)
 
 
@@ -111,6 +111,12 @@ def test_missing_and_damaged_weights_are_refused(folder: Path) -> None:
     weights.unlink()
     with pytest.raises(InputError, match=r"expected BigGAN's weights beside config\.json"):
         load_generator(folder)
+
+
+def test_weights_without_their_config_are_refused(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json"):
+        load_generator(folder / "model.safetensors")
 
 
 def test_a_spectral_norm_without_its_vectors_is_refused(folder: Path) -> None:

@@ -123,12 +123,15 @@ def test_a_memory_budget_is_kept(make: Make) -> None:
     assert everything == 12
     views = draw_views(descent.settings.cutouts, descent.generators, torch.device("cpu"))
     image = descent.draw().requires_grad_()
-    fixed = weight_bytes(*networks) + HEADROOM * kept_bytes(descent.synthesize_with_history)
-    five = kept_bytes(lambda: descent.see(image, views.split(5)[0]))
+    fixed = weight_bytes(*networks) + HEADROOM * kept_bytes(descent.synthesize_with_history, networks)
+    five = kept_bytes(lambda: descent.see(image, views.split(5)[0]), networks)
     budget = (fixed + HEADROOM * five) / GIB
     fitting = cutouts_within(descent, networks, budget)
     assert 3 <= fitting <= 6
-    assert fixed + HEADROOM * kept_bytes(lambda: descent.see(image, views.split(fitting)[0])) <= 1.05 * budget * GIB
+    assert (
+        fixed + HEADROOM * kept_bytes(lambda: descent.see(image, views.split(fitting)[0]), networks)
+        <= 1.05 * budget * GIB
+    )
     with pytest.raises(UsageError, match=r"memory: expected at least .* GiB"):
         cutouts_within(descent, networks, 1e-6)
 
