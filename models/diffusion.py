@@ -81,7 +81,7 @@ def guided_prediction(
     """
     if scale == 1:
         return prior(x, t, condition)
-    drop = torch.arange(2 * len(x), device=x.device) >= len(x)
+    drop = torch.arange(2 * x.shape[0], device=x.device) >= x.shape[0]
     both = prior(torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition, condition]), drop)
     conditional, null = both.chunk(2)
     guided = null + scale * (conditional - null)
@@ -135,7 +135,7 @@ def integrate(
     for timestep, t in zip(scheduler.timesteps, times, strict=True):
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
         scale = guidance.scale_at(t)
-        prediction = guided_prediction(prior, scaled, t.expand(len(x)), condition, scale, guidance.rescale)
+        prediction = guided_prediction(prior, scaled, t.expand(x.shape[0]), condition, scale, guidance.rescale)
         x = scheduler.step(prediction, timestep, x, **extra).prev_sample
     return x
 

@@ -198,7 +198,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
             `[N, L, D]`.
         """
         skip, scale_in, scale_out = (s.to(x.dtype)[:, None, None] for s in self.parametrization.preconditioning(t))
-        level = self.text_noise_level.expand(len(x)) if noise_level is None else noise_level
+        level = self.text_noise_level.expand(x.shape[0]) if noise_level is None else noise_level
         return skip * x + scale_out * self._network(x * scale_in, t, condition, drop, level)
 
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:

@@ -81,6 +81,6 @@ class TransformerPrior(Prior):
         if drop is not None:
             filtered = torch.where(drop[:, None], self.null_condition.to(filtered.dtype), filtered)
         # An empty mask of text tokens, of which there are none, makes PriorTransformer add its causal mask.
-        no_text = torch.ones(len(x), 0, dtype=torch.bool, device=x.device)
+        no_text = torch.ones(x.shape[0], 0, dtype=torch.bool, device=x.device)
         (prediction,) = self.transformer(x.flatten(1), 1000 * t, filtered, attention_mask=no_text, return_dict=False)
         return prediction.unflatten(1, self.latent_shape)

@@ -177,7 +177,7 @@ def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[
         The input and the kernels of the convolution, in the precision of `x`, and the scales [N, O] left to multiply
         its output with (None if there are none).
     """
-    if len(x) == 1 and not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and x.shape[0] == 1:
         return x, (weight * (scale.t() * styles)[..., None, None]).to(x.dtype), None
     if _computes_in_float16(x):
         weight, styles, scale = _within_float16_range(weight, styles, scale)

@@ -79,7 +79,7 @@ class SynthesisBlock(nn.Module):
         map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, 3, H, W].
         """
         if x is None:
-            x = self.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, ws[:, 0], noises[0])
         elif self.has_skip:
             residual = self.skip(x, gain=math.sqrt(0.5))
@@ -171,7 +171,7 @@ class SynthesisNetwork(nn.Module):
         for block in self.blocks():
             half = block.resolution >= self.smallest_half_resolution and not force_fp32
             dtype = block_dtype(ws.device, half_dtype) if half else torch.float32
-            noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in block.convolutions()]
+            noises = [layer.draw_noise(ws.shape[0], noise_mode, generator) for layer in block.convolutions()]
             x = x if x is None or autocast else x.to(dtype)
             x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
             start += block.num_convs
