@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
 
 RESUME_HINT = "nothing was written"
+ARCHITECTURES = {"StyleGAN3Generator": "alias-free", "BigGANGenerator": "deep", "DiscreteDecoder": "discrete VAE"}
+"""What to call networks whose arguments don't name an architecture."""
 
 
 def build_parser() -> CommandParser:
@@ -57,7 +59,7 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
         "input": generator.identity.source,
         "input_sha256": generator.identity.sha256,
         "network": type(generator).__name__,
-        "architecture": generator.config.get("architecture", "alias-free"),
+        "architecture": generator.config.get("architecture") or ARCHITECTURES[type(generator).__name__],
         "resolution": generator.image_size,
         "z": [generator.z_dim],
         "labels": generator.c_dim,

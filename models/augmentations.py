@@ -45,7 +45,7 @@ def random_affine(images: Tensor, strength: float, generator: torch.Generator) -
 
     height, width = images.shape[-2:]
     across, down, scale, shear_x, shear_y = (strength * number for number in _uniform(5, generator))
-    shift = [round(across * width), round(down * height)]
+    shift = [float(round(across * width)), float(round(down * height))]
     shear = [math.degrees(shear_x), math.degrees(shear_y)]
     return affine(images, 0.0, shift, 1 + scale, shear, InterpolationMode.BILINEAR)
 

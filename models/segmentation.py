@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class Segmenter:
             )
         state = read_state(Path(weights))
         has_auxiliary = any(key.startswith(AUXILIARY) for key in state)
-        options = {"aux_loss": has_auxiliary} if name != NETWORKS[-1] else {}
+        options: dict[str, Any] = {"aux_loss": has_auxiliary} if name != NETWORKS[-1] else {}
         network = get_model(name, weights=None, weights_backbone=None, num_classes=len(read_labels("voc")), **options)
         try:
             network.load_state_dict(state)
@@ -105,7 +106,8 @@ def weights_address(name: str) -> str:
     """Where torchvision publishes a network's weights."""
     from torchvision.models import get_model_weights
 
-    return str(get_model_weights(name).DEFAULT.value.url)
+    weights: Any = get_model_weights(name)
+    return str(weights.DEFAULT.value.url)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

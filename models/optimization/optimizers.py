@@ -74,7 +74,7 @@ def make_optimizer(
     Raises:
         UsageError: for an unknown name or argument, or a value that the class refuses.
     """
-    cls = find_optimizer(name)
+    cls: Any = find_optimizer(name)
     if not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise UsageError(f"learning_rate: expected a finite number > 0, got {learning_rate}")
     known = [parameter for parameter in inspect.signature(cls).parameters if parameter not in ("params", "lr")]
@@ -82,7 +82,7 @@ def make_optimizer(
     if unknown:
         raise UsageError(f"optimizer_arguments: {cls.__name__} takes {', '.join(known)}; got {unknown[0][:60]!r}")
     try:
-        return cls(list(parameters), lr=learning_rate, **(arguments or {}))  # type: ignore[call-arg]
+        return cls(list(parameters), lr=learning_rate, **(arguments or {}))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"optimizer_arguments: {cls.__name__}: {' '.join(str(error).split())[:200]}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import GifImagePlugin, Image
 
@@ -88,7 +88,7 @@ def _stream_gif(files: Sequence[Path], file: BinaryIO, fps: float, hold_seconds:
     """Write frames as they come; Pillow's own writer for several frames holds all of them."""
     sample = [_read(path) for path in evenly_spaced(files, PALETTE_FRAMES)]
     palette = make_grid(sample, len(sample), gap=0).quantize(256, method=Image.Quantize.MEDIANCUT)
-    info = {"loop": 0, "optimize": False, "comment": description.encode()[:255]}
+    info: dict[str, Any] = {"loop": 0, "optimize": False, "comment": description.encode()[:255]}
     for i, path in enumerate(files):
         frame = _read(path).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
         if i == 0:

@@ -21,6 +21,8 @@ from text2latent.models.prompts import check_prompts, split_parts
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
     from text2latent.models.generators.base import Generator
+    from text2latent.models.generators.biggan import BigGANGenerator
+    from text2latent.models.generators.dalle import DiscreteDecoder
     from text2latent.models.pipeline import Text2LatentPipeline
 
 DEFAULT_CLIP = "ViT-B-32/openai"
@@ -156,14 +158,14 @@ class Start:
             return self._classes(generator, seed)
         return self._distribution(networks, goal, seed)
 
-    def _codes(self, generator: Generator, seed: int) -> tuple[LatentSpace, Tensor]:
+    def _codes(self, generator: DiscreteDecoder, seed: int) -> tuple[LatentSpace, Tensor]:
         if self.init == "prior":
             raise UsageError("--init prior: expected a generator that priors are trained for, got one of codes")
         x = generator.map(generator.sample_latents(1, seed).to(generator.device))
         return TokenSpace(self.token_temperature, self.gumbel), torch.zeros_like(x) if self.init == "mean" else x
 
-    def _classes(self, generator: Generator, seed: int) -> tuple[LatentSpace, Tensor]:
-        embedding = generator.class_embedding()  # type: ignore[operator]  # a BigGANGenerator has it
+    def _classes(self, generator: BigGANGenerator, seed: int) -> tuple[LatentSpace, Tensor]:
+        embedding = generator.class_embedding()
         space = ClassConditionalSpace(embedding, generator.z_dim, self.max_classes, self.class_temperature)
         tokens = 1 if self.latent == "w" else generator.num_ws
         x = space.start(tokens, [torch.Generator().manual_seed(seed)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from text2latent import convert
 from text2latent.configs.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.biggan import DEFAULT_STAGES, BigGANGenerator
@@ -137,3 +138,14 @@ def test_wrong_latents_are_refused(generator: BigGANGenerator) -> None:
         generator.synthesis(torch.zeros(1, generator.num_ws, 8), truncation=0.0)
     with pytest.raises(ValueError, match="stages: expected blocks that follow on one another"):
         BigGANGenerator(stages=[(False, 2, 2), (True, 1, 1)])
+
+
+def test_converted_it_is_told_and_draws_the_same(
+    generator: BigGANGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert.main([str(DATA), str(tmp_path / "own"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["network"], told["architecture"], told["w_plus"]) == ("BigGANGenerator", "deep", [6, 8])
+    w = generator.map(generator.sample_latents(1, 0))
+    images = load_generator(tmp_path / "own").synthesize(w)
+    torch.testing.assert_close(images, generator.synthesize(w), atol=1e-5, rtol=1e-4)
