@@ -17,6 +17,7 @@ from text2latent.models.diffusion import initial_noise
 from text2latent.models.prior import ResidualMLPPrior
 from text2latent.models.pseudo_text import PseudoText
 
+INITIAL_LOG_VARIANCE = -6.0
 DECODER_STD = 0.1
 """Of the variational autoencoder's latents around what it decodes, in standard deviations of the latents' channels."""
 
@@ -83,7 +84,10 @@ class VariationalPrior(RegressionPrior):
         layers: list[nn.Module] = []
         for inputs in (size + embedding_dim, width, width):
             layers += [nn.Linear(inputs, width), nn.SiLU()]
-        self.encoder = nn.Sequential(*layers, nn.Linear(width, 2 * size))
+        last = nn.Linear(width, 2 * size)
+        # A code of little noise to begin with: the decoder learns to use it before the divergence wears it away.
+        nn.init.constant_(last.bias[size:], INITIAL_LOG_VARIANCE)
+        self.encoder = nn.Sequential(*layers, last)
 
     def encode(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, `[N, L, D]` each, of the code of normalised latents `[N, L, D]`."""
