@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +24,27 @@ MAX_MEMORY_GIB = 8
 PROMPT = "a portrait of an old man with a beard"
 
 
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of StyleGAN2 as trained on FFHQ (config-f, 30 million parameters), in half precision."""
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is gone after the test, as its files are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def save_generator(folder: Path) -> Path:
+    """Write StyleGAN2 as trained on FFHQ (config-f, 30 million parameters), in half precision."""
     torch.manual_seed(0)
     network = StyleGAN2Generator(img_resolution=1024, channel_base=32768, channel_max=512)
     network.update_w_avg(num_samples=1000)
-    folder = tmp_path_factory.mktemp("real") / "ffhq"
     network.half().save_pretrained(folder)
     return folder
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights file of ViT-B-32 (151 million parameters), in half precision."""
+def save_clip(file: Path) -> Path:
+    """Write the weights of ViT-B-32 (151 million parameters), in half precision."""
     import open_clip
 
     torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("real") / "vit-b-32.safetensors"
     save_file(open_clip.create_model("ViT-B-32").half().state_dict(), file)
     return file
 
@@ -53,8 +58,9 @@ def run(verb: str, *flags: str | Path) -> str:
 
 
 @pytest.mark.slow
-def test_from_a_1024_pixel_generator_to_a_picture_of_a_prompt(generator: Path, clip: Path, tmp_path: Path) -> None:
-    pairs, trained, picture = tmp_path / "pairs", tmp_path / "train", tmp_path / "old-man.png"
+def test_from_a_1024_pixel_generator_to_a_picture_of_a_prompt(folder: Path) -> None:
+    generator, clip = save_generator(folder / "ffhq"), save_clip(folder / "vit-b-32.safetensors")
+    pairs, trained, picture = folder / "pairs", folder / "train", folder / "old-man.png"
     run(
         "sample", "--generator", generator, "--clip", f"ViT-B-32/{clip}", "--num-pairs", NUM_PAIRS,
         "--batch-size", 4, "--device", "cpu", "--output", pairs,
