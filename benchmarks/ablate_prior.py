@@ -35,6 +35,7 @@ from text2latent.configs.schema import TrainConfig
 from text2latent.models.diffusion import Guidance
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
+from text2latent.training import assembly
 from text2latent.zoo.faces.evaluation import SEED
 
 DEFAULT_STEPS = 8
@@ -198,7 +199,7 @@ def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path)
 
 def with_texts(trained: Prior, config: TrainConfig, pairs: Pairs) -> Prior:
     """A trained prior that does to texts what a configuration says."""
-    prior = train.new_prior(config, pairs.module)
+    prior = assembly.new_prior(config, pairs.module)
     learned = {name: value for name, value in trained.state_dict().items() if not name.startswith(TEXT_STATE)}
     prior.load_state_dict({**prior.state_dict(), **learned})
     return prior.eval().requires_grad_(False)

@@ -26,6 +26,7 @@ from text2latent.data.shards import load_pairs
 from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
 from text2latent.models.training import Objective, PriorTraining
+from text2latent.training import assembly
 
 UNLIMITED_STEPS = 10**9
 SNAPSHOTS = 7
@@ -147,7 +148,7 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
         folder: where results are kept.
     """
     torch.manual_seed(recipe.config.seed)
-    prior = (recipe.new_prior or train.new_prior)(recipe.config, pairs.module)
+    prior = (recipe.new_prior or assembly.new_prior)(recipe.config, pairs.module)
     file = folder / f"{recipe.name}-{recipe.digest}.safetensors"
     if not file.is_file():
         _keep(file, fit(recipe, prior, pairs))
@@ -158,7 +159,7 @@ def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
     """Train a prior as `text2latent train` does, without its files."""
     config = recipe.config
     assert config.max_minutes is not None
-    objective = (recipe.new_objective or train.build_objective)(config)
+    objective = (recipe.new_objective or assembly.build_objective)(config)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
     averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
     snapshots = Snapshots(averages, [seconds / 2**halvings for halvings in range(SNAPSHOTS, 0, -1)])

@@ -1,0 +1,127 @@
+"""From the configuration of a training to what is trained: the prior, its record and its objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from typing import Any
+
+from text2latent.configs.errors import InputError
+from text2latent.configs.schema import TrainConfig
+from text2latent.data.datamodule import PairDataModule
+from text2latent.data.manifest import Manifest
+from text2latent.models.clip import ClipEncoder
+from text2latent.models.distillation import Reflow
+from text2latent.models.generators import load_generator
+from text2latent.models.generators.base import Generator
+from text2latent.models.identity import Identity, require_same
+from text2latent.models.layouts import layout_shape
+from text2latent.models.objectives import DenoisingObjective
+from text2latent.models.prior_base import Prior
+from text2latent.models.prior_folder import TrainedPrior, load_prior
+from text2latent.models.prior_registry import create_prior
+from text2latent.models.prompt_lists import read_prompt_list
+from text2latent.models.pseudo_text import PseudoText
+from text2latent.models.run_folder import plain
+from text2latent.models.schedulers import build_scheduler
+from text2latent.models.training import Objective
+
+LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
+
+
+def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
+    """A prior of the configured kind and size, with the dataset's statistics and what is to be done to texts."""
+    manifest, statistics = data.manifest, data.statistics
+    layout, shape = choose_layout(config, manifest)
+    prior = create_prior(
+        **dataclasses.asdict(config.prior) | {"latent_layout": layout},
+        latent_shape=shape,
+        embedding_dim=manifest.embedding_dim,
+        objective=config.diffusion.objective,
+        noise_level_input=config.diffusion.random_noise_level,
+        text_bank_size=config.text.bank_size,
+    )
+    prior.set_statistics(
+        statistics.latent_mean,
+        statistics.latent_std,
+        statistics.embedding_mean,
+        statistics.embedding_cov,
+        config.text.embedding_filter,
+    )
+    set_text_gap(prior, config, data)
+    return prior
+
+
+def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[int, ...]]:
+    """Layout and shape of the prior's latents; pairs of w also train priors of groups or layers.
+
+    Raises:
+        InputError: when the pairs' latents can't be brought into the wanted layout.
+    """
+    there = manifest.latent_layout
+    wanted = config.prior.latent_layout or there
+    if wanted == there:
+        return there, manifest.latent_shape
+    if there != "w" or wanted == "z":
+        raise InputError(f"--prior.latent-layout {wanted}: the pairs in {config.data.path} are latents {there}")
+    return wanted, layout_shape(wanted, load_the_generator(config, manifest.generator))
+
+
+def load_the_generator(config: TrainConfig, recorded: Identity) -> Generator:
+    """The generator that the configuration names, else the pairs' own, for which no code is imported."""
+    named = config.generator or config.model
+    return load_generator(named or recorded.source, allow_import=named is not None)
+
+
+def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> None:
+    """Set what the prior does to texts: from the mean of unlabelled prompts, and a bank of image embeddings."""
+    text, noise_level = config.text, config.diffusion.text_noise_level
+    prior.set_text_gap(noise_level=config.diffusion.noise_scale if noise_level is None else noise_level)
+    if text.bank_size:
+        prior.set_text_gap(bank=data.embeddings(text.bank_size), temperature=text.temperature)
+    if text.prompts is not None:
+        clip = ClipEncoder.from_pretrained(config.model or data.manifest.clip.source)
+        assert clip.identity is not None
+        require_same(data.manifest.clip, clip.identity, "CLIP")
+        prior.set_text_gap(clip.encode_text(read_prompt_list(text.prompts)), text.shift)
+
+
+def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
+    """The prior to train, and the record of what it is made with."""
+    manifest = data.manifest
+    if config.distill is None:
+        prior = new_prior(config, data)
+        scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
+    else:
+        start = load_prior(config.distill)
+        require_same(start.generator, manifest.generator, "generator")
+        require_same(start.clip, manifest.clip, "CLIP")
+        prior, scheduler = start.prior.requires_grad_(True).train(), start.scheduler
+    digest = hashlib.sha256(json.dumps(manifest.to_dict(), sort_keys=True).encode()).hexdigest()
+    record = {
+        "generator": manifest.generator.to_dict(),
+        "clip": manifest.clip.to_dict(),
+        "dataset": {"path": str(data.path), "sha256": digest, "num_pairs": manifest.num_pairs},
+        "training": dataclasses.asdict(config),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "prior": describe_part(prior),
+        "scheduler": describe_part(scheduler),
+    }
+    return TrainedPrior(prior, scheduler, plain(record))
+
+
+def describe_part(part: Any) -> dict[str, Any]:
+    """The config of a prior or a scheduler and the name of its class."""
+    config = {key: value for key, value in part.config.items() if not key.startswith("_")}
+    return {"_class_name": type(part).__name__, **config}
+
+
+def build_objective(config: TrainConfig) -> Objective:
+    """What gives the loss."""
+    how = config.diffusion
+    pseudo_text = PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level)
+    if config.distill is not None:
+        return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
+    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
