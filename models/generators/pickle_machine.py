@@ -255,6 +255,11 @@ def _global(machine: PickleMachine) -> None:
     machine.stack.append(machine.find(module, machine.read_line()))
 
 
+def _instance(machine: PickleMachine) -> None:
+    found = machine.find(machine.read_line(), machine.read_line())
+    raise PickleError(f"pickle opcode INST of {found}: not one that a file of weights needs")
+
+
 def _call(machine: PickleMachine) -> None:
     arguments, function = machine.pop(), machine.pop()
     machine.stack.append(machine.call(function, arguments))
@@ -355,6 +360,7 @@ HANDLERS: dict[int, Callable[[PickleMachine], None]] = {
         pickle.BINGET: _pushes(lambda machine: machine.memo[machine.read_number("<B")]),
         pickle.LONG_BINGET: _pushes(lambda machine: machine.memo[machine.read_number("<I")]),
         pickle.GLOBAL: _global,
+        pickle.INST: _instance,
         pickle.STACK_GLOBAL: _stack_global,
         pickle.REDUCE: _call,
         pickle.NEWOBJ: _call,

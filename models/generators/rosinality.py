@@ -109,7 +109,9 @@ def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
     if "rgb" in name:
         return {**state, "bias": tensors.take(f"{name}.bias", 4).flatten()}
     state["noise_strength"] = tensors.take(f"{name}.noise.weight", 1).reshape([])
-    return {**state, "bias": tensors.take(f"{name}.activate.bias", 1)}
+    # Early versions stored the bias as [1, C, 1, 1].
+    bias_dimensions = 4 if tensors.dimensions(f"{name}.activate.bias") == 4 else 1
+    return {**state, "bias": tensors.take(f"{name}.activate.bias", bias_dimensions).flatten()}
 
 
 def _draw_noise(side: int, seed: int) -> Tensor:

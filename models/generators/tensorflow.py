@@ -7,6 +7,7 @@ up-sampling convolutions are flipped, and style biases lack the one that is adde
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ IGNORED = frozenset(
     )
 )
 LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}
+RESOLUTION = re.compile(r"\d{1,5}x\d{1,5}/")
 TOLD_SIZES = {
     "resolution": "img_resolution",
     "num_channels": "img_channels",
@@ -79,7 +81,8 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
         raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
     parts = {name: _component(network, name) for name in ("mapping", "synthesis")}
     average, mapping_tensors, synthesis_tensors = (
-        Tensors(_load_variables(part, file_bytes), name) for name, part in {"Gs": network, **parts}.items()
+        Tensors(_without_growth(_load_variables(part, file_bytes)), name)
+        for name, part in {"Gs": network, **parts}.items()
     )
     kwargs = _static_kwargs([network, *parts.values()])
     mapping, mapping_state = _convert_mapping(mapping_tensors, kwargs)
@@ -117,6 +120,14 @@ def _load_variables(network: TensorFlowNetwork, file_bytes: int) -> dict[str, Te
     if len(arrays) + len(numbers) < len(pairs):
         raise PickleError("variables: expected each name once, with an array")
     return load_tensors(arrays, file_bytes) | numbers
+
+
+def _without_growth(variables: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Variables of a network that was built to grow (configurations A to D), as those of its last resolution."""
+    resolution = max((int(name.partition("x")[0]) for name in variables if RESOLUTION.match(name)), default=0)
+    last = f"{resolution}x{resolution}/ToRGB/"
+    renamed = {name.replace("ToRGB_lod0/", last): value for name, value in variables.items() if name != "lod"}
+    return {name: value for name, value in renamed.items() if not name.startswith("ToRGB_lod")}
 
 
 def _convert_mapping(tensors: Tensors, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -81,6 +81,8 @@ class TensorRecord:
         Raises:
             PickleError: when PyTorch refuses the storage.
         """
+        if not self.storage.numel:
+            return torch.empty(self.size, dtype=self.storage.dtype)
         if self.storage.raw is not None:
             values = torch.frombuffer(bytearray(self.storage.raw), dtype=self.storage.dtype)
             return values.as_strided(self.size, self.stride, self.offset).clone()

@@ -25,6 +25,7 @@ from text2latent.models.generators.torch_files import ENTRY_BYTES, TensorRecord,
 
 DTYPE_NAME = re.compile(r"[<=|]?(b1|[iu][1248]|f[248])")
 MAX_ARRAY_DIMENSIONS = 8
+FIRST_OPCODES = (pickle.PROTO, pickle.GLOBAL, pickle.MARK, pickle.EMPTY_DICT, pickle.EMPTY_LIST)
 
 
 @dataclass(eq=False)
@@ -158,8 +159,8 @@ def network_globals(budget: Budget) -> Globals:
 
 
 def is_pickle(data: memoryview) -> bool:
-    """Whether bytes begin as a pickle of protocol 2 or later."""
-    return bytes(data[:1]) == pickle.PROTO
+    """Whether bytes begin as a pickle: of protocol 2 or later, or with a global or container of an earlier one."""
+    return bytes(data[:1]) in FIRST_OPCODES
 
 
 def read_pickle(data: memoryview) -> Any:

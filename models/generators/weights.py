@@ -76,6 +76,10 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
+    def dimensions(self, name: str) -> int | None:
+        """Number of dimensions of a tensor, None where it is missing."""
+        return self._left[name].ndim if name in self._left else None
+
     def shape(self, name: str, ndim: int) -> torch.Size:
         """Shape of a tensor; raises `PickleError` when it is missing or hasn't `ndim` dimensions."""
         if name not in self._left:

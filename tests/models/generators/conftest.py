@@ -175,7 +175,7 @@ def tensorflow_mapping(generator: StyleGAN2Generator) -> list[tuple[str, Any]]:
 
 @pytest.fixture
 def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Path]:
-    """Function (path, generator, version, static_kwargs, protocol) -> path of a snapshot (G, D, Gs)."""
+    """Function (path, generator, version, protocol, rewrite, **static_kwargs) -> path of a snapshot (G, D, Gs)."""
 
     def network(version: int, static_kwargs: dict[str, Any], variables: Any, **components: Any) -> Any:
         found = foreign_modules.network()
@@ -191,7 +191,12 @@ def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Pa
         return found
 
     def write(
-        path: Path, generator: StyleGAN2Generator, version: int = 4, protocol: int = 2, **static_kwargs: Any
+        path: Path,
+        generator: StyleGAN2Generator,
+        version: int = 4,
+        protocol: int = 2,
+        rewrite: Callable[[list[tuple[str, Any]]], list[tuple[str, Any]]] = list,
+        **static_kwargs: Any,
     ) -> Path:
         kwargs = {
             "resample_kernel": list(generator.config.resample_filter),
@@ -200,7 +205,7 @@ def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Pa
             **static_kwargs,
         }
         parts = {
-            "synthesis": network(version, {}, tensorflow_synthesis(generator)),
+            "synthesis": network(version, {}, rewrite(tensorflow_synthesis(generator))),
             "mapping": network(version, {}, tensorflow_mapping(generator)),
         }
         average = [("dlatent_avg", generator.mapping.w_avg.numpy())]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -140,6 +141,18 @@ def test_tensorflow_snapshots_of_any_arguments(tmp_path, write_tensorflow, chang
     assert_same_images(load_generator(write_tensorflow(tmp_path / "tf.pkl", generator, **kwargs)), generator)
 
 
+def test_tensorflow_networks_that_were_built_to_grow(tmp_path, write_tensorflow):
+    generator = small(architecture="orig")
+
+    def growing(variables: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        renamed = [(name.replace("16x16/ToRGB/", "ToRGB_lod0/"), value) for name, value in variables]
+        others = [(f"ToRGB_lod1/{kind}", np.zeros(3, np.float32)) for kind in ("weight", "bias")]
+        return [("lod", np.float32(0)), *others, *renamed]
+
+    path = write_tensorflow(tmp_path / "tf.pkl", generator, rewrite=growing)
+    assert_same_images(load_generator(path), generator)
+
+
 def test_tensorflow_widths_are_read_from_the_tensors(tmp_path, write_tensorflow):
     generator = small(block_channels=[5, 11, 7])
     assert_same_images(load_generator(write_tensorflow(tmp_path / "tf.pkl", generator, 4, 3, fmap_max=11)), generator)
@@ -178,6 +191,17 @@ def test_rosinality_training_checkpoints_hold_more(tmp_path, write_rosinality, z
     loaded = load_generator(write_rosinality(tmp_path / "r.pt", generator, zipped, **more))
     generator.update_w_avg()
     assert_same_images(loaded, generator.requires_grad_(False))
+
+
+def test_rosinality_biases_of_early_versions_have_four_dimensions(tmp_path, write_rosinality):
+    generator = small(w_dim=12)
+    path = write_rosinality(tmp_path / "r.pt", generator, latent_avg=generator.mapping.w_avg)
+    checkpoint = torch.load(path)
+    for name, value in checkpoint["g_ema"].items():
+        if name.endswith("activate.bias"):
+            checkpoint["g_ema"][name] = value[None, :, None, None]
+    torch.save(checkpoint, path)
+    assert_same_images(load_generator(path), generator)
 
 
 def test_rosinality_files_without_noise_maps_get_fixed_ones(tmp_path, write_rosinality):
