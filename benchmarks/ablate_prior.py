@@ -105,7 +105,7 @@ def gaps() -> Iterator[Variant]:
     """What is done about the gap between texts and images."""
     for name in ("whiten", "pca", "none"):
         yield Variant("gap correction", f"filter {name}", {"text.embedding_filter": name})
-    for shift in (0.25, 0.5, 1.0):
+    for shift in (0.0, 0.25, 0.5, 1.0):
         changes = {"text.prompts": PROMPTS, "text.shift": shift}
         yield Variant("gap correction", f"texts shifted by {shift} of the difference of means", changes)
     bank = {"text.bank_size": 1000}

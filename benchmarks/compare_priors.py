@@ -52,6 +52,7 @@ OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
 RERANK, REFINE, DEFAULT_STEPS = 8, 20, 8
+REFINED = f"refine {REFINE}"
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {
@@ -80,7 +81,8 @@ def build_parser() -> CommandParser:
     add("--paper-depth", type=positive_int, default=12, metavar="N", help="Blocks of the paper's transformer.")
     add("--guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of our prior.")
     add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
-    add("--optimized-prompts", type=positive_int, default=6, metavar="N",
+    add("--refined-prompts", type=positive_int, default=60, metavar="N", help="Prompts for our prior with refining.")
+    add("--optimized-prompts", type=positive_int, default=4, metavar="N",
         help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
     add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
         help="What the 200 and 1000 steps of optimisation are multiplied with.")  # fmt: skip
@@ -140,9 +142,17 @@ class Contest:
         """Train a recipe."""
         return train_recipe(Recipe(name, config, **further), self.pairs, self.work)
 
-    def row(self, name: str, group: str, draw: Draw, trained: Trained | None = None, key: str = "") -> Row:
+    def row(
+        self,
+        name: str,
+        group: str,
+        draw: Draw,
+        trained: Trained | None = None,
+        key: str = "",
+        num_prompts: int | None = None,
+    ) -> Row:
         """Measure a method; `key` tells its weights apart from those of other budgets."""
-        measured = self.bench.measure(f"{file_name(name)}{key}", draw)
+        measured = self.bench.measure(f"{file_name(name)}{key}", draw, num_prompts)
         subset = self.bench.summarize(measured, self.config.optimized_prompts)
         told = {} if trained is None else {"minutes": trained.minutes, "parameters": trained.num_parameters}
         return Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset, **told)
@@ -246,11 +256,12 @@ def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recip
     rows = []
     for what, settings in (
         (f"best of {RERANK}", Settings(DEFAULT_STEPS, scale, rerank=RERANK, return_scores=False)),
-        (f"refine {REFINE}", Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
+        (REFINED, Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
     ):
         draw = methods.controlled(contest.bench, trained.prior, scheduler, settings)
         label = f"{name}, {_count(DEFAULT_STEPS)}, {what}"
-        rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}"))
+        count = contest.config.refined_prompts if what == REFINED else None
+        rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}", count))
     return rows
 
 
@@ -263,7 +274,7 @@ def training_curve(
 ) -> list[dict[str, float]]:
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
-    bench = Bench(config.model, config.num_prompts, 1, DEVELOPMENT_SEED, contest.bench.folder)
+    bench = Bench(config.model, -(-config.num_prompts // 2), 1, DEVELOPMENT_SEED, contest.bench.folder)
     scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
@@ -277,7 +288,7 @@ def claims(rows: Sequence[Row], curves: dict[str, list[dict[str, float]]]) -> di
     """Ratios of rows that the project's promises are about."""
     by_name = {row.name: row for row in rows}
     ours, paper = by_name[f"ours, {_count(DEFAULT_STEPS)}"], by_name["paper's recipe, 100 steps"]
-    refined = by_name[f"ours, {_count(DEFAULT_STEPS)}, refine {REFINE}"]
+    refined = by_name[f"ours, {_count(DEFAULT_STEPS)}, {REFINED}"]
     slowest = [row for row in rows if row.group == "optimisation"][-2:]
     few = [by_name[name].figures["named"].value for name in ("ours, 32 steps", "distilled, 2 steps")]
     target = curves["paper's recipe"][-1]

@@ -32,11 +32,11 @@ from text2latent.zoo.faces.captions import LANGUAGES, Caption
 from text2latent.zoo.faces.evaluation import find_named, held_out_captions
 from text2latent.zoo.faces.judge import load_judge
 
-PROMPTS_PER_GROUP = 4
+GROUP = 32
+"""Images drawn and timed together."""
 OWN_SEED = 30_000_000
 """The generator's own images, which the Frechet distance compares with, are of z from here on."""
 FRECHET_RESAMPLES = 200
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,11 @@ class Bench:
         told = [self.generator.identity.sha256, self.clip.identity.sha256, texts, self.seeds]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
+    @property
+    def group_size(self) -> int:
+        """Prompts drawn and timed together."""
+        return max(1, GROUP // len(self.seeds))
+
     def measure(self, name: str, draw: Draw, num_prompts: int | None = None) -> Measured:
         """Draw and measure, or take what a former run has kept under the same name.
 
@@ -117,7 +122,7 @@ class Bench:
         captions = self.captions[:num_prompts]
         file = self.folder / f"{name}-{len(captions)}-{self.digest}.npz"
         if not file.is_file():
-            groups = [captions[i : i + PROMPTS_PER_GROUP] for i in range(0, len(captions), PROMPTS_PER_GROUP)]
+            groups = [captions[i : i + self.group_size] for i in range(0, len(captions), self.group_size)]
             parts = [self._measure_group(draw, group) for group in progress(groups, unit="groups", description=name)]
             joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             with replacing(file) as partial, open(partial, "wb") as opened:
@@ -136,9 +141,9 @@ class Bench:
         drawn = draw(texts, prompts, self.seeds * len(captions))
         latent_seconds = time.perf_counter() - embedded if drawn.seconds is None else drawn.seconds
         synthesis = time.perf_counter()
-        images = torch.cat([self.generator.synthesize(batch) for batch in drawn.latents.split(BATCH)])
+        images = torch.cat([self.generator.synthesize(batch) for batch in drawn.latents.split(GROUP)])
         seconds = embedded - started + latent_seconds + time.perf_counter() - synthesis
-        embeddings = torch.cat([self.clip.encode_image(batch) for batch in images.split(BATCH)])
+        embeddings = torch.cat([self.clip.encode_image(batch) for batch in images.split(GROUP)])
         return {
             "embeddings": embeddings.numpy(),
             "clip_scores": (embeddings * texts).sum(dim=1).numpy(),
@@ -156,7 +161,7 @@ class Bench:
             with torch.no_grad():
                 drawn = [
                     self.clip.encode_image(self.generator.synthesize(self.generator.map(batch)))
-                    for batch in progress(z.split(BATCH), unit="batches", description="own images")
+                    for batch in progress(z.split(GROUP), unit="batches", description="own images")
                 ]
             with replacing(file) as partial, open(partial, "wb") as opened:
                 np.save(opened, torch.cat(drawn).numpy())
@@ -186,7 +191,7 @@ class Bench:
             for i, name in enumerate(NAMES)
             if named[:, i].any()
         }
-        timed = range(-(-prompts // PROMPTS_PER_GROUP))
+        timed = range(-(-prompts // self.group_size))
         figures = {
             "named": estimate_mean(_share(there, named), groups, named.sum(axis=1)),
             "complete": estimate_mean((there | ~named).all(axis=1), groups),
