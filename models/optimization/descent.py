@@ -150,12 +150,12 @@ class Descent:
         before = [generator.get_state() for generator in self.generators]
         losses: list[Tensor] = []
 
-        def closure() -> Tensor:
+        def closure() -> float:
             # Line searches ask for several losses, which have to be of one function: of the same cutouts.
             for generator, state in zip(self.generators, before, strict=True):
                 generator.set_state(state)
             losses.append(self._set_gradients())
-            return losses[-1].sum() * self.settings.loss_scale
+            return float(losses[-1].sum() * self.settings.loss_scale)
 
         self.iteration += 1
         try:
