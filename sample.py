@@ -13,7 +13,7 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from text2latent.configs.command import CommandParser, check_output_folder, progress, run_command, select_device
 from text2latent.configs.errors import UsageError
@@ -79,7 +79,7 @@ def make_shards(
     from text2latent.data.drawing import draw_shard
     from text2latent.data.filling import fill_shards
 
-    settings = {
+    settings: dict[str, Any] = {
         "seed": manifest.seed,
         "layout": manifest.latent_layout,
         "truncation": manifest.truncation,

@@ -154,8 +154,10 @@ class Contest:
         """Measure a method; `key` tells its weights apart from those of other budgets."""
         measured = self.bench.measure(f"{file_name(name)}{key}", draw, num_prompts)
         subset = self.bench.summarize(measured, self.config.optimized_prompts)
-        told = {} if trained is None else {"minutes": trained.minutes, "parameters": trained.num_parameters}
-        return Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset, **told)
+        row = Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset)
+        if trained is None:
+            return row
+        return dataclasses.replace(row, minutes=trained.minutes, parameters=trained.num_parameters)
 
 
 def simple_rows(contest: Contest) -> list[Row]:

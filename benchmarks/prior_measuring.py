@@ -124,7 +124,7 @@ class Bench:
         if not file.is_file():
             groups = [captions[i : i + self.group_size] for i in range(0, len(captions), self.group_size)]
             parts = [self._measure_group(draw, group) for group in progress(groups, unit="groups", description=name)]
-            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             with replacing(file) as partial, open(partial, "wb") as opened:
                 np.savez(opened, **joined)
         with np.load(file) as arrays:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -109,7 +109,7 @@ class Snapshots(Callback):
             return
         self.due = [later for later in self.due if later > seconds]
         assert self.averages._average_model is not None
-        averaged = self.averages._average_model.module.prior.state_dict()
+        averaged = cast(PriorTraining, self.averages._average_model.module).prior.state_dict()
         self.kept.append((seconds, {name: value.clone() for name, value in averaged.items()}))
 
 

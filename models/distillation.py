@@ -59,7 +59,9 @@ class Reflow:
 
     def solve(self, noise: Tensor, condition: Tensor, drop: Tensor, noise_level: Tensor) -> Tensor:
         """What the teacher makes of noise `[N, L, D]`, `[N, L, D]` in its normalised units."""
-        teacher = _Told(self.teacher.to(noise.device), drop, noise_level)
+        # diffusers wraps its networks' own `to` without its signature.
+        torch.nn.Module.to(self.teacher, noise.device)
+        teacher = _Told(self.teacher, drop, noise_level)
         return integrate(teacher, self.solver, condition, TEACHER_STEPS, 1.0, noise).float()
 
 
