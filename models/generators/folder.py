@@ -39,6 +39,7 @@ def read_folder(folder: Path) -> GeneratorWeights:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file as float32; raises InputError when it is missing or damaged."""
     try:
         state = load_file(path)
     except FileNotFoundError:
@@ -99,6 +100,6 @@ def in_half(generator: Generator) -> Generator:
     if large:
         raise InputError(f"--half: {large[0]}: too large for float16")
     with torch.device("meta"):
-        copy = type(generator).from_config(generator.config)
+        copy = type(generator)(**{key: value for key, value in generator.config.items() if not key.startswith("_")})
     nn.Module.load_state_dict(copy, {**generator.state_dict(), **state}, assign=True)
     return copy

@@ -213,8 +213,8 @@ def shown(value: Any, width: int = 80) -> str:
 
 
 def _opcode_name(code: int) -> str:
-    known = pickletools.code2op.get(chr(code))
-    return known.name if known else f"{code:#04x}"
+    names = [opcode.name for opcode in pickletools.opcodes if opcode.code == chr(code)]
+    return names[0] if names else f"{code:#04x}"
 
 
 def _protocol(machine: PickleMachine) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def read_pickle(data: memoryview) -> Any:
     return PickleMachine(data, network_globals(budget), budget).load()
 
 
-def load_tensors(records: dict[str, TensorRecord | ArrayRecord], file_bytes: int) -> dict[str, Tensor]:
+def load_tensors(records: Mapping[str, TensorRecord | ArrayRecord], file_bytes: int) -> dict[str, Tensor]:
     """Tensors of records, float32 on the CPU.
 
     Raises:
