@@ -11,6 +11,7 @@ import torch
 
 from text2latent.models.prior_folder import load_prior, save_prior
 from text2latent.zoo.faces.fit_clip import fit_clip
+from text2latent.zoo.faces.fit_domain import fit_faces_domain
 from text2latent.zoo.faces.fit_generator import fit_generator
 from text2latent.zoo.faces.fit_judge import fit_judge
 
@@ -29,6 +30,7 @@ def fit_prior(work: Path, weights: Path) -> None:
     trained = load_prior(str(run / "prior"))
     trained.prior.half()
     save_prior(weights / "prior", trained)
+    fit_faces_domain(weights / "prior")
 
 
 def _verb(*arguments: str) -> None:
