@@ -24,8 +24,9 @@ class Preprocessing:
     PIL resizes rows, then columns, and clips and rounds to 8 bits after each. Here the passes and the clipping are the
     same, but values stay floats, which keeps gradients. So the results differ by the two roundings: half a grey level
     of 255 from the second, and at most 0.82 from the first (half a level times the sum of the absolute weights of a
-    bicubic kernel). Where no resize is needed they are equal. (Pillow 13 takes columns first where the height shrinks
-    far more than the width, as `squash` can make it; that shows only where a bicubic overshoot is clipped.)
+    bicubic kernel): 1.32 together, in each resize and interpolation mode, and measured at most 1.06. Where no resize is
+    needed they are equal. Pillow 13 takes columns first for some images taller than wide; that shows only where an
+    overshoot is clipped: up to 18 levels in white noise, and never in square images.
 
     Attributes:
         size: height and width that the network takes.
