@@ -19,6 +19,7 @@ from text2latent.configs.command import (
 )
 from text2latent.configs.constraints import Range, whole_number
 from text2latent.configs.errors import InputError, UsageError
+from text2latent.exports import FORMATS
 from text2latent.models.drawing_flags import add_force_flag
 from text2latent.models.json_file import read_object
 from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
@@ -26,7 +27,6 @@ from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 if TYPE_CHECKING:
     from text2latent.exports.exporting import Export
 
-FORMATS = ("diffusers", "onnx", "pt2")
 RESUME_HINT = "nothing was written"
 
 

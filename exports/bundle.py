@@ -74,7 +74,8 @@ class SourceModule:
                 found[node.name] = node
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+                names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+                found |= dict.fromkeys(names, node)
         return found
 
     @cached_property

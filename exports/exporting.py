@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError
+from text2latent.exports import FORMATS
 from text2latent.exports.diffusers_folder import write_diffusers
 from text2latent.exports.model_card import SAMPLE, UNKNOWN_LICENSE, CardContent, model_card
 from text2latent.exports.networks import GraphSettings
 from text2latent.exports.onnx_folder import write_onnx
+from text2latent.exports.parity import compare_onnx
 from text2latent.exports.parts import write_parts
 from text2latent.exports.provenance import make_record, write_record
 from text2latent.exports.pt2_folder import write_pt2
@@ -22,7 +24,6 @@ from text2latent.models.folders import replace_folder
 from text2latent.models.images import make_grid
 from text2latent.models.pipeline import Text2LatentPipeline
 
-FORMATS = ("diffusers", "onnx", "pt2")
 SAMPLES_PER_TEXT = 4
 SAMPLE_TEXT = "a picture"
 
@@ -113,9 +114,11 @@ class _Writer:
             self._add_metrics({**self.wanted.metrics, "clip_score_of_samples": self._draw_samples()})
         elif step == "diffusers":
             write_diffusers(self.pipeline, self.folder, self.record)
-        elif step in ("onnx", "pt2"):
-            write_graphs = write_onnx if step == "onnx" else write_pt2
-            write_graphs(self.pipeline, self.folder, self.record, self.wanted.graphs)
+        elif step == "onnx":
+            write_onnx(self.pipeline, self.folder, self.record, self.wanted.graphs)
+            self._add_metrics(compare_onnx(self.pipeline, self.folder, self.texts, self.wanted.graphs))
+        elif step == "pt2":
+            write_pt2(self.pipeline, self.folder, self.record, self.wanted.graphs)
         else:
             (self.folder / "README.md").write_text(model_card(self.record, self._content()), encoding="utf-8")
 
@@ -129,7 +132,8 @@ class _Writer:
         return float(drawn.clip_scores.mean())
 
     def _add_metrics(self, metrics: Mapping[str, float]) -> None:
-        self.record = {**self.record, SECTION: {**self.record[SECTION], "metrics": dict(metrics)}}
+        section = self.record[SECTION]
+        self.record = {**self.record, SECTION: {**section, "metrics": {**section.get("metrics", {}), **metrics}}}
 
     def _content(self) -> CardContent:
         size, length = self.pipeline.generator.image_size, self.pipeline.clip.context_length

@@ -147,17 +147,18 @@ def _parts_table(record: Mapping[str, Any]) -> str:
 
 
 def _training(record: Mapping[str, Any]) -> str:
-    dataset = record.get("dataset")
-    if not dataset:
-        return "No record of the training is kept with this prior."
-    text = (
-        f"The prior was trained on {dataset['num_pairs']:,} pairs of latents and CLIP image embeddings that the "
-        f"generator and CLIP made themselves; it has seen no captions. Manifest of the pairs: `{dataset['sha256']}`."
-    )
-    forced = record.get("trained_with")
+    paragraphs, dataset, forced = [], record.get("dataset"), record.get("trained_with")
+    if dataset:
+        paragraphs.append(
+            f"The prior was trained on {dataset['num_pairs']:,} pairs of latents and CLIP image embeddings that the "
+            f"generator and CLIP made themselves; it has seen no captions. Manifest of the pairs: "
+            f"`{dataset['sha256']}`. The whole configuration is in `text2latent.json`."
+        )
+    else:
+        paragraphs.append("No record of the training is kept with this prior.")
     if forced:
-        text += f"\n\n**Exported with another {' and '.join(forced)} than the prior was trained with.**"
-    return text + " The whole configuration is in `text2latent.json`."
+        paragraphs.append(f"**Exported with another {' and '.join(forced)} than the prior was trained with.**")
+    return "\n\n".join(paragraphs)
 
 
 def _metrics_table(record: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ FOLDER = "onnx"
 METADATA_KEY = "text2latent"
 OPSET = 20
 INT8_SUFFIX = ".int8.onnx"
-PACKAGES = ("onnx", "onnxscript")
+PACKAGES = ("ftfy", "onnx", "onnxruntime", "onnxscript", "tokenizers")
 
 
 def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any], how: GraphSettings) -> None:

@@ -13,6 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors import safe_open
 
 from text2latent.configs.errors import InputError
+from text2latent.exports.bundle import PACKAGE
 from text2latent.models import clip_loading, registry
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.domain import save_domain
@@ -66,6 +67,8 @@ def write_parts(pipeline: Text2LatentPipeline, folder: Path) -> dict[str, dict[s
 
 def _write_network(network: ModelMixin, source: Identity | None, part: str, folder: Path) -> Part:
     """Copy the files of a network that diffusers has saved, if they are complete, or save it."""
+    if type(network).__module__.split(".")[0] != PACKAGE:
+        raise InputError(f"{part} {type(network).__name__}: a class of your own; expected one of {PACKAGE}'s to export")
     identity = _known(source, part)
     origin = registry.locate(identity.source, part)
     if all((origin / name).is_file() for name in NETWORK_FILES) and _is_complete(network, origin / WEIGHTS):

@@ -9,10 +9,10 @@ from typing import Any
 
 from text2latent.configs.errors import InputError
 
-PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}\x{0345}]+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
+PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
 """How open_clip splits a text into words, but for its special tokens.
 
-It ignores case, and so takes the combining iota U+0345 for a letter, since that is a case of the letter iota.
+Its expression ignores case and, by that, leaves out the combining iota U+0345, which is no letter but a case of one.
 """
 WORD_END = "</w>"
 TOKENIZER_FOLDER = "tokenizer"

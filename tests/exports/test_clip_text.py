@@ -35,7 +35,7 @@ WORDS = [
     "眼鏡をかけた",
     "女性",
 ]
-ODD = "ǅ İ J̌ ΟΔΟΣ 'ſ ͅ Ⅷ ② ½ ﷽ \u200bwide\u200d \ufeff ''s !!!'s 1234 x̂ Å"
+ODD = "ǅ İ J̌ ΟΔΟΣ 'ſ a\u0345b Ⅷ ② ½ ﷽ \u200bwide\u200d \ufeff ''s !!!'s 1234 x̂ Å"
 
 
 @pytest.fixture(scope="module")

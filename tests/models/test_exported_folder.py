@@ -22,6 +22,7 @@ from text2latent.models import json_file
 from text2latent.models.exported_folder import RECORD
 from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.models.prior_folder import load_prior
+from text2latent.tests.conftest import TINY_CLIP
 
 NETWORK = "diffusion_pytorch_model.safetensors"
 CLIP = "clip/open_clip_model.safetensors"
@@ -177,6 +178,10 @@ TAMPERED: dict[str, tuple[Change, str]] = {
     "an absurd size of the generator": (
         relist(update("generator/config.json", w_dim=10**12)),
         "generator/config.json|w_dim",
+    ),
+    "an absurd size of CLIP": (
+        relist(update("clip/open_clip_config.json", model_cfg={**TINY_CLIP, "embed_dim": 10**12})),
+        "open_clip_model.safetensors: expected weights that fit",
     ),
     "a prior of an absurd shape": (relist(headers_of_terabytes(f"prior/{NETWORK}")), "expected safetensors weights"),
     "a prior that is a pickle": (relist(as_pickle(f"prior/{NETWORK}")), "expected safetensors weights"),
