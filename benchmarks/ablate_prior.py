@@ -16,19 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from text2latent import train
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_measuring import Bench
-from text2latent.benchmarks.prior_report import RESULTS, Results, Row, command_line, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, train_recipe
+from text2latent.benchmarks.prior_report import Results, Row, command_line, file_name, markdown, write_results
+from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
 from text2latent.benchmarks.report import script_parser
 from text2latent.configs.command import (
     CommandParser,
     check_output_folder,
     positive_float,
-    positive_int,
     run_command,
-    seed,
 )
 from text2latent.configs.errors import UsageError
 from text2latent.configs.schema import TrainConfig
@@ -36,7 +33,6 @@ from text2latent.models.diffusion import Guidance
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
 from text2latent.training import assembly
-from text2latent.zoo.faces.evaluation import SEED
 
 DEFAULT_STEPS = 8
 TEXT_STATE = "text_"
@@ -64,6 +60,10 @@ class Variant:
     num_pairs: int | None = None
     guidance: Guidance = field(default_factory=Guidance)
     steps: int = DEFAULT_STEPS
+
+    def changes_anything(self, config: TrainConfig) -> bool:
+        """Whether the row differs from the configuration's own."""
+        return self.apply(config) != config or self.num_pairs is not None or self.guidance != Guidance()
 
     def apply(self, config: TrainConfig) -> TrainConfig:
         """The configuration with the changes."""
@@ -155,23 +155,20 @@ def numbers_of_pairs(available: int) -> Iterator[Variant]:
 def build_parser() -> CommandParser:
     """The flags of this script."""
     parser = script_parser("ablate_prior", __doc__)
+    add_flags(parser, "runs/ablation", num_images=2)
     add = parser.add_argument
-    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
-    add("--work", default="runs/ablation", metavar="FOLDER", help="Folder for what is trained and measured.")
-    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
-    add("--model", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
     add("--minutes", type=positive_float, default=0.6, metavar="X", help="Minutes to train each row.")
-    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
-    add("--num-images", type=positive_int, default=2, metavar="N", help="Images per prompt.")
     add("--only", action="append", metavar="GROUP", help="Rows of this group and the first one; repeat for several.")
-    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
-    add("--seed", type=seed, default=SEED, metavar="N", help="Seed of prompts and images.")
-    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
     return parser
 
 
-def choose_variants(available: int, only: Sequence[str] | None) -> list[Variant]:
-    """All rows, or those of some groups and the first.
+def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | None) -> list[Variant]:
+    """The row of the configuration as it is, and all that change it, or those of some groups.
+
+    Args:
+        base: the configuration.
+        available: training pairs there are.
+        only: the groups; None for all.
 
     Raises:
         UsageError: for an unknown group.
@@ -183,7 +180,8 @@ def choose_variants(available: int, only: Sequence[str] | None) -> list[Variant]
     unknown = [name for name in only or () if name not in groups]
     if unknown:
         raise UsageError(f"--only: expected one of {', '.join(groups)}, got {unknown[0]!r}")
-    return [first, *(variant for variant in variants if not only or variant.group in only)]
+    changing = [variant for variant in variants if variant.changes_anything(base)]
+    return [first, *(variant for variant in changing if not only or variant.group in only)]
 
 
 def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path) -> tuple[Trained, Recipe]:
@@ -228,13 +226,10 @@ def ablate(config: Namespace) -> None:
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
-    words = ["--config", "faces", "--data.path", config.pairs, "--output", config.work, "--model", config.model]
-    parsed: TrainConfig = train.build_parser().parse(train.with_packaged_configs(words))
-    data = dataclasses.replace(parsed.data, val_pairs=config.val_pairs)
-    base = dataclasses.replace(parsed, data=data, max_minutes=config.minutes)
+    base = read_config(config, config.minutes)
     pairs = Pairs(config.pairs, config.val_pairs)
     bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
-    variants = choose_variants(len(pairs.tensors[0]), config.only)
+    variants = choose_variants(base, len(pairs.tensors[0]), config.only)
     rows = [measure_variant(variant, base, pairs, bench, work) for variant in variants]
     results = Results(command_line(build_parser(), config), rows)
     print(markdown(results))

@@ -21,11 +21,10 @@ from typing import Any, cast
 
 import torch
 
-from text2latent import train
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_measuring import Bench, Draw
-from text2latent.benchmarks.prior_report import RESULTS, Results, Row, command_line, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, train_recipe
+from text2latent.benchmarks.prior_report import Results, Row, command_line, file_name, markdown, write_results
+from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
 from text2latent.benchmarks.report import script_parser
 from text2latent.configs.command import (
     CommandParser,
@@ -34,7 +33,6 @@ from text2latent.configs.command import (
     positive_float,
     positive_int,
     run_command,
-    seed,
 )
 from text2latent.configs.schema import DiffusionConfig, PriorConfig, TextConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
@@ -66,13 +64,8 @@ QUICK = {
 def build_parser() -> CommandParser:
     """The flags of this script."""
     parser = script_parser("compare_priors", __doc__)
+    add_flags(parser, "runs/comparison", num_images=4)
     add = parser.add_argument
-    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
-    add("--work", default="runs/comparison", metavar="FOLDER", help="Folder for what is trained and measured.")
-    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
-    add("--model", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
-    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
-    add("--num-images", type=positive_int, default=4, metavar="N", help="Images per prompt.")
     add("--minutes-ours", type=positive_float, default=3.0, metavar="X", help="Minutes to train our prior.")
     add("--minutes-distill", type=positive_float, default=2.0, metavar="X", help="Minutes to distil it.")
     add("--minutes-paper", type=positive_float, default=6.0, metavar="X", help="Minutes to train the paper's recipe.")
@@ -86,24 +79,14 @@ def build_parser() -> CommandParser:
         help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
     add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
         help="What the 200 and 1000 steps of optimisation are multiplied with.")  # fmt: skip
-    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
-    add("--seed", type=seed, default=SEED, metavar="N", help="Seed of prompts and images.")
-    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
     return parser
-
-
-def read_config(config: Namespace) -> TrainConfig:
-    """The settings of our prior, those of `configs/faces.yaml`."""
-    words = ["--config", "faces", "--data.path", config.pairs, "--output", config.work, "--model", config.model]
-    parsed: TrainConfig = train.build_parser().parse(train.with_packaged_configs(words))
-    data = dataclasses.replace(parsed.data, val_pairs=config.val_pairs)
-    return dataclasses.replace(parsed, data=data, max_minutes=config.minutes_ours)
 
 
 def paper_config(ours: TrainConfig, config: Namespace) -> TrainConfig:
     """clip2latent's recipe (arXiv:2210.02347): a causal transformer, a DDPM that predicts x0, noise of relative norm 1.
 
-    Learning rate and weight averaging are as ours, and so are batches; the paper's own are for a million steps.
+    Batches and weight averaging are as ours, the learning rate at most what a transformer of 12 blocks bears; the
+    paper's own are for a million steps.
     """
     prior = PriorConfig("transformer", config.paper_width, config.paper_depth)
     diffusion = DiffusionConfig(
@@ -320,7 +303,7 @@ def compare(config: Namespace) -> None:
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
-    ours = read_config(config)
+    ours = read_config(config, config.minutes_ours)
     bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
     contest = Contest(config, ours, Pairs(config.pairs, config.val_pairs), bench, work)
     our_recipe, paper_recipe = Recipe("ours", ours), Recipe("paper", paper_config(ours, config))

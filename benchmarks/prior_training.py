@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from text2latent import train
+from text2latent.benchmarks.prior_report import RESULTS
 from text2latent.benchmarks.report import replacing
+from text2latent.configs.command import CommandParser, positive_int, seed
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
 from text2latent.data.shards import load_pairs
@@ -27,10 +30,33 @@ from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
 from text2latent.models.training import Objective, PriorTraining
 from text2latent.training import assembly
+from text2latent.zoo.faces.evaluation import SEED
 
 UNLIMITED_STEPS = 10**9
 SNAPSHOTS = 7
 TRAINING_KEYS = ("prior", "diffusion", "optimizer", "data", "max_minutes", "precision", "seed", "text")
+
+
+def add_flags(parser: CommandParser, work: str, num_images: int) -> None:
+    """Add the flags that say what is trained on, what is measured on, and where things go."""
+    add = parser.add_argument
+    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
+    add("--work", default=work, metavar="FOLDER", help="Folder for what is trained and measured.")
+    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
+    add("--model", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
+    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
+    add("--num-images", type=positive_int, default=num_images, metavar="N", help="Images per prompt.")
+    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
+    add("--seed", type=seed, default=SEED, metavar="N", help="Seed of prompts and images.")
+    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
+
+
+def read_config(flags: Namespace, minutes: float) -> TrainConfig:
+    """The settings of our prior, those of `configs/faces.yaml`, on the pairs of `add_flags` and for some minutes."""
+    words = ["--config", "faces", "--data.path", flags.pairs, "--output", flags.work, "--model", flags.model]
+    parsed: TrainConfig = train.build_parser().parse(train.with_packaged_configs(words))
+    data = dataclasses.replace(parsed.data, val_pairs=flags.val_pairs)
+    return dataclasses.replace(parsed, data=data, max_minutes=minutes)
 
 
 @dataclass(frozen=True)
