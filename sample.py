@@ -96,7 +96,7 @@ def make_shards(
         def draw(samples: range) -> bytes:
             return draw_shard(generator, clip, samples, on_batch=bar.update, **settings)
 
-        fill_shards(config.output, manifest, indices, draw, skip)
+        fill_shards(config.output, indices, draw, skip)
 
 
 def finish(output: str, state: PartialState) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from text2latent.configs.errors import UsageError
-from text2latent.data.manifest import Manifest, ShardRecord, shard_name
-from text2latent.data.records import claim_name, claimant
+from text2latent.configs.errors import InputError, UsageError
+from text2latent.data.manifest import shard_name
+from text2latent.data.records import claim_name, claimant, read_manifest
 from text2latent.data.shards import is_whole, publish_shard
 from text2latent.data.storage import Store, open_store
 
@@ -41,7 +41,6 @@ def parse_shards(text: str | None, num_shards: int) -> list[int]:
 
 def fill_shards(
     place: str | Path | Store,
-    manifest: Manifest,
     indices: Sequence[int],
     draw: Callable[[range], bytes],
     on_found: Callable[[int], object] = lambda count: None,
@@ -52,8 +51,7 @@ def fill_shards(
     may be dead. So any number of processes share the work, at the price of at most one shard made twice by each.
 
     Args:
-        place: of the dataset.
-        manifest: as `open_dataset` returned it.
+        place: of a dataset that `open_dataset` has started.
         indices: shards to see to.
         draw: gives the bytes of the shard that holds these samples.
         on_found: told the number of pairs of each shard that needs no making.
@@ -61,27 +59,25 @@ def fill_shards(
     Raises:
         InputError: when a shard can't be written.
     """
-    store, finished, there = open_store(place), manifest.finished(), open_store(place).names()
+    store = open_store(place)
+    there = store.names()  # before the records, so that none that counts is missing
+    manifest = read_manifest(store)
+    finished = manifest.finished()
     waiting, put_off = deque(indices), set[int]()
     while waiting:
         index = waiting.popleft()
-        samples = manifest.shard_range(index)
-        if _is_done(store, index, finished.get(index), shard_name(index) in there):
+        samples, record = manifest.shard_range(index), finished.get(index)
+        if record is not None and is_whole(store, record):
             on_found(len(samples))
             continue
         with _claim(store, index) as is_ours:
-            if is_ours or index in put_off:
+            if shard_name(index) not in there and store.exists(shard_name(index)):  # made since this process began
+                on_found(len(samples))
+            elif is_ours or index in put_off:
                 publish_shard(store, index, len(samples), draw(samples))
             else:
                 waiting.append(index)
                 put_off.add(index)
-
-
-def _is_done(store: Store, index: int, record: ShardRecord | None, was_there: bool) -> bool:
-    """Whether a shard is there: whole, if it was when this process began, else because somebody has just made it."""
-    if record is not None:
-        return is_whole(store, record)
-    return not was_there and store.exists(shard_name(index))
 
 
 @contextmanager
@@ -91,5 +87,6 @@ def _claim(store: Store, index: int) -> Iterator[bool]:
     try:
         yield is_ours
     finally:
-        if is_ours or store.exists(shard_name(index)):
-            store.remove(claim_name(index))
+        with suppress(InputError):  # what failed before is what is to be told
+            if is_ours or store.exists(shard_name(index)):
+                store.remove(claim_name(index))

@@ -13,6 +13,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,7 +115,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         raise _not_written(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        _discard(beside)
 
 
 def _write_beside(path: Path, data: bytes) -> Path:
@@ -125,11 +126,16 @@ def _write_beside(path: Path, data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except BaseException as error:
-        beside.unlink(missing_ok=True)
+        _discard(beside)
         if isinstance(error, OSError):
             raise _not_written(path, error) from error
         raise
     return beside
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):  # a disk that refuses to write may also refuse to remove
+        path.unlink(missing_ok=True)
 
 
 def _not_written(path: Path, error: OSError) -> InputError:
@@ -175,7 +181,7 @@ class LocalStore(Store):
                 return False
             write_atomic(path, data)
         finally:
-            beside.unlink(missing_ok=True)
+            _discard(beside)
         return True
 
     def names(self) -> set[str]:
@@ -293,7 +299,11 @@ class RemoteStore(Store):
         for attempt in range(1, self.attempts + 1):
             try:
                 return request(self.locate(name))
-            except (FileNotFoundError, FileExistsError, NotImplementedError):
+            except (FileExistsError, NotImplementedError):
+                raise
+            except FileNotFoundError as error:
+                if verb == "write":  # a bucket that isn't there
+                    raise InputError(f"cannot {verb} {self.locate(name)}: {_reason(error)}") from error
                 raise
             except Exception as error:
                 # fsspec's backends raise errors of their own libraries, of many kinds.

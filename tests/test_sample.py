@@ -235,6 +235,7 @@ def test_a_folder_of_other_settings_is_refused(
         ("--truncation", "1.5"),
         ("--latent-layout", "s"),
         ("--precision", "16"),
+        ("--shards", "5..2"),
         ("--device", "tpu"),
         ("--output", " "),
         ("--no-such-flag", "1"),
@@ -390,6 +391,20 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
     np.testing.assert_array_equal(load_pairs(killed)[0], load_pairs(whole)[0])
     assert_close_in_float16(load_pairs(killed)[1], load_pairs(whole)[1])
     assert not list(killed.glob(".*"))
+
+
+def test_tasks_of_a_job_array_fill_one_dataset(
+    tiny_world: Path, tiny_pairs: Path, tmp_path: Path, sample_arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for task, (shards_of_task, told) in enumerate(
+        [("3..5", "1 of 4 shards"), ("0..1", "3 of 4 shards"), ("2", "50 pairs in")]
+    ):
+        arguments = sample_arguments(tiny_world, tmp_path, "--shards", shards_of_task, "--batch-size", str(3 + task))
+        assert sample.main(arguments) == 0
+        assert told in capsys.readouterr().out
+    assert files(tmp_path).keys() == files(tiny_pairs).keys()
+    np.testing.assert_array_equal(load_pairs(tmp_path)[0], load_pairs(tiny_pairs)[0])
+    assert_close_in_float16(load_pairs(tmp_path)[1], load_pairs(tiny_pairs)[1])
 
 
 def test_two_processes_share_the_shards(
