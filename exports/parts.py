@@ -97,7 +97,7 @@ def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
         shutil.copyfile(located.weights, folder / clip_loading.WEIGHTS_NAME)
         part = Part(identity)
     else:
-        clip_loading.save_hub_folder(clip.model, _clip_config(clip, located.model_name), folder, torch.float32)
+        clip_loading.save_hub_folder(clip.model, _clip_config(clip, located.model_config), folder, torch.float32)
         _save_tokenizer(clip.tokenizer, folder)
         converted = Identity(identity.name, identity.source, sha256_of(folder / clip_loading.WEIGHTS_NAME))
         part = Part(converted, made_from=identity)
@@ -105,13 +105,8 @@ def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     return part
 
 
-def _clip_config(clip: ClipEncoder, model_name: str) -> dict[str, Any]:
-    """What open_clip's hub config says of a model that it knows by name."""
-    from open_clip import get_model_config
-
-    model_config = get_model_config(model_name)
-    if model_config is None:
-        raise InputError(f"CLIP {model_name!r}: expected a model of open_clip or a folder with its config")
+def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, Any]:
+    """What open_clip's hub config says of a model."""
     preprocess = {key: value for key, value in clip.model.visual.preprocess_cfg.items() if key != "size"}
     return {"model_cfg": model_config, "preprocess_cfg": json.loads(json.dumps(preprocess))}
 

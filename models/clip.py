@@ -193,7 +193,7 @@ class ClipEncoder(nn.Module):
         """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""
         tokens = self.tokenizer(list(texts))
         # The end-of-text token of some models is their padding, so that the last token alone doesn't tell.
-        full = (tokens[:, -2:] != self.padding_token).any(dim=1)
+        full = tokens[:, -2:].ne(self.padding_token).any(dim=1)
         for text in (text for text, is_full in zip(texts, full.tolist(), strict=True) if is_full):
             self._warn_if_cut(text)
         return tokens.to(self.device)
@@ -207,9 +207,9 @@ class ClipEncoder(nn.Module):
             )
 
 
-def _padding_token(tokenizer: Any) -> int | None:
+def _padding_token(tokenizer: Any) -> int:
     """Id that fills the rows of short texts; 0 is that of open_clip's own tokenizer."""
-    return tokenizer.tokenizer.pad_token_id if hasattr(tokenizer, "tokenizer") else 0
+    return int(tokenizer.tokenizer.pad_token_id or 0) if hasattr(tokenizer, "tokenizer") else 0
 
 
 def _count_tokens(tokenizer: Any, text: str) -> int:

@@ -105,7 +105,8 @@ def test_every_import_is_required():
         inside = [folder for folder in folders if part in folder.relative_to(ROOT).parts]
         assert imported_distributions(inside) <= core | requirements(setup["options.extras_require"][extra])
         folders = [folder for folder in folders if folder not in inside]
-    assert imported_distributions(folders) <= core | requirements(setup["options.extras_require"]["video"])
+    optional = (requirements(setup["options.extras_require"][extra]) for extra in ("clip", "video"))
+    assert imported_distributions(folders) <= core.union(*optional)
 
 
 def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel):
