@@ -32,13 +32,13 @@ from text2latent.configs.schema import TrainConfig
 from text2latent.models.diffusion import Guidance
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
+from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.training import assembly
 
-DEFAULT_STEPS = 8
 TEXT_STATE = "text_"
 QUICK = {"minutes": 0.01, "num_prompts": 4, "num_images": 2, "val_pairs": 20}
 """What `--quick` sets: too little to tell anything, enough to see that all works."""
-PROMPTS = "faces"
+PROMPTS = "faces.txt"
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,16 @@ class Variant:
     name: str
     changes: dict[str, Any] = field(default_factory=dict)
     num_pairs: int | None = None
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: Guidance = field(default_factory=lambda: Guidance(DEFAULT_GUIDANCE_SCALE))
     steps: int = DEFAULT_STEPS
 
     def changes_anything(self, config: TrainConfig) -> bool:
         """Whether the row differs from the configuration's own."""
-        return self.apply(config) != config or self.num_pairs is not None or self.guidance != Guidance()
+        return (
+            self.apply(config) != config
+            or self.num_pairs is not None
+            or self.guidance != Guidance(DEFAULT_GUIDANCE_SCALE)
+        )
 
     def apply(self, config: TrainConfig) -> TrainConfig:
         """The configuration with the changes."""
@@ -122,7 +126,7 @@ def gaps() -> Iterator[Variant]:
 
 def guidances() -> Iterator[Variant]:
     """Guidance, everywhere, in an interval of times, rescaled, and with shifted texts."""
-    for scale in (1.5, 2.0, 3.0):
+    for scale in (1.0, 1.5, 2.0, 3.0):
         yield Variant("guidance", f"scale {scale}", guidance=Guidance(scale))
     yield Variant("guidance", "scale 2, times 0.3 to 0.8", guidance=Guidance(2.0, (0.3, 0.8)))
     yield Variant("guidance", "scale 2, rescale 0.7", guidance=Guidance(2.0, rescale=0.7))
@@ -210,7 +214,8 @@ def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Be
     prior = with_texts(trained.prior, config, pairs)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
     draw = methods.diffusion(bench, prior, scheduler, variant.steps, variant.guidance)
-    measured = bench.measure(f"{file_name(variant.group)}-{file_name(variant.name)}-{recipe.digest}", draw)
+    key = f"{file_name(variant.group)}-{file_name(variant.name)}-{recipe.digest}-{variant.guidance.scale:g}"
+    measured = bench.measure(key, draw)
     return Row(
         variant.name,
         variant.group,

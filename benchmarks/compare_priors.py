@@ -42,6 +42,7 @@ from text2latent.models.pseudo_text import PseudoText
 from text2latent.models.refine import LatentDistribution
 from text2latent.models.rivals import RegressionObjective, RegressionPrior, VariationalObjective, VariationalPrior
 from text2latent.models.schedulers import build_scheduler
+from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.models.training import Objective
 from text2latent.zoo.faces.evaluation import SEED
 
@@ -49,7 +50,7 @@ PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
-RERANK, REFINE, DEFAULT_STEPS = 8, 20, 8
+RERANK, REFINE = 8, 20
 REFINED = f"refine {REFINE}"
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
@@ -72,7 +73,8 @@ def build_parser() -> CommandParser:
     add("--minutes-rival", type=positive_float, default=1.5, metavar="X", help="Minutes to train each other rival.")
     add("--paper-width", type=positive_int, default=256, metavar="N", help="Channels of the paper's transformer.")
     add("--paper-depth", type=positive_int, default=12, metavar="N", help="Blocks of the paper's transformer.")
-    add("--guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of our prior.")
+    add("--guidance-scale", type=non_negative_float, default=DEFAULT_GUIDANCE_SCALE, metavar="X",
+        help="Guidance of our prior.")  # fmt: skip
     add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
     add("--refined-prompts", type=positive_int, default=60, metavar="N", help="Prompts for our prior with refining.")
     add("--optimized-prompts", type=positive_int, default=4, metavar="N",
