@@ -100,7 +100,7 @@ def load_pt2(folder: Path, compiled: bool = False) -> Draw:
     def draw(text: str, seed: int) -> np.ndarray:
         noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            image = program(torch.from_numpy(tokenize([text])), noise)[0]
+            image = program(tokens=torch.from_numpy(tokenize([text])), noise=noise)[0]
         return ((image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
     return draw

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.errors import InputError, one_line
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.diffusion import sample
 from text2latent.models.generators.base import Generator
@@ -117,3 +122,39 @@ def example_inputs(pipeline: Text2LatentPipeline, n: int = 2) -> tuple[Tensor, T
     """Tokens `[n, context_length]` and noise of the prior's shape to trace with."""
     tokens = pipeline.clip.tokenize(["a photo"] * n)
     return tokens, torch.zeros(n, *pipeline.prior.latent_shape, device=tokens.device)
+
+
+def trace(network: nn.Module, inputs: dict[str, Tensor]) -> torch.export.ExportedProgram:
+    """A network's program, whose first dimension of every input is an open batch.
+
+    Args:
+        network: whose `forward` has arguments of these names, in this order.
+        inputs: examples, all of one batch size that is at least 2.
+
+    Raises:
+        InputError: when the network does something that can't be traced.
+    """
+    batch = torch.export.Dim("batch")
+    shapes = {name: {0: batch} for name in inputs}
+    try:
+        with quiet():
+            return torch.export.export(network.eval(), (), inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        # The tracer raises whatever a network's code does on symbolic shapes.
+        raise InputError(f"{type(network).__name__}: cannot be traced: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' progress and their warnings, which speak to who writes the networks."""
+    noisy = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export")]
+    levels = [logger.level for logger in noisy]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in noisy:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(noisy, levels, strict=True):
+                logger.setLevel(level)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,9 @@ from text2latent.exports.networks import (
     LatentSampler,
     TextEncoder,
     example_inputs,
+    quiet,
     settings_json,
+    trace,
 )
 from text2latent.exports.provenance import to_json
 from text2latent.exports.quantization import quantize_weights
@@ -59,7 +56,7 @@ def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, An
     for name, (network, inputs, output) in graphs(pipeline, how).items():
         file = target / f"{name}.onnx"
         export_graph(network, inputs, output, file)
-        add_metadata(file, record)
+        finish_graph(file, record)
         if how.int8:
             quantize_weights(file, file.with_name(f"{name}{INT8_SUFFIX}"))
     write_scripts(("infer_onnx", "clip_text", "torch_noise"), folder)
@@ -79,21 +76,19 @@ def graphs(pipeline: Text2LatentPipeline, how: GraphSettings) -> dict[str, tuple
 
 
 def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, file: Path) -> None:
-    """Write a network as an ONNX file with a dynamic batch.
+    """Write a network as an ONNX file with an open batch.
 
     Raises:
         InputError: naming the network, when it has an operation that ONNX lacks.
     """
-    batch = torch.export.Dim("batch")
+    program = trace(network, inputs)
     try:
         with quiet():
             torch.onnx.export(
-                network.eval(),
-                kwargs=inputs,
+                program,
                 f=file,
                 input_names=list(inputs),
                 output_names=[output],
-                dynamic_shapes={name: {0: batch} for name in inputs},
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
@@ -104,11 +99,17 @@ def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, fil
         raise InputError(f"{file.stem}: cannot be written as ONNX: {one_line(error)}") from error
 
 
-def add_metadata(file: Path, record: dict[str, Any]) -> None:
-    """Put a record into an ONNX file's metadata."""
+def finish_graph(file: Path, record: dict[str, Any]) -> None:
+    """Put a record into an ONNX file's metadata, and call its open dimension `batch`."""
     import onnx
 
     model = onnx.load(file)
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = dimension.dim_param.replace(symbol, "batch")
     onnx.helper.set_model_props(model, {METADATA_KEY: to_json(record)})
     onnx.save(model, file)
 
@@ -124,19 +125,3 @@ def require_packages(names: tuple[str, ...]) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise InputError(f"{', '.join(missing)}: not installed; expected pip install 'text2latent[export]'")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the exporters' progress and their warnings, which speak to who writes the networks."""
-    noisy = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export")]
-    levels = [logger.level for logger in noisy]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in noisy:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(noisy, levels, strict=True):
-                logger.setLevel(level)

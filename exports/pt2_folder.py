@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from text2latent.configs.errors import InputError, one_line
-from text2latent.exports.networks import GraphSettings, TextToImage, example_inputs, settings_json
-from text2latent.exports.onnx_folder import quiet
+from text2latent.exports.networks import GraphSettings, TextToImage, example_inputs, quiet, settings_json, trace
 from text2latent.exports.provenance import to_json
 from text2latent.exports.scripts import write_scripts
 from text2latent.exports.tokenizer import TOKENIZER_FOLDER, write_tokenizer
@@ -44,29 +43,12 @@ def write_pt2(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any
     target.mkdir()
     (target / "settings.json").write_text(json.dumps(settings_json(pipeline, how)) + "\n", encoding="utf-8")
     write_tokenizer(pipeline.clip.tokenizer, folder / TOKENIZER_FOLDER)
-    program = trace(pipeline, how)
+    tokens, noise = example_inputs(pipeline)
+    program = trace(TextToImage(pipeline, how), {"tokens": tokens, "noise": noise})
     torch.export.save(program, target / PROGRAM, extra_files={RECORD: to_json(record)})
     if how.compile == "yes" or (how.compile == "auto" and compiler() is not None):
         compile_program(program, target / COMPILED)
     write_scripts(("infer_pt2", "clip_text"), folder)
-
-
-def trace(pipeline: Text2LatentPipeline, how: GraphSettings) -> torch.export.ExportedProgram:
-    """The program of `TextToImage` with a dynamic batch.
-
-    Raises:
-        InputError: when a network has something that can't be traced.
-    """
-    batch = torch.export.Dim("batch")
-    network = TextToImage(pipeline, how).eval()
-    try:
-        with quiet(), torch.no_grad():
-            return torch.export.export(
-                network, example_inputs(pipeline), dynamic_shapes=({0: batch}, {0: batch}), strict=False
-            )
-    except Exception as error:
-        # The tracer raises whatever a network's code does on symbolic shapes.
-        raise InputError(f"pt2: the pipeline cannot be traced: {one_line(error)}") from error
 
 
 def compile_program(program: torch.export.ExportedProgram, file: Path) -> None:

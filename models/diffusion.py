@@ -81,9 +81,10 @@ def guided_prediction(
     """
     if scale == 1:
         return prior(x, t, condition)
-    drop = torch.arange(2 * x.shape[0], device=x.device) >= x.shape[0]
+    n = x.shape[0]
+    drop = torch.arange(2 * n, device=x.device) >= n
     both = prior(torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition, condition]), drop)
-    conditional, null = both.chunk(2)
+    conditional, null = both[:n], both[n:]
     guided = null + scale * (conditional - null)
     if rescale == 0:
         return guided

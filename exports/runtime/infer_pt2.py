@@ -27,5 +27,5 @@ if __name__ == "__main__":
     tokens = torch.from_numpy(ClipText(folder / "tokenizer")([flags.text]))
     noise = torch.randn(1, *settings["noise_shape"], generator=torch.Generator().manual_seed(flags.seed))
     with torch.no_grad():
-        levels = ((draw(tokens, noise)[0] + 1) * 127.5).round().to(torch.uint8)
+        levels = ((draw(tokens=tokens, noise=noise)[0] + 1) * 127.5).round().to(torch.uint8)
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(flags.output)

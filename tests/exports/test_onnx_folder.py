@@ -69,6 +69,8 @@ def test_graphs_are_valid_and_carry_the_record(faces_export: Path) -> None:
         carried = json.loads({one.key: one.value for one in model.metadata_props}["text2latent"])
         assert carried["generator"] == record["generator"]
         assert carried["dataset"] == record["dataset"]
+        shapes = [value.type.tensor_type.shape for value in (*model.graph.input, *model.graph.output)]
+        assert {shape.dim[0].dim_param for shape in shapes} == {"batch"}
 
 
 def test_script_is_short_and_needs_no_torch(faces_export: Path) -> None:

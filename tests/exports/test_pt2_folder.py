@@ -31,8 +31,8 @@ def test_program_takes_any_batch(faces_export: Path, faces: Text2LatentPipeline)
     texts, seeds = [TEXT, JAPANESE, "old man"], [3, 4, 5]
     noise = initial_noise(seeds, faces.prior.latent_shape)
     with torch.no_grad():
-        together = program(faces.clip.tokenize(texts), noise)
-        alone = program(faces.clip.tokenize(texts[:1]), noise[:1])
+        together = program(tokens=faces.clip.tokenize(texts), noise=noise)
+        alone = program(tokens=faces.clip.tokenize(texts[:1]), noise=noise[:1])
     expected = faces(texts, seeds=seeds, output_type="pt").images
     assert (together - expected).abs().mean() <= 2 / 255
     assert (together[:1] - alone).abs().max() <= 1e-3
