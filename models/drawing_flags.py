@@ -47,7 +47,7 @@ def add_model_flags(parser: CommandParser) -> None:
     add("--model", default=DEFAULT_MODEL, metavar="MODEL",
         help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")  # fmt: skip
     add("--generator", default=None, metavar="SOURCE",
-        help="Where the model's generator is, if it has moved: file, folder, https:// address or hf:// id.")  # fmt: skip
+        help="Where the model's generator is, if it has moved: file, folder, https:// or hf:// address.")  # fmt: skip
     add("--clip", default=None, metavar="SOURCE",
         help="Where the model's CLIP is, if it has moved: a folder, hf-hub:NAME, hf:// id or MODEL/FILE.")  # fmt: skip
     add_force_flag(parser)
