@@ -109,6 +109,7 @@ class DiffusionConfig:
         time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
         mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
+        hidden_share: Share of embeddings of which a random part of the principal components is hidden, likewise.
     """
 
     objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
@@ -121,6 +122,7 @@ class DiffusionConfig:
     time_sampling: Literal["uniform", "logit_normal", "log_normal"] = "uniform"
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
     mixed_images: NonNegativeInt = 0
+    hidden_share: UnitInterval = 0.0
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def test_mixing_keeps_what_images_share() -> None:
     ("changes", "message"),
     [
         ({"mixed_images": -1}, "mixed_images"),
+        ({"hidden_share": 1.5}, "hidden_share"),
         ({"noise_covariance": "pink"}, "noise_covariance: expected one of isotropic, data, got 'pink'"),
         ({"noise_scale": -1.0}, "noise_scale"),
         ({"noise_scale": math.nan}, "noise_scale"),
@@ -94,3 +95,26 @@ def test_mixing_keeps_what_images_share() -> None:
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PseudoText(**changes)
+
+
+def test_hidden_components_are_put_back_to_the_mean_and_the_others_kept() -> None:
+    embeddings, root = unit_rows(4000, 16), torch.diag(torch.arange(16.0))
+    hidden = PseudoText(noise_scale=0.0, hidden_share=1.0).hide(embeddings, root, torch.Generator().manual_seed(0))
+    centre = embeddings.mean(dim=0)
+    kept = []
+    for before, after in zip(embeddings[:200], hidden[:200], strict=True):
+        for scale in (after / before).tolist():  # rows were normalised again; a kept component tells by how much
+            same, gone = (after / scale - before).abs() < 1e-4, (after / scale - centre).abs() < 1e-4
+            if (same | gone).all():
+                kept.append(same.float().mean().item())
+                break
+    assert len(kept) > 180  # all but those of which nothing is left
+    assert sum(kept) / len(kept) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_hidden_share_of_the_rows_changes() -> None:
+    embeddings, root = unit_rows(4000, 16), torch.diag(torch.arange(16.0))
+    hidden = PseudoText(hidden_share=0.25).hide(embeddings, root, torch.Generator().manual_seed(0))
+    changed = (hidden - embeddings).norm(dim=1) > 1e-5
+    assert changed.float().mean().item() == pytest.approx(0.25 * 16 / 17, abs=0.03)  # of 16 components none may go
+    torch.testing.assert_close(hidden.norm(dim=1), torch.ones(4000))
