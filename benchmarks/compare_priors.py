@@ -160,7 +160,9 @@ def regression_rows(contest: Contest) -> list[Row]:
     how = config.diffusion
     pseudo_texts = {
         "": PseudoText(noise_scale=0.0),
-        ", our pseudo-text": PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images, hidden_share=how.hidden_share),
+        ", our pseudo-text": PseudoText(
+            how.noise_scale, how.noise_covariance, how.mixed_images, hidden_share=how.hidden_share
+        ),
     }
     rows = []
     for kind, objective, name in (
@@ -334,7 +336,9 @@ def compare(config: Namespace) -> None:
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:
     """Our prior distilled into few steps, which its own minutes come on top of."""
     how = contest.ours.diffusion
-    pseudo_text = PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share)
+    pseudo_text = PseudoText(
+        how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share
+    )
     optimizer = dataclasses.replace(contest.ours.optimizer, lr=contest.ours.optimizer.lr / 4)
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_distill, optimizer=optimizer)
     return Recipe(

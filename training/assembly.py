@@ -121,7 +121,9 @@ def describe_part(part: Any) -> dict[str, Any]:
 def build_objective(config: TrainConfig) -> Objective:
     """What gives the loss."""
     how = config.diffusion
-    pseudo_text = PseudoText(how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share)
+    pseudo_text = PseudoText(
+        how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share
+    )
     if config.distill is not None:
         return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
     return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
