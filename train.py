@@ -9,6 +9,7 @@ Several processes train together with `--devices N`, under torchrun or under sru
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import signal
 import sys
@@ -109,15 +110,23 @@ def draw_grid(
     from text2latent.models.images import make_grid
 
     wanted = config.validation
-    settings = {"num_inference_steps": wanted.steps, "guidance_scale": wanted.guidance_scale}
     drawn = pipeline(
-        wanted.prompts, num_images_per_prompt=wanted.num_images, seeds=range(wanted.num_images), **settings
+        wanted.prompts,
+        num_images_per_prompt=wanted.num_images,
+        num_inference_steps=wanted.steps,
+        guidance_scale=wanted.guidance_scale,
+        seeds=range(wanted.num_images),
     )
     assert isinstance(drawn.images, list)
     assert drawn.clip_scores is not None
     measures = {"clip_score": float(drawn.clip_scores.mean())}
     if measure_attributes is not None and wanted.num_captions:
-        measures["attribute_accuracy"] = measure_attributes(pipeline, wanted.num_captions, **settings)
+        measures["attribute_accuracy"] = measure_attributes(
+            pipeline,
+            wanted.num_captions,
+            num_inference_steps=wanted.steps,
+            guidance_scale=wanted.guidance_scale,
+        )
     return make_grid(drawn.images, columns=wanted.num_images), measures
 
 
@@ -175,6 +184,7 @@ def build_trainer(
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's hints and notes, which speak to who writes the training code."""
+    importlib.import_module("lightning.pytorch")  # sets its level when it is first imported
     notes = logging.getLogger("lightning.pytorch")
     level = notes.level
     notes.setLevel(logging.WARNING)
@@ -264,7 +274,7 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     watchers = build_watchers(config, run, trained, pipeline)
     callbacks = training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
     trainer = build_trainer(config, run, device, launch, [*callbacks, RunMetrics(run.metrics, checkpoints)])
-    code = fit(trainer, module, data, checkpoints, start and start.path)
+    code = fit(trainer, module, data, checkpoints, start.path if start else None)
     if code == 0 and launch.rank == 0:
         figures = summarize(trainer, module, checkpoints)
         print(format_table(figures))

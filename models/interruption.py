@@ -46,13 +46,13 @@ class SignalWatch(Callback):
     to lower the learning rate at the same step, since each waits for the others' gradients. So they take the largest
     signal number and the latest clock of all.
 
-    A second signal raises `TrainingInterrupted` at once.
+    A second Ctrl-C raises `TrainingInterrupted` at once; clusters, however, repeat SIGTERM as a matter of course.
 
     Attributes:
         signum: the signal that all know of, or None.
 
     Args:
-        last: the checkpoint to name when a second signal comes.
+        last: the checkpoint to name when a second Ctrl-C comes.
         announce: told one line when a signal has come.
     """
 
@@ -77,9 +77,11 @@ class SignalWatch(Callback):
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._came is not None:
-            raise TrainingInterrupted(signum, self._step, self.last)
+            if signum == signal.SIGINT:
+                raise TrainingInterrupted(signum, self._step, self.last)
+            return
         self._came = signum
-        self.announce(f"{signal.Signals(signum).name}: saving the state after this step (again: stop at once)")
+        self.announce(f"{signal.Signals(signum).name}: saving the state after this step (Ctrl-C again: stop at once)")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back from Lightning, whose handlers save or send messages in the middle of a step."""
