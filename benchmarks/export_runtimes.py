@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def load_pt2(folder: Path, compiled: bool = False) -> Draw:
         json.loads((folder / "pt2/settings.json").read_text())["noise_shape"],
     )
     if compiled:
-        program = torch._inductor.aoti_load_package(str(folder / "pt2/text2latent.aoti.pt2"))
+        program: Any = torch._inductor.aoti_load_package(str(folder / "pt2/text2latent.aoti.pt2"))
     else:
         program = torch.export.load(folder / "pt2/text2latent.pt2").module()
 

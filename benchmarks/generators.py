@@ -53,7 +53,8 @@ def build(path: str, arguments: dict[str, Any], device: torch.device) -> Any:
 
     module, _, name = path.rpartition(".")
     generator = getattr(importlib.import_module(module), name)(**arguments)
-    torch.nn.Module.to(generator, device, memory_format=torch.channels_last)
+    generator.to(device)
+    torch.nn.Module.to(generator, memory_format=torch.channels_last)
     return generator.eval().requires_grad_(False)
 
 

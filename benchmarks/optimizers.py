@@ -74,6 +74,7 @@ def _shown_by_prior(config: Namespace, lines: Sequence[PromptLine], judge: Judge
     pipeline = Text2LatentPipeline.from_pretrained(config.model)
     seeds = range(config.num_seeds)
     images = pipeline([line.text for line in lines], len(seeds), seeds=list(seeds), output_type="pt").images
+    assert isinstance(images, torch.Tensor)
     return _share([line for line in lines for _ in seeds], images, judge)
 
 

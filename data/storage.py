@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -245,7 +246,7 @@ class RemoteStore(Store):
         pieces = []
         for start in range(0, size, PIECE_BYTES):
             end = min(start + PIECE_BYTES, size)
-            piece = self._persist("read", name, lambda path, a=start, b=end: self._files.cat_file(path, start=a, end=b))
+            piece = self._persist("read", name, partial(self._files.cat_file, start=start, end=end))
             if len(piece) == size:  # a web server that doesn't know ranges
                 return piece
             pieces.append(piece)

@@ -30,7 +30,8 @@ Batch = tuple[Tensor, Tensor]
 
 def finite_rows(pairs: Pairs) -> NDArray[np.bool_]:
     """Which of N pairs have neither NaN nor infinity, bool ``[N]``."""
-    return np.logical_and(*(np.isfinite(values.reshape(len(values), -1)).all(axis=1) for values in pairs))
+    latents, embeddings = (np.isfinite(values.reshape(len(values), -1)).all(axis=1) for values in pairs)
+    return np.asarray(latents & embeddings)
 
 
 def describe_samples(samples: NDArray[np.int64], manifest: Manifest, limit: int = 8) -> str:

@@ -15,7 +15,7 @@ from text2latent.exports.diffusers_folder import write_diffusers
 from text2latent.exports.model_card import SAMPLE, UNKNOWN_LICENSE, CardContent, model_card
 from text2latent.exports.networks import GraphSettings
 from text2latent.exports.onnx_folder import write_onnx
-from text2latent.exports.parity import compare_onnx
+from text2latent.exports.parity import compare
 from text2latent.exports.parts import write_parts
 from text2latent.exports.provenance import make_record, write_record
 from text2latent.exports.pt2_folder import write_pt2
@@ -114,11 +114,10 @@ class _Writer:
             self._add_metrics({**self.wanted.metrics, "clip_score_of_samples": self._draw_samples()})
         elif step == "diffusers":
             write_diffusers(self.pipeline, self.folder, self.record)
-        elif step == "onnx":
-            write_onnx(self.pipeline, self.folder, self.record, self.wanted.graphs)
-            self._add_metrics(compare_onnx(self.pipeline, self.folder, self.texts, self.wanted.graphs))
-        elif step == "pt2":
-            write_pt2(self.pipeline, self.folder, self.record, self.wanted.graphs)
+        elif step in ("onnx", "pt2"):
+            write_graphs = write_onnx if step == "onnx" else write_pt2
+            write_graphs(self.pipeline, self.folder, self.record, self.wanted.graphs)
+            self._add_metrics(compare(self.pipeline, self.folder, step, self.texts, self.wanted.graphs))
         else:
             (self.folder / "README.md").write_text(model_card(self.record, self._content()), encoding="utf-8")
 

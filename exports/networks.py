@@ -7,7 +7,7 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from text2latent.configs.errors import InputError, one_line
 from text2latent.models.clip import ClipEncoder
-from text2latent.models.diffusion import sample
+from text2latent.models.diffusion import integrate
 from text2latent.models.generators.base import Generator
 from text2latent.models.layouts import to_w
 from text2latent.models.pipeline import Text2LatentPipeline
@@ -47,9 +47,7 @@ class ImageDecoder(nn.Module):
         self.generator = generator
 
     def forward(self, latents: Tensor) -> Tensor:
-        # With autograd on, generators don't choose their way by the size of the batch, which a graph leaves open.
-        with torch.enable_grad():
-            return inspect.unwrap(type(self.generator).synthesize)(self.generator, latents)
+        return undecorated(type(self.generator).synthesize)(self.generator, latents)
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,9 @@ class LatentSampler(nn.Module):
     def forward(self, embedding: Tensor, noise: Tensor) -> Tensor:
         condition = self.prior.text_condition(embedding)
         steps, scale = self.num_inference_steps, self.guidance_scale
-        drawn = sample(self.prior, self.scheduler, condition, steps, scale, noise)
-        return to_w(drawn, self.prior.latent_layout, self.generator)
+        normalized = undecorated(integrate)(self.prior, self.scheduler, condition, steps, scale, noise)
+        drawn = self.prior.denormalize(normalized)
+        return undecorated(to_w)(drawn, self.prior.latent_layout, self.generator)
 
 
 class TextToImage(nn.Module):
@@ -124,6 +123,11 @@ def example_inputs(pipeline: Text2LatentPipeline, n: int = 2) -> tuple[Tensor, T
     return tokens, torch.zeros(n, *pipeline.prior.latent_shape, device=tokens.device)
 
 
+def undecorated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function without its `torch.no_grad()`, which would become a part of the graph that can't be read back."""
+    return inspect.unwrap(function)
+
+
 def trace(network: nn.Module, inputs: dict[str, Tensor]) -> torch.export.ExportedProgram:
     """A network's program, whose first dimension of every input is an open batch.
 
@@ -137,7 +141,8 @@ def trace(network: nn.Module, inputs: dict[str, Tensor]) -> torch.export.Exporte
     batch = torch.export.Dim("batch")
     shapes = {name: {0: batch} for name in inputs}
     try:
-        with quiet():
+        # With autograd on, generators don't choose their way by the size of the batch, which the graph leaves open.
+        with quiet(), torch.enable_grad():
             return torch.export.export(network.eval(), (), inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         # The tracer raises whatever a network's code does on symbolic shapes.

@@ -113,7 +113,7 @@ def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, A
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Tokenizers of the transformers library go into the folder; open_clip's own needs no file."""
-    inner = getattr(tokenizer, "tokenizer", None)
+    inner: Any = getattr(tokenizer, "tokenizer", None)
     if hasattr(inner, "save_pretrained"):
         inner.save_pretrained(folder)
 

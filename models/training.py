@@ -290,7 +290,7 @@ class PriorTraining(pl.LightningModule):
             self._look_at_steps()
         seconds = max(time.monotonic() - self._window_started, 1e-9)
         self.pairs_seen += self._window_pairs
-        measures = {
+        measures: dict[str, Any] = {
             "train_loss": sum(self._window_losses) / len(self._window_losses) if self._window_losses else math.nan,
             "lr": self._lr(),
             "grad_norm": self.metrics.get("grad_norm", math.nan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import DiffusionPipeline
@@ -100,7 +100,7 @@ class LatentPriorPipeline(DiffusionPipeline):
         queries = make_queries(prompts, None, negatives, DEFAULT_IMAGE_WEIGHT)
         seeds = seeds_per_image(len(queries), num_images_per_prompt, generator, None)
         noise = initial_noise(seeds, self.prior.latent_shape).to(self.device)
-        conditions = encode_queries(self, queries).repeat_interleave(num_images_per_prompt)
+        conditions = encode_queries(cast(Any, self), queries).repeat_interleave(num_images_per_prompt)
         scale = choose_guidance_scale(guidance_scale, negatives is not None)
         latents = self.draw_latents(conditions, noise, num_inference_steps, scale, truncation)
         images = self.generator.synthesize(latents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,7 +22,7 @@ if __name__ == "__main__":
     folder = Path(__file__).resolve().parent
     settings = json.loads((folder / "pt2" / "settings.json").read_text(encoding="utf-8"))
     if flags.compiled:
-        draw = torch._inductor.aoti_load_package(str(folder / "pt2" / "text2latent.aoti.pt2"))
+        draw: Any = torch._inductor.aoti_load_package(str(folder / "pt2" / "text2latent.aoti.pt2"))
     else:
         draw = torch.export.load(folder / "pt2" / "text2latent.pt2").module()
     tokens = torch.from_numpy(ClipText(folder / "tokenizer")([flags.text]))

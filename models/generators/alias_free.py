@@ -80,10 +80,9 @@ def upsample(x: Tensor, fir: Tensor | None, factor: int, padding: int) -> Tensor
     channels, taps = x.shape[1], len(fir)
     crop = taps - 1 - padding
     kernel = (factor * fir).to(x.dtype).expand(channels, 1, 1, taps)
-    options = {"stride": (1, factor), "padding": (0, max(crop, 0)), "groups": channels}
-    y = F.conv_transpose2d(x, kernel, **options)
-    options = {"stride": (factor, 1), "padding": (max(crop, 0), 0), "groups": channels}
-    y = F.conv_transpose2d(y, kernel.transpose(2, 3), **options)
+    cut = max(crop, 0)
+    y = F.conv_transpose2d(x, kernel, stride=(1, factor), padding=(0, cut), groups=channels)
+    y = F.conv_transpose2d(y, kernel.transpose(2, 3), stride=(factor, 1), padding=(cut, 0), groups=channels)
     return y if crop >= 0 else F.pad(y, (-crop,) * 4)
 
 

@@ -60,7 +60,7 @@ class Goal:
     @property
     def label(self) -> str:
         """The goal in words."""
-        return " + ".join(filter(None, [self.text, self.image and self.image.stem]))
+        return " + ".join(part for part in (self.text, self.image and self.image.stem) if part)
 
     @torch.no_grad()
     def embed(self, clip: ClipEncoder) -> tuple[Tensor, Tensor]:
