@@ -152,7 +152,9 @@ def trace(network: nn.Module, inputs: dict[str, Tensor]) -> torch.export.Exporte
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporters' progress and their warnings, which speak to who writes the networks."""
-    noisy = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export")]
+    noisy = [
+        logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch._export")
+    ]
     levels = [logger.level for logger in noisy]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from text2latent.configs.errors import InputError
-from text2latent.exports.networks import GraphSettings
+from text2latent.exports.networks import GraphSettings, quiet
 from text2latent.models.diffusion import initial_noise
 from text2latent.models.images import to_uint8
 from text2latent.models.pipeline import Text2LatentPipeline
@@ -75,7 +75,8 @@ def _variants(
 
 
 def _program_draw(pipeline: Text2LatentPipeline, file: Path) -> Draw:
-    program = torch.export.load(file).module()
+    with quiet():
+        program = torch.export.load(file).module()
 
     def draw(texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         noise = initial_noise(seeds, pipeline.prior.latent_shape)

@@ -45,7 +45,8 @@ def write_pt2(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any
     write_tokenizer(pipeline.clip.tokenizer, folder / TOKENIZER_FOLDER)
     tokens, noise = example_inputs(pipeline)
     program = trace(TextToImage(pipeline, how), {"tokens": tokens, "noise": noise})
-    torch.export.save(program, target / PROGRAM, extra_files={RECORD: to_json(record)})
+    with quiet():
+        torch.export.save(program, target / PROGRAM, extra_files={RECORD: to_json(record)})
     if how.compile == "yes" or (how.compile == "auto" and compiler() is not None):
         compile_program(program, target / COMPILED)
     write_scripts(("infer_pt2", "clip_text"), folder)

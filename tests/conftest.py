@@ -106,3 +106,15 @@ def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     record = {part: network.identity.to_dict() for part, network in parts.items()}
     save_prior(folder, TrainedPrior(prior, FlowMatchEulerDiscreteScheduler(), record))
     return folder
+
+
+@pytest.fixture(scope="session")
+def faces_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The faces world exported in all formats, with weights in eight bits too, not compiled; read only."""
+    from text2latent import export
+
+    folder = tmp_path_factory.mktemp("exports") / "faces"
+    formats = [word for name in export.FORMATS for word in ("--format", name)]
+    text = ["--text", "blonde woman with glasses"]
+    assert export.main(["faces", str(folder), *formats, "--int8", "--compile", "no", *text]) == 0
+    return folder

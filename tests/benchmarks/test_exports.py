@@ -1,4 +1,4 @@
-"""The figures of exported formats, on a model of the faces' shape with random weights."""
+"""The figures of exported formats, on the faces world."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from text2latent import export
 from text2latent.benchmarks.exports import main
 from text2latent.benchmarks.report import read_parts
 
 
-@pytest.fixture(scope="module")
-def folder(untrained_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that the benchmark reads, but for the compiled package, which takes minutes."""
-    folder = tmp_path_factory.mktemp("exported") / "model"
-    flags = ["--format", "diffusers", "--format", "onnx", "--format", "pt2", "--int8", "--compile", "no"]
-    assert export.main([str(untrained_faces), str(folder), *flags]) == 0
-    return folder
-
-
-def test_formats_and_eight_bits(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_and_eight_bits(faces_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("text2latent.benchmarks.exports.compiler", lambda: None)
     file = tmp_path / "figures.json"
-    flags = ["--folder", str(folder), "--json", str(file), "--repeats", "2", "--num-captions", "3"]
+    flags = ["--folder", str(faces_export), "--json", str(file), "--repeats", "2", "--num-captions", "3"]
     assert main(flags) == 0
     figures = {figure.name: figure for part in read_parts(file).values() for figure in part["figures"]}
     for name in ("text2latent", "diffusers", "onnxruntime", "onnxruntime, int8", "torch.export"):

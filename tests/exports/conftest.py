@@ -1,4 +1,4 @@
-"""The faces world exported for all tools, and environments without text2latent to draw with it."""
+"""A small export, what the faces world draws, and environments without text2latent to draw the same."""
 
 from __future__ import annotations
 
@@ -18,15 +18,6 @@ from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.tests.exports.alone import SEED, TEXT
 
 ONNX_PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")
-
-
-@pytest.fixture(scope="session")
-def faces_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The faces world in all formats, with weights in eight bits too; read only."""
-    folder = tmp_path_factory.mktemp("exports") / "faces"
-    formats = [word for name in export.FORMATS for word in ("--format", name)]
-    assert export.main(["faces", str(folder), *formats, "--int8", "--compile", "no", "--text", TEXT]) == 0
-    return folder
 
 
 @pytest.fixture(scope="session")
