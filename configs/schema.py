@@ -26,8 +26,7 @@ class SampleConfig:
         output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name, or a folder or hf:// id that holds both.
         generator: Another than the model's: zoo name, file, folder, address, class path, or class_path and init_args.
-        clip: Another CLIP than the model's: a zoo name, folder, hf-hub:NAME, hf:// id, or MODEL/PRETRAINED of
-            open_clip, where PRETRAINED may be a file or its address.
+        clip: Another CLIP than the model's: zoo name, folder, hf-hub:NAME, hf:// id, MODEL/PRETRAINED or MODEL/FILE.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
         batch_size: Images synthesised at once; changes speed and memory, not the pairs. Null: 16 on a CPU, else 64.
@@ -183,7 +182,7 @@ class ValidationConfig:
     every_steps: PositiveInt = 1000
     prompts: list[FilledText] = field(default_factory=list)
     num_images: PositiveInt = 4
-    guidance_scale: NonNegativeFloat = 1.0
+    guidance_scale: NonNegativeFloat = 1.5
     steps: PositiveInt = 8
     num_captions: NonNegativeInt = 32
 

@@ -115,6 +115,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/*.yaml"),
         *source.glob("configs/optimize/*.yaml"),
         *source.glob("configs/prompts/*.txt"),
+        *source.glob("configs/slurm/*"),
         *source.glob("models/labels/*.txt"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),

@@ -66,6 +66,8 @@ def save_clip(
         text_config.save_pretrained(folder)
     torch.manual_seed(0)
     model = build(config["model_cfg"], folder if text_config is not None else None)
+    if hasattr(model, "text_decoder"):  # open_clip leaves this one as the memory was
+        torch.nn.init.normal_(model.text_decoder.text_projection, std=0.02)
     save_hub_folder(model, config, folder)
     for parameter in model.parameters():
         parameter.data = parameter.data.half().float()

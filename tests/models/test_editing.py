@@ -9,6 +9,7 @@ from text2latent.models.conditions import Query
 from text2latent.models.diffusion import initial_noise, sample
 from text2latent.models.editing import DIRECTION_DRAWS, edit, edit_direction, interpolate, slerp
 from text2latent.models.pipeline import Settings, Text2LatentPipeline
+from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE
 
 WOMAN, MAN = Query("blonde woman"), Query("old man")
 
@@ -38,7 +39,7 @@ def test_frames_go_from_one_prompt_to_the_other_with_fixed_noise(pipe: Text2Late
     torch.testing.assert_close(latents[-1], ends[1], atol=1e-4, rtol=1e-4)
     start, end = pipe.encode_prompts([WOMAN.text or "", MAN.text or ""])
     middle = torch.nn.functional.normalize(start + end, dim=0).expand(2, -1)
-    between = sample(pipe.prior, pipe.scheduler, middle, 8, 1.0, initial_noise([3, 4], (1, 16)))
+    between = sample(pipe.prior, pipe.scheduler, middle, 8, DEFAULT_GUIDANCE_SCALE, initial_noise([3, 4], (1, 16)))
     torch.testing.assert_close(latents[2], between, atol=1e-4, rtol=1e-4)
 
 

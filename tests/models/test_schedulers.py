@@ -85,9 +85,7 @@ def test_times_fall_and_scheduler_survives_its_config(objective: str, sampler: s
 
 
 def test_sampler_for_another_objective_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="for objective flow, got 'ddim'"
-    ):
+    with pytest.raises(UsageError, match="for objective flow, got 'ddim'"):
         build_scheduler("ddim", "flow")
     with pytest.raises(UsageError, match="sampler: expected one of ddpm, ddim"):
         build_scheduler("euler", "v")

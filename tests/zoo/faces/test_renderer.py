@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, draw_codes, encode, restrict
-from text2latent.zoo.faces.renderer import NUISANCES, SHIFT, draw_nuisance, render
+from text2latent.zoo.faces.renderer import NUISANCES, SHIFT, TILT, draw_nuisance, render
 
 PLAIN = {
     "gender": "woman",
@@ -143,7 +143,7 @@ def test_scale_enlarges_and_tilt_turns_the_head():
     tilted_y, tilted_x = np.nonzero(one(glasses, tilt=1)[40:80].max(axis=-1) < 40)
     slopes = np.polyfit(x, y, 1)[0], np.polyfit(tilted_x, tilted_y, 1)[0]
     assert abs(slopes[0]) < 0.01
-    assert slopes[1] == pytest.approx(np.tan(np.radians(5)), abs=0.03)
+    assert slopes[1] == pytest.approx(np.tan(np.radians(TILT)), abs=0.015)
 
 
 def test_light_brightens_and_darkens():
