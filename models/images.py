@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,16 @@ def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Im
     return sheet
 
 
+def png_bytes(picture: Image.Image, metadata: Mapping[str, str]) -> bytes:
+    """A PNG file in memory; arguments are as for `save_png`."""
+    info = PngInfo()
+    for keyword, text in metadata.items():
+        info.add_text(keyword, text)
+    file = io.BytesIO()
+    picture.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
+
+
 def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str], overwrite: bool = False) -> None:
     """Write a PNG file, whole or not at all.
 
@@ -90,12 +101,9 @@ def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str]
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    info = PngInfo()
-    for keyword, text in metadata.items():
-        info.add_text(keyword, text)
     partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
     try:
-        picture.save(partial, format="PNG", pnginfo=info)
+        partial.write_bytes(png_bytes(picture, metadata))
         move_into_place(partial, path, overwrite)
     finally:
         partial.unlink(missing_ok=True)

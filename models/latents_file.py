@@ -5,6 +5,7 @@ It is what StyleGAN2-ADA's projector writes and `gen_images.py --projected-w` re
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,14 @@ from text2latent.configs.errors import InputError
 from text2latent.models.images import move_into_place
 
 KEY = "w"
+
+
+def latents_bytes(latents: Sequence[Tensor], num_ws: int) -> bytes:
+    """Such a file in memory; arguments are as for `save_latents`."""
+    w = torch.stack([latent.detach().float().expand(num_ws, -1) for latent in latents]).cpu().numpy()
+    file = io.BytesIO()
+    np.savez(file, w=w)
+    return file.getvalue()
 
 
 def save_latents(path: str | Path, latents: Sequence[Tensor], num_ws: int, overwrite: bool = False) -> None:
@@ -32,13 +41,11 @@ def save_latents(path: str | Path, latents: Sequence[Tensor], num_ws: int, overw
         InputError: when the file exists and isn't to be replaced.
         OSError: when the disk refuses.
     """
-    w = torch.stack([latent.detach().float().expand(num_ws, -1) for latent in latents]).cpu().numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
     try:
-        with open(partial, "wb") as file:
-            np.savez(file, w=w)
+        partial.write_bytes(latents_bytes(latents, num_ws))
         move_into_place(partial, path, overwrite)
     finally:
         partial.unlink(missing_ok=True)
