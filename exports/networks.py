@@ -24,6 +24,8 @@ from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.models.schedulers import is_stochastic
 from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 
+NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch._export")
+
 
 class TextEncoder(nn.Module):
     """Tokens `[N, context_length]` to embeddings `[N, E]` of unit length.
@@ -152,9 +154,7 @@ def trace(network: nn.Module, inputs: dict[str, Tensor]) -> torch.export.Exporte
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporters' progress and their warnings, which speak to who writes the networks."""
-    noisy = [
-        logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch._export")
-    ]
+    noisy = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in noisy]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
