@@ -45,10 +45,17 @@ def draw_latents(generator: Generator, seed: int, samples: range, truncation: fl
     z = generator.sample_latents(len(samples), seed + samples.start).to(generator.device)
     if layout == "z":
         return z[:, None].half()
-    padded = torch.nn.functional.pad(z, (0, 0, 0, -len(z) % MAPPING_ROWS))
+    labels = generator.sample_labels(len(samples), seed + samples.start)
+    inputs = [z] if labels is None else [z, labels.to(z.device)]
+    batches = [_padded(part).split(MAPPING_ROWS) for part in inputs]
     layers = slice(None) if layout == "w_plus" else slice(0, 1)
-    mapped = [generator.map(rows, truncation_psi=truncation)[:, layers] for rows in padded.split(MAPPING_ROWS)]
+    mapped = [generator.map(*rows, truncation_psi=truncation)[:, layers] for rows in zip(*batches, strict=True)]
     return torch.cat(mapped)[: len(z)].half()
+
+
+def _padded(rows: torch.Tensor) -> torch.Tensor:
+    """Rows, and zeros up to whole batches of `MAPPING_ROWS`."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % MAPPING_ROWS))
 
 
 def _jpegs(images: torch.Tensor) -> list[bytes]:

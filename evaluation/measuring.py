@@ -150,8 +150,7 @@ def measure_own(pipeline: Text2LatentPipeline, n: int, batch_size: int, workplac
 
 @torch.no_grad()
 def _embed_own(pipeline: Text2LatentPipeline, seed: int, n: int) -> NDArray[np.float32]:
-    z = pipeline.generator.sample_latents(n, seed).to(pipeline.device)
-    return _numpy(pipeline.clip.encode_image(pipeline.generator.synthesize(pipeline.generator.map(z))))
+    return _numpy(pipeline.clip.encode_image(pipeline.generator.synthesize(pipeline.generator.sample_w(n, seed))))
 
 
 def _numpy(tensor: torch.Tensor | None) -> NDArray[np.float32]:

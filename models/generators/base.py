@@ -49,6 +49,24 @@ class Generator(ModelMixin, ConfigMixin):
         rows = [torch.randn(self.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
         return torch.stack(rows) if rows else torch.empty(0, self.z_dim)
 
+    def sample_labels(self, n: int, seed: int) -> Tensor | None:
+        """One-hot labels of `n` random classes [n, c_dim], float32 on the CPU; row i depends on `seed + i` only.
+
+        None where `map` needs no labels.
+        """
+        if not self.c_dim:
+            return None
+        rows = [torch.Generator().manual_seed(seed + i) for i in range(n)]
+        classes = [int(torch.randint(self.c_dim, (1,), generator=generator)) for generator in rows]
+        return torch.eye(self.c_dim)[classes]
+
+    @torch.no_grad()
+    def sample_w(self, n: int, seed: int, **truncation: Any) -> Tensor:
+        """Latents w [n, num_ws, w_dim] of `n` random z and classes, on the generator's device; keywords as of `map`."""
+        labels = self.sample_labels(n, seed)
+        label = None if labels is None else labels.to(self.device)
+        return self.map(self.sample_latents(n, seed).to(self.device), label, **truncation)
+
     def map(
         self, z: Tensor, label: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:

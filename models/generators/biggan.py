@@ -218,11 +218,13 @@ class BigGANGenerator(Generator):
 
     def sample_latents(self, n: int, seed: int) -> Tensor:
         """`n` standard normal z, each followed by a random one-hot class, `[n, z_dim + c_dim]`, float32 on the CPU."""
-        z = super().sample_latents(n, seed)
-        rows = [torch.Generator().manual_seed(seed + i) for i in range(n)]
-        classes = [torch.randint(self.c_dim, (1,), generator=generator) for generator in rows]
-        one_hot = torch.eye(self.c_dim)[torch.cat(classes)] if classes else torch.empty(0, self.c_dim)
-        return torch.cat([z, one_hot], dim=1)
+        one_hot = super().sample_labels(n, seed)
+        assert one_hot is not None
+        return torch.cat([super().sample_latents(n, seed), one_hot], dim=1)
+
+    def sample_labels(self, n: int, seed: int) -> None:
+        """None: `sample_latents` draws the classes too."""
+        return None
 
     def map(
         self, z: Tensor, label: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None

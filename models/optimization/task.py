@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CLIP = "ViT-B-32/openai"
 """CLIP for generators that come without one; Big Sleep's."""
-STATISTICS_SAMPLES, STATISTICS_SEED = 2048, 1 << 40
+STATISTICS_SAMPLES, STATISTICS_BATCH, STATISTICS_SEED = 2048, 256, 1 << 40
 """Random latents whose mean and covariance stand for the generator's, with seeds that no image is likely to have."""
 
 
@@ -161,7 +161,7 @@ class Start:
     def _codes(self, generator: DiscreteDecoder, seed: int) -> tuple[LatentSpace, Tensor]:
         if self.init == "prior":
             raise UsageError("--init prior: expected a generator that priors are trained for, got one of codes")
-        x = generator.map(generator.sample_latents(1, seed).to(generator.device))
+        x = generator.sample_w(1, seed)
         return TokenSpace(self.token_temperature, self.gumbel), torch.zeros_like(x) if self.init == "mean" else x
 
     def _classes(self, generator: BigGANGenerator, seed: int) -> tuple[LatentSpace, Tensor]:
@@ -186,7 +186,7 @@ class Start:
         if self.init == "mean":
             return space.mean[None]
         if self.init == "random":
-            return generator.map(generator.sample_latents(1, seed).to(generator.device))[:, :1]
+            return generator.sample_w(1, seed)[:, :1]
         latents = draw_prior(networks, goal, [seed]).latents
         if self.latent == "w" and latents.shape[1] > 1:
             raise UsageError("--latent w: expected w_plus with a prior whose latents differ between layers")
@@ -195,8 +195,8 @@ class Start:
 
 def _random_latents(generator: Generator) -> Tensor:
     """`[N, 1, D]`, of random z."""
-    z = generator.sample_latents(STATISTICS_SAMPLES, STATISTICS_SEED).to(generator.device)
-    return torch.cat([generator.map(rows)[:, :1] for rows in z.split(256)])
+    seeds = range(STATISTICS_SEED, STATISTICS_SEED + STATISTICS_SAMPLES, STATISTICS_BATCH)
+    return torch.cat([generator.sample_w(STATISTICS_BATCH, seed)[:, :1] for seed in seeds])
 
 
 @dataclass(frozen=True)

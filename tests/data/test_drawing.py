@@ -92,3 +92,17 @@ def read_embeddings(shard: bytes) -> np.ndarray:
     with tarfile.open(fileobj=io.BytesIO(shard)) as archive:
         names = [name for name in archive.getnames() if name.endswith(".embedding.npy")]
         return np.stack([np.load(io.BytesIO(archive.extractfile(name).read())) for name in names])
+
+
+def test_conditional_generators_draw_each_sample_with_a_class_of_its_own_seed() -> None:
+    file = Path(__file__).resolve().parent / "generators" / "sg2ada-cond-32.pkl"
+    generator = load_generator(file)
+    many = draw_latents(generator, 3, range(60), 1.0)
+    assert torch.equal(draw_latents(generator, 3, range(20, 25), 1.0), many[20:25])
+    classes = generator.sample_labels(60, 3).argmax(dim=1)
+    other = torch.eye(generator.c_dim).roll(1, dims=1)[classes]
+    expected, wrong = (
+        generator.map(generator.sample_latents(60, 3), label)[:, :1] for label in (torch.eye(5)[classes], other)
+    )
+    torch.testing.assert_close(many.float(), expected, atol=1e-2, rtol=1e-2)
+    assert (wrong - expected).abs().max() > 0.1

@@ -182,6 +182,20 @@ def test_a_latent_depends_on_its_own_seed_only(seed, n, start):
     assert torch.equal(z[start:], generator.sample_latents(n, seed + start))
 
 
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_a_random_w_has_a_random_class_of_its_own_seed(c_dim):
+    generator = small(c_dim=c_dim)
+    w = generator.sample_w(30, 5, truncation_psi=0.5)
+    labels = generator.sample_labels(30, 5)
+    torch.testing.assert_close(w, generator.map(generator.sample_latents(30, 5), labels, truncation_psi=0.5))
+    torch.testing.assert_close(w[7:9], generator.sample_w(2, 12, truncation_psi=0.5))
+    if c_dim:
+        assert torch.equal(labels.sum(dim=1), torch.ones(30))
+        assert len(labels.argmax(dim=1).unique()) == c_dim
+    else:
+        assert labels is None
+
+
 def test_the_batch_does_not_change_a_sample():
     generator = small()
     ws = generator.map(generator.sample_latents(5, seed=3))
