@@ -271,16 +271,18 @@ def loss_curve(run: Path) -> dict[int, str]:
     return {int(row["step"]): row["train_loss"] for row in rows(run) if row["train_loss"]}
 
 
-@pytest.mark.parametrize("in_memory", ["true", "false"])
+@pytest.mark.parametrize(
+    ("in_memory", "kills"), [("false", (12,)), pytest.param("true", (1, 12, 30), marks=pytest.mark.slow)]
+)
 def test_a_killed_run_joins_the_curve_of_the_uninterrupted_one(
-    tiny_pairs: Path, tmp_path: Path, in_memory: str
+    tiny_pairs: Path, tmp_path: Path, in_memory: str, kills: tuple[int, ...]
 ) -> None:
-    """SIGKILL at whatever step it hits, three times; every loss and the weights at the end are equal to the bit."""
+    """SIGKILL at whatever step it hits; every loss and the weights at the end are equal to the bit."""
     words = ("--max-steps", "60", "--log-every-steps", "1", "--checkpoint-every-steps", "3", "--prior.dropout", "0.1")
     words += ("--validation.every-steps", "25", "--tensorboard", "false", "--data.in-memory", in_memory)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train.main(arguments(tiny_pairs, whole, *words)) == 0
-    for session, least in enumerate((1, 12, 30)):
+    for session, least in enumerate(kills):
         kill_after(arguments(tiny_pairs, killed, *words), killed / f"logs/csv/version_{session}/metrics.csv", least)
     assert train.main(arguments(tiny_pairs, killed, *words)) == 0
     assert loss_curve(killed) == loss_curve(whole)
@@ -303,7 +305,7 @@ def kill_after(words: list[str], log: Path, step: int) -> None:
         process.communicate()
 
 
-@pytest.mark.parametrize("signum", [None, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [None, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_two_processes_train_together(tiny_pairs: Path, tmp_path: Path, signum: int | None) -> None:
     """40 pairs in batches of 4 by two processes; with a signal to one of them, and a second session after it."""
     run = tmp_path / "run"
