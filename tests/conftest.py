@@ -1,4 +1,4 @@
-"""Fixtures for all tests: small networks with random weights on disk, and pairs drawn from them."""
+"""Fixtures for all tests: small networks with random weights on disk, pairs drawn from them, and what runs on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from text2latent import infer
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.tests.pictures import Infer
 
 TINY_CLIP: dict[str, Any] = {
     "embed_dim": 16,
@@ -106,6 +108,20 @@ def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     record = {part: network.identity.to_dict() for part, network in parts.items()}
     save_prior(folder, TrainedPrior(prior, FlowMatchEulerDiscreteScheduler(), record))
     return folder
+
+
+@pytest.fixture
+def run_infer(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Infer:
+    """Runs infer with the tiny model in an empty current folder; gives the exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, model: str = str(tiny_model)) -> tuple[int, str, str]:
+        code = infer.main(["--model", model, "--device", "cpu", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")
