@@ -185,11 +185,11 @@ def test_unwritable_folder_is_refused_before_any_work(run_infer: Infer, monkeypa
 
 
 def test_full_disk_leaves_nothing_half_written(run_infer: Infer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(self: Image.Image, path: Path, **_: Any) -> None:
-        Path(path).write_text("half")
-        raise OSError(28, "No space left on device", str(path))
+    def full_disk(self: Path, data: bytes) -> None:
+        self.write_text("half")
+        raise OSError(28, "No space left on device", str(self))
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     code, out, err = run_infer("--text", TEXT)
     assert (code, out) == (1, "")
     assert "No space left on device" in err
