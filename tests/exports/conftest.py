@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import subprocess
 import sys
-import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from text2latent import export
+from text2latent import export, infer
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.tests.exports.alone import SEED, TEXT
-
-ONNX_PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")
+from text2latent.tests.exports.alone import SEED, TEXT, pixels, run_alone
+from text2latent.tests.exports.environments import environment
 
 
 @pytest.fixture(scope="session")
@@ -34,41 +29,36 @@ def faces() -> Text2LatentPipeline:
     return Text2LatentPipeline.from_pretrained("faces")
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What `infer.py` has drawn: `latents` `[1, L, D]`, and the `picture` `[H, W, 3]`."""
+
+    latents: np.ndarray
+    picture: np.ndarray
+
+
 @pytest.fixture(scope="session")
-def expected(faces: Text2LatentPipeline) -> np.ndarray:
-    """The picture of `TEXT` and `SEED` as `text2latent infer` draws it, `[H, W, 3]`."""
-    with torch.random.fork_rng():
-        return np.asarray(faces(TEXT, seeds=[SEED]).images[0])
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """What `infer.py` draws of `TEXT` and `SEED` in a process of its own, as the other tools are run."""
+    folder = tmp_path_factory.mktemp("expected")
+    flags = ("--text", TEXT, "--seed", str(SEED), "--device", "cpu", "--output", "a.png", "--save-latents", "a.npz")
+    run_alone(sys.executable, folder, Path(infer.__file__), *flags)
+    return Drawn(np.load(folder / "a.npz")["w"], pixels(folder / "a.png"))
+
+
+@pytest.fixture(scope="session")
+def diffusers_python() -> Path:
+    """A Python with torch, diffusers and open_clip_torch, and nothing else."""
+    return environment("exports-diffusers", ("torch", "diffusers", "open_clip_torch"))
 
 
 @pytest.fixture(scope="session")
 def torch_python() -> Path:
-    """A Python with the packages of this one, torch and diffusers among them, but without text2latent.
-
-    A virtual environment that finds this one's packages by path: the files by which an editable installation is found
-    are not read there.
-    """
-    folder = Path(sys.prefix) / "exports-torch"
-    if not (folder / "bin" / "python").exists():
-        venv.create(folder, with_pip=False, symlinks=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    (packages,) = {str(Path(np.__file__).parents[1])}
-    (site / "outer.pth").write_text(packages + "\n")
-    return folder / "bin" / "python"
+    """A Python with torch and what the script of a torch.export folder needs, and nothing else."""
+    return environment("exports-torch", ("torch", "numpy", "pillow", "tokenizers"))
 
 
 @pytest.fixture(scope="session")
 def onnx_python() -> Path:
-    """A Python with `ONNX_PACKAGES` and what they need, and nothing else."""
-    folder = Path(sys.prefix) / "exports-onnx"
-    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in ONNX_PACKAGES]
-    stamp = folder / "installed.txt"
-    if not stamp.is_file() or stamp.read_text() != "\n".join(wanted):
-        venv.create(folder, with_pip=True, clear=True, symlinks=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-        ran = subprocess.run(pip, capture_output=True, text=True)
-        if ran.returncode != 0:
-            reason = f"pip can't install {', '.join(wanted)}: {ran.stderr.strip().splitlines()[-1]}"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-        stamp.write_text("\n".join(wanted))
-    return folder / "bin" / "python"
+    """A Python with ONNX Runtime and what the script of an ONNX folder needs, and nothing else."""
+    return environment("exports-onnx", ("onnxruntime", "numpy", "pillow", "tokenizers"))

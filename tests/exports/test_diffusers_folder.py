@@ -14,22 +14,24 @@ from diffusers import DiffusionPipeline
 from text2latent.configs.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.tests.exports.alone import TEXT, pixels, run_alone
+from text2latent.tests.exports.alone import NOISE, SEED, TEXT, assert_same_picture, pixels, run_alone
+from text2latent.tests.exports.conftest import Drawn
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 DRAW = """
-import importlib.util, sys, torch
+import sys, torch
 from diffusers import DiffusionPipeline
-assert importlib.util.find_spec("text2latent") is None
-out = sys.argv[1]
-pipe = DiffusionPipeline.from_pretrained(out, custom_pipeline=out, trust_remote_code=True)
-generator = torch.Generator().manual_seed(0)
-pipe(sys.argv[2], num_inference_steps=8, generator=generator).images[0].save("diffusers.png")
-import open_clip
-model, _ = open_clip.create_model_from_pretrained("local-dir:" + out + "/clip")
-tokens = open_clip.get_tokenizer("local-dir:" + out + "/clip")([sys.argv[2]])
-embedding = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
-assert torch.allclose(embedding, pipe.clip.encode_text([sys.argv[2]]), atol=1e-5)
+OUT = sys.argv[1]
+pipe = DiffusionPipeline.from_pretrained(OUT, custom_pipeline=OUT, trust_remote_code=True)
+image = pipe("blonde woman with glasses", num_inference_steps=8, generator=torch.Generator().manual_seed(0)).images[0]
+
+image.save("a.png")
+import numpy, open_clip
+texts = ["blonde woman with glasses"]
+numpy.save("a.npy", pipe(texts, generator=torch.Generator().manual_seed(0)).latents)
+model, preprocess = open_clip.create_model_from_pretrained("local-dir:" + OUT + "/clip")
+embedding = model.encode_text(open_clip.get_tokenizer("local-dir:" + OUT + "/clip")(texts), normalize=True)
+assert torch.allclose(embedding, pipe.clip.encode_text(texts), atol=1e-5)
 """
 
 
@@ -45,10 +47,13 @@ def load(tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_diffusers_alone_draws_the_picture_of_infer(
-    faces_export: Path, torch_python: Path, expected: np.ndarray, tmp_path: Path
+    faces_export: Path, diffusers_python: Path, expected: Drawn, tmp_path: Path
 ) -> None:
-    run_alone(torch_python, tmp_path, "-c", DRAW, faces_export, TEXT)
-    np.testing.assert_array_equal(pixels(tmp_path / "diffusers.png"), expected)
+    assert (TEXT, SEED) == ("blonde woman with glasses", 0)
+    run_alone(diffusers_python, tmp_path, "-c", DRAW, faces_export)
+    latents = np.broadcast_to(np.load(tmp_path / "a.npy"), expected.latents.shape)
+    np.testing.assert_allclose(latents, expected.latents, atol=NOISE, rtol=NOISE)
+    assert_same_picture(pixels(tmp_path / "a.png"), expected.picture)
 
 
 def test_folder_has_no_pickle_and_diffusers_layout(faces_export: Path) -> None:
