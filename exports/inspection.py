@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError, one_line
+from text2latent.exports.provenance import METADATA_KEY
 from text2latent.models import exported_folder, registry
 from text2latent.models.exported_folder import RECORD, SECTION
 from text2latent.models.identity import sha256_of
@@ -18,7 +20,7 @@ KINDS = (
     "a model (zoo name, run, prior or exported folder, checkpoint, hf:// id), a generator, CLIP or dataset folder, "
     "an exported .onnx or .pt2 file, or a picture drawn by text2latent"
 )
-METADATA_KEY = "text2latent"
+COMPILED_METADATA = "_metadata.json"
 MANIFEST = "manifest.json"
 NETWORK_CONFIGS = ("config.json", "open_clip_config.json")
 
@@ -90,15 +92,21 @@ def _read_onnx(path: Path) -> dict[str, Any]:
 
 
 def _read_pt2(path: Path) -> dict[str, Any]:
-    """A record among the extra files of an archive that `torch.export.save` has written."""
+    """A record among the extra files of `torch.export.save`, or in the metadata of an AOTInductor package."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == RECORD]
-            small = [info for info in found if info.file_size <= MAX_BYTES]
-            text = archive.read(small[0]).decode("utf-8") if small else None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            program, compiled = (_read_member(archive, ending) for ending in (RECORD, COMPILED_METADATA))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: expected an archive of torch.export: {one_line(error)}") from error
-    return {"kind": "torch.export program", **_parse(text, path)}
+    if program is None and compiled is not None:
+        return {"kind": "AOTInductor package", **_parse(_parse(compiled, path).get(METADATA_KEY), path)}
+    return {"kind": "torch.export program", **_parse(program, path)}
+
+
+def _read_member(archive: zipfile.ZipFile, ending: str) -> str | None:
+    """Text of the first member whose name ends so; None if there is none, or only one too large for a record."""
+    found = [info for info in archive.infolist() if info.filename.endswith(ending) and info.file_size <= MAX_BYTES]
+    return archive.read(found[0]).decode("utf-8") if found else None
 
 
 def _read_png(path: Path) -> dict[str, Any]:
@@ -107,7 +115,7 @@ def _read_png(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path) as picture:
             text = dict(getattr(picture, "text", {})).get(METADATA_KEY)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: expected a PNG picture: {one_line(error)}") from error
     return {"kind": "picture", **_parse(text, path)}
 
@@ -118,10 +126,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     return {"kind": "checkpoint of text2latent train", **load_prior(path).record, "sha256": sha256_of(path)}
 
 
-def _parse(text: str | None, path: Path) -> dict[str, Any]:
+def _parse(text: Any, path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text or "")
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected what text2latent tells of its files, found nothing of it")

@@ -20,14 +20,13 @@ from text2latent.exports.networks import (
     settings_json,
     trace,
 )
-from text2latent.exports.provenance import to_json
+from text2latent.exports.provenance import METADATA_KEY, to_json
 from text2latent.exports.quantization import quantize_weights
 from text2latent.exports.scripts import write_scripts
 from text2latent.exports.tokenizer import TOKENIZER_FOLDER, write_tokenizer
 from text2latent.models.pipeline import Text2LatentPipeline
 
 FOLDER = "onnx"
-METADATA_KEY = "text2latent"
 OPSET = 20
 INT8_SUFFIX = ".int8.onnx"
 PACKAGES = ("ftfy", "onnx", "onnxruntime", "onnxscript", "tokenizers")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from text2latent.configs.errors import InputError
+from text2latent.exports import pt2_folder
 from text2latent.exports.networks import GraphSettings, quiet
 from text2latent.models.diffusion import initial_noise
 from text2latent.models.images import to_uint8
@@ -16,6 +20,7 @@ from text2latent.models.pipeline import Text2LatentPipeline
 
 LEVELS = 255
 MAX_DIFFERENCE = 1 / LEVELS
+REPEATS = 5
 Draw = Callable[[Sequence[str], Sequence[int]], np.ndarray]
 """Texts and as many seeds to pictures, uint8 `[N, H, W, 3]`."""
 
@@ -33,21 +38,37 @@ def compare(
         how: what became part of the graphs.
 
     Returns:
-        For the format, and for `onnx_int8` too if weights in eight bits were written: `_mebibytes`, the size of the
-        graphs, and `_difference`, the mean absolute difference of the pictures as a share of all levels.
+        For the format, for `onnx_int8` if weights in eight bits were written, and for `pt2_compiled` if the program
+        was compiled: `_mebibytes`, the size of the graphs, and `_difference`, the mean absolute difference of the
+        pictures as a share of all levels. `pt2_compiled_speed_up` is how many times faster one image is drawn by the
+        compiled program than by the other.
 
     Raises:
         InputError: when graphs of full precision differ by more than `MAX_DIFFERENCE`.
     """
     seeds, figures = list(range(len(texts))), dict[str, float]()
     expected = _draw_own(pipeline, texts, seeds, how).astype(np.float64)
-    for name, draw, files in _variants(pipeline, folder, format_name, how):
+    variants = _variants(pipeline, folder, format_name, how)
+    for name, (draw, files) in variants.items():
         difference = float(np.abs(draw(texts, seeds) - expected).mean()) / LEVELS
         if difference > MAX_DIFFERENCE and "int8" not in name:
             raise InputError(f"{name}: draws other pictures than the pipeline: they differ by {difference:.2g}")
         figures[f"{name}_difference"] = difference
         figures[f"{name}_mebibytes"] = sum(file.stat().st_size for file in files) / 2**20
+    if "pt2_compiled" in variants:
+        plain, compiled = (_seconds(variants[name][0], texts[0]) for name in ("pt2", "pt2_compiled"))
+        figures["pt2_compiled_speed_up"] = plain / compiled
     return figures
+
+
+def _seconds(draw: Draw, text: str) -> float:
+    """Median time of one image."""
+    seconds = []
+    for seed in range(REPEATS):
+        started = time.perf_counter()
+        draw([text], [seed])
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def _draw_own(
@@ -60,24 +81,30 @@ def _draw_own(
 
 def _variants(
     pipeline: Text2LatentPipeline, folder: Path, format_name: str, how: GraphSettings
-) -> list[tuple[str, Draw, list[Path]]]:
-    """Name, way to draw, and files of what was written for a format."""
+) -> dict[str, tuple[Draw, list[Path]]]:
+    """Way to draw, and files, of what was written for a format, by name."""
     if format_name == "pt2":
-        program = folder / "pt2" / "text2latent.pt2"
-        return [("pt2", _program_draw(pipeline, program), [program])]
+        return _programs(pipeline, folder / pt2_folder.FOLDER)
     from text2latent.exports.runtime.infer_onnx import OnnxPipeline
 
     graphs = folder / "onnx"
-    variants: list[tuple[str, Draw, list[Path]]] = [("onnx", OnnxPipeline(folder), list(graphs.glob("*[!8].onnx")))]
+    variants: dict[str, tuple[Draw, list[Path]]] = {"onnx": (OnnxPipeline(folder), list(graphs.glob("*[!8].onnx")))}
     if how.int8:
-        variants.append(("onnx_int8", OnnxPipeline(folder, int8=True), list(graphs.glob("*.int8.onnx"))))
+        variants["onnx_int8"] = (OnnxPipeline(folder, int8=True), list(graphs.glob("*.int8.onnx")))
     return variants
 
 
-def _program_draw(pipeline: Text2LatentPipeline, file: Path) -> Draw:
+def _programs(pipeline: Text2LatentPipeline, folder: Path) -> dict[str, tuple[Draw, list[Path]]]:
+    plain, compiled = folder / pt2_folder.PROGRAM, folder / pt2_folder.COMPILED
     with quiet():
-        program = torch.export.load(file).module()
+        programs = {"pt2": (_program_draw(pipeline, torch.export.load(plain).module()), [plain])}
+        if compiled.is_file():
+            package = torch._inductor.aoti_load_package(str(compiled))
+            programs["pt2_compiled"] = (_program_draw(pipeline, package), [compiled])
+    return programs
 
+
+def _program_draw(pipeline: Text2LatentPipeline, program: Callable[..., Tensor]) -> Draw:
     def draw(texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         noise = initial_noise(seeds, pipeline.prior.latent_shape)
         with torch.no_grad():

@@ -13,6 +13,8 @@ from text2latent.models.identity import sha256_of
 
 LIBRARIES = ("text2latent", "torch", "diffusers", "open_clip_torch", "safetensors", "onnx", "onnxruntime", "onnxscript")
 NOT_LISTED = (RECORD, "README.md")
+METADATA_KEY = "text2latent"
+"""Under which files of other tools keep a record in their metadata."""
 
 
 def installed_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 
 from text2latent.configs.errors import InputError, one_line
 from text2latent.exports.networks import GraphSettings, TextToImage, example_inputs, quiet, settings_json, trace
-from text2latent.exports.provenance import to_json
+from text2latent.exports.provenance import METADATA_KEY, to_json
 from text2latent.exports.scripts import write_scripts
 from text2latent.exports.tokenizer import TOKENIZER_FOLDER, write_tokenizer
 from text2latent.models.exported_folder import RECORD
@@ -48,19 +48,25 @@ def write_pt2(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any
     with quiet():
         torch.export.save(program, target / PROGRAM, extra_files={RECORD: to_json(record)})
     if how.compile == "yes" or (how.compile == "auto" and compiler() is not None):
-        compile_program(program, target / COMPILED)
+        compile_program(program, target / COMPILED, record)
     write_scripts(("infer_pt2", "clip_text"), folder)
 
 
-def compile_program(program: torch.export.ExportedProgram, file: Path) -> None:
+def compile_program(program: torch.export.ExportedProgram, file: Path, record: dict[str, Any]) -> None:
     """Compile a program into an AOTInductor package, which runs on machines like this one only.
+
+    Args:
+        program: what to compile.
+        file: the package to write.
+        record: goes into the package's metadata.
 
     Raises:
         InputError: when the compiler fails.
     """
+    metadata = {"aot_inductor.metadata": {METADATA_KEY: to_json(record)}}
     try:
         with quiet():
-            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file), inductor_configs=metadata)
     except Exception as error:
         # Inductor and the compiler fail in many ways.
         raise InputError(f"--compile: AOTInductor failed: {one_line(error)}") from error

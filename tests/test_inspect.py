@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,12 +116,40 @@ def test_graphs_and_programs(inspect: Inspect, tmp_path: Path) -> None:
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
     torch.export.save(program, tmp_path / "a.pt2", extra_files={"text2latent.json": json.dumps(record)})
     assert told(inspect, tmp_path / "a.pt2") == {"kind": "torch.export program", **record}
+    with zipfile.ZipFile(tmp_path / "b.pt2", "w") as archive:
+        metadata = {"AOTI_DEVICE_KEY": "cpu", "text2latent": json.dumps(record)}
+        archive.writestr("data/aotinductor/model/c.wrapper_metadata.json", json.dumps(metadata))
+    assert told(inspect, tmp_path / "b.pt2") == {"kind": "AOTInductor package", **record}
 
 
 def bomb(path: Path) -> None:
     """An archive whose record claims to be larger than a record can be."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("extra/text2latent.json", b" " * (65 << 20))
+
+
+def damaged_archive(path: Path) -> None:
+    """An archive whose packed record has been written over."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("extra/text2latent.json", json.dumps({str(i): i for i in range(1000)}))
+        start = archive.infolist()[0].header_offset
+    data = bytearray(path.read_bytes())
+    data[start + 60 : start + 160] = b"\xff" * 100
+    path.write_bytes(data)
+
+
+def compiled_package(path: Path, metadata: object) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model_metadata.json", json.dumps(metadata))
+
+
+def huge_picture(path: Path) -> None:
+    """The head of a picture that would take gigabytes."""
+    Image.new("L", (1, 1)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 10**6, 10**6)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +160,11 @@ def bomb(path: Path) -> None:
         ("c.onnx", lambda path: save_onnx(path, {"text2latent": "[" * 9999}), "found nothing of it"),
         ("a.pt2", lambda path: path.write_bytes(b"PK"), "expected an archive of torch.export"),
         ("b.pt2", bomb, "found nothing of it"),
+        ("c.pt2", damaged_archive, "expected an archive of torch.export"),
+        ("d.pt2", lambda path: compiled_package(path, {"text2latent": 3}), "found nothing of it"),
+        ("e.pt2", lambda path: compiled_package(path, [3]), "found nothing of it"),
         ("a.png", lambda path: path.write_bytes(b"no picture"), "expected a PNG picture"),
+        ("b.png", huge_picture, "expected a PNG picture"),
         ("a.ckpt", lambda path: path.write_bytes(b"no checkpoint"), "expected a checkpoint of text2latent train"),
         ("folder", lambda path: path.mkdir(), "found none of their files"),
     ],
