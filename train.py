@@ -8,6 +8,7 @@ Several processes train together with `--devices N`, under torchrun or under sru
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import logging
@@ -55,11 +56,16 @@ def with_packaged_configs(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def build_training(config: TrainConfig, prior: Prior, objective: Objective, **further: Any) -> PriorTraining:
-    """The Lightning module that fits a prior; `further` arguments go to it as they are."""
+def build_training(
+    config: TrainConfig, prior: Prior, objective: Objective, sharded: bool = False, **further: Any
+) -> PriorTraining:
+    """The Lightning module that fits a prior, which is split over processes if `sharded`; `further` arguments go to it
+    as they are.
+    """
+    from text2latent.models.sharding import ShardedPriorTraining
     from text2latent.models.training import PriorTraining
 
-    return PriorTraining(
+    return (ShardedPriorTraining if sharded else PriorTraining)(
         prior,
         objective,
         max_steps=config.max_steps,
@@ -73,16 +79,17 @@ def build_training(config: TrainConfig, prior: Prior, objective: Objective, **fu
     )
 
 
-def build_module(config: TrainConfig, trained: TrainedPrior, data: PairDataModule) -> PriorTraining:
-    """The Lightning module of the run."""
+def build_module(config: TrainConfig, trained: TrainedPrior, data: PairDataModule, sharded: bool) -> PriorTraining:
+    """The Lightning module of the run; where it is to be split, `trained` keeps a whole prior of its own."""
     from text2latent.training.assembly import build_objective
 
     # Not the method itself: Lightning copies the module for the averaged weights, and the pairs would go with it.
     def describe_batch(epoch: int, batch: int) -> str:
         return data.describe_batch(epoch, batch)
 
-    objective = build_objective(config)
-    return build_training(config, trained.prior, objective, description=trained.record, describe_batch=describe_batch)
+    prior = copy.deepcopy(trained.prior) if sharded else trained.prior
+    further = {"description": trained.record, "describe_batch": describe_batch}
+    return build_training(config, prior, build_objective(config), sharded, **further)
 
 
 def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.device) -> Text2LatentPipeline | None:
@@ -148,9 +155,28 @@ def build_watchers(
     return watchers
 
 
+def build_callbacks(
+    config: TrainConfig, run: RunFolder, checkpoints: RunCheckpoints, watchers: list[Callback], whole: Prior | None
+) -> list[Callback]:
+    """All callbacks of the run; `whole` takes the averaged weights of a prior that is split over processes."""
+    from text2latent.models.callbacks import EmaWeights, training_callbacks
+    from text2latent.models.run_report import RunMetrics
+    from text2latent.models.sharding import ShardedEmaWeights, WholePrior
+
+    decay = config.optimizer.ema_decay
+    ema = EmaWeights(decay) if whole is None else ShardedEmaWeights(decay)
+    first = [] if whole is None else [WholePrior(whole)]
+    return [*training_callbacks(ema, checkpoints, [*first, *watchers]), RunMetrics(run.metrics, checkpoints)]
+
+
 def announce(line: str) -> None:
     """Tell a line on stderr."""
     print(f"\ntext2latent train: {line}", file=sys.stderr)
+
+
+def is_sharded(config: TrainConfig, launch: Launch) -> bool:
+    """Whether the prior is split over processes."""
+    return config.strategy == "fsdp" and launch.processes > 1
 
 
 def build_trainer(
@@ -161,12 +187,14 @@ def build_trainer(
 
     from text2latent.models.checkpoints import AtomicCheckpointIO
     from text2latent.models.run_loggers import build_loggers
+    from text2latent.models.sharding import ShardedStrategy
 
+    alike = "auto" if launch.processes == 1 else "ddp"
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" and launch.processes == 1 else launch.devices,
         num_nodes=launch.num_nodes,
-        strategy="auto" if launch.processes == 1 else "ddp",
+        strategy=ShardedStrategy(launch.processes) if is_sharded(config, launch) else alike,
         precision=config.precision,
         max_epochs=-1,
         val_check_interval=config.validation.every_steps,
@@ -252,16 +280,16 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     """Set up and train, or tell that all is trained; returns the exit code."""
     from lightning import seed_everything
 
-    from text2latent.models.callbacks import training_callbacks
     from text2latent.models.checkpoints import RunCheckpoints
-    from text2latent.models.run_report import RunMetrics, format_table, summarize
+    from text2latent.models.run_report import format_table, summarize
     from text2latent.training.assembly import build_prior
 
     tell = announce if launch.rank == 0 else lambda line: None
     data = load_data(config, launch.devices)
     seed_everything(config.seed, verbose=False)
     trained = build_prior(config, data)
-    module = build_module(config, trained, data)
+    sharded = is_sharded(config, launch)
+    module = build_module(config, trained, data, sharded)
     pipeline = load_pipeline(config, trained, device) if launch.rank == 0 else None
     start = find_start(config, run, trained, launch.rank == 0)
     if start is not None and module.progress(start.step, start.seconds) >= 1:
@@ -272,8 +300,8 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
         tell(f"going on at step {start.step}, from {start.path}")
     checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, tell, config.keep_checkpoints)
     watchers = build_watchers(config, run, trained, pipeline)
-    callbacks = training_callbacks(config.optimizer.ema_decay, checkpoints, watchers)
-    trainer = build_trainer(config, run, device, launch, [*callbacks, RunMetrics(run.metrics, checkpoints)])
+    callbacks = build_callbacks(config, run, checkpoints, watchers, trained.prior if sharded else None)
+    trainer = build_trainer(config, run, device, launch, callbacks)
     code = fit(trainer, module, data, checkpoints, start.path if start else None)
     if code == 0 and launch.rank == 0:
         figures = summarize(trainer, module, checkpoints)

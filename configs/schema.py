@@ -210,6 +210,7 @@ class TrainConfig:
         resume: Whether to go on from the run folder's last whole checkpoint if there is one, or never.
         devices: Processes per machine, each on a device of its own; null takes what torchrun or srun started, else 1.
         num_nodes: Machines; null takes what torchrun or srun started, else 1.
+        strategy: Give each process the whole network (ddp), or split it among all (fsdp), for one too large for one.
         on_non_finite: What to do with NaN or infinity in pairs or gradients: stop, or skip what is concerned.
         csv: Write metrics to a CSV file in the run folder.
         tensorboard: Write metrics and grids for TensorBoard in the run folder.
@@ -237,6 +238,7 @@ class TrainConfig:
     resume: Literal["auto", "never"] = "auto"
     devices: PositiveInt | None = None
     num_nodes: PositiveInt | None = None
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     on_non_finite: Literal["stop", "skip"] = "stop"
     csv: bool = True
     tensorboard: bool = True

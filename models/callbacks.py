@@ -194,7 +194,9 @@ def _postfix(trainer: pl.Trainer, module: PriorTraining) -> str:
     return ", ".join(parts)
 
 
-def training_callbacks(decay: float, checkpoints: RunCheckpoints, watchers: Sequence[Callback] = ()) -> list[Callback]:
+def training_callbacks(
+    ema: EmaWeights, checkpoints: RunCheckpoints, watchers: Sequence[Callback] = ()
+) -> list[Callback]:
     """The callbacks of a run in the order that they rely on; `watchers` see the averaged weights."""
     watching = [checkpoints.signals, StopAtLimits(), FiniteValidation(), RunProgress()]
-    return [*watching, *watchers, EmaWeights(decay), checkpoints]
+    return [*watching, *watchers, ema, checkpoints]

@@ -28,7 +28,7 @@ FREE_KEYS = frozenset(
     (
         *("output", "resume", "device", "model", "generator", "data.path", "data.num_workers", "data.in_memory"),
         *("max_steps", "max_minutes", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"),
-        *("csv", "tensorboard", "wandb", "validation", "devices", "num_nodes", "on_non_finite"),
+        *("csv", "tensorboard", "wandb", "validation", "devices", "num_nodes", "strategy", "on_non_finite"),
     )
 )
 

@@ -177,12 +177,16 @@ class PriorTraining(pl.LightningModule):
         """
         assert self._at_hand is not None
         batch, pairs, loss = self._at_hand
-        norm = torch.nn.utils.clip_grad_norm_(self.prior.parameters(), self.gradient_clip or math.inf)
+        norm = self.clip_gradient()
         self._refuse_non_finite(getattr(optimizer, "optimizer", optimizer), norm)
         number = self._optimizer_steps() + 1
         self._unseen.append(Step(number, self.trainer.current_epoch, batch, pairs, loss, norm))
         if self.device.type == "cpu" or number % self.log_every_steps == 0:
             self._look_at_steps()
+
+    def clip_gradient(self) -> Tensor:
+        """Clip the gradient; returns its norm before that, a scalar."""
+        return torch.nn.utils.clip_grad_norm_(self.prior.parameters(), self.gradient_clip or math.inf)
 
     def _refuse_non_finite(self, optimizer: Any, norm: Tensor) -> None:
         refused = ~torch.isfinite(norm)
