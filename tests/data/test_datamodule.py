@@ -1,10 +1,8 @@
-"""What training is fed: which pairs, in which order, how fast."""
+"""What training is fed: which pairs, in which order."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,18 +256,3 @@ def test_a_batch_is_described_by_its_samples(numbers: Path, in_memory: bool) -> 
     for number, batch in enumerate(loader):
         samples = ", ".join(map(str, numbers_of([batch])))
         assert module.describe_batch(1, number).startswith(f"batch {number} of epoch 1, samples {samples} of shard-")
-
-
-def best_rate(measure: Callable[[], int], repeats: int = 3) -> float:
-    """The most units per second out of some trials, since other work may be going on."""
-    rates = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        rates.append(measure() / (time.perf_counter() - start))
-    return max(rates)
-
-
-def test_memory_feeds_a_hundred_batches_of_256_per_second(tmp_path: Path) -> None:
-    module = make(write_pairs(tmp_path / "pairs", 4096, 1024, width=512), batch_size=256, val_pairs=512, in_memory=True)
-    loader = module.train_dataloader()
-    assert best_rate(lambda: sum(1 for _ in loader)) > 100
