@@ -10,6 +10,7 @@ VERBS = {
     "sample": "draw latents, synthesise and CLIP-embed their images, and write the pairs into shards",
     "train": "fit the diffusion prior, CLIP embedding to latent, on such pairs",
     "infer": "draw images from texts",
+    "serve": "offer a page to draw on and an API to call",
     "optimize": "draw an image from a text by CLIP-guided optimisation, the slow rival",
     "classify": "say which of many labels CLIP finds in images",
     "verify": "read such pairs back and report missing, damaged and foreign shards",

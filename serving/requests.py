@@ -204,7 +204,7 @@ def check_text(name: str, text: str | None, limits: Limits) -> None:
     try:
         check_prompts(text)
     except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise UsageError(str(error) if name == "prompt" else f"{name}: {error}") from None
 
 
 def check_whole(name: str, value: int, least: int, most: int) -> None:

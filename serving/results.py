@@ -103,9 +103,15 @@ class ServedImage:
         """A file name without its suffix, of prompt and seed."""
         return f"{slugify(self.label)}-{self.seed}"
 
-    def png(self) -> bytes:
-        """A PNG file with prompt, seed, settings and the networks' checksums, as `text2latent infer` writes it."""
-        return png_bytes(self.picture, png_metadata(self.description, [self.drawn]))
+    def png(self, size: tuple[int, int] | None = None) -> bytes:
+        """A PNG file with prompt, seed, settings and the networks' checksums, as `text2latent infer` writes it.
+
+        Args:
+            size: width and height to scale the picture to; None keeps its own.
+        """
+        scaled = size is not None and size != self.picture.size
+        picture = self.picture.resize(size, Image.Resampling.LANCZOS) if scaled else self.picture
+        return png_bytes(picture, png_metadata(self.description, [self.drawn]))
 
     def npz(self) -> bytes:
         """A file of the latents, as `text2latent infer --latents` takes it."""

@@ -1,0 +1,89 @@
+"""API and page as one application."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from text2latent import __version__
+from text2latent.serving.api import make_router
+from text2latent.serving.errors import install_handlers
+from text2latent.serving.guards import BodyLimit, TokenGuard
+from text2latent.serving.image_store import ImageStore
+from text2latent.serving.limits import MIB
+
+if TYPE_CHECKING:
+    from text2latent.serving.engine import Engine
+
+FORM_OVERHEAD = MIB
+"""Bytes of a request beside its picture."""
+DESCRIPTION = (
+    "Images of a pretrained generator's domain from texts. Requests and answers are shaped as in OpenAI's images API; "
+    "`seed`, `guidance_scale`, `steps`, `negative_prompt`, `truncation` and `rerank` come on top."
+)
+
+
+class NoSniff:
+    """ASGI middleware that tells browsers to take files for what they are said to be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                further = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+                message = {**message, "headers": [*message.get("headers", []), *further]}
+            await send(message)
+
+        await self.app(scope, receive, add)
+
+
+def build_app(engine: Engine, token: str | None = None, page: bool = True, root_path: str = "") -> FastAPI:
+    """The application.
+
+    Args:
+        engine: what draws.
+        token: what requests have to bring; None asks for none.
+        page: offer the page at `/`, not only the API.
+        root_path: prefix under which a proxy offers the server, such as `/draw`.
+    """
+    middleware = [Middleware(NoSniff), Middleware(BodyLimit, engine.limits.max_upload_bytes + FORM_OVERHEAD)]
+    if token is not None:
+        middleware.append(Middleware(TokenGuard, token))
+    app = FastAPI(
+        title="text2latent",
+        version=__version__,
+        description=DESCRIPTION,
+        middleware=middleware,
+        root_path=root_path,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    install_handlers(app)
+    app.include_router(make_router(engine, ImageStore()))
+    return _mount_page(app, engine, root_path) if page else app
+
+
+def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
+    # Gradio counts its users unless it is told not to.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    import gradio
+
+    from text2latent.serving.page import appearance, build_page
+
+    return gradio.mount_gradio_app(
+        app,
+        build_page(engine),
+        "/",
+        root_path=root_path or None,
+        show_error=False,
+        max_file_size=engine.limits.max_upload_bytes,
+        ssr_mode=False,
+        **appearance(),
+    )

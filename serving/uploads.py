@@ -1,0 +1,96 @@
+"""Pictures that strangers send: checked by size and header before a pixel is decoded, then decoded and made small.
+
+Whatever the bytes are, the memory that they take is bounded: by the bytes, by the pixels that the header tells, by the
+number of pictures that are decoded at once, and afterwards by `KEPT_SIDE`, which is more than CLIP looks at.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from text2latent.configs.errors import UsageError
+from text2latent.serving.limits import MIB, Limits
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+KEPT_SIDE = 1024
+MAX_RATIO = 20
+"""Of the longer side to the shorter one: CLIP scales the shorter side to its own size, however long the other one."""
+DECODED_AT_ONCE = 4
+
+_decoding = threading.BoundedSemaphore(DECODED_AT_ONCE)
+
+
+class UploadTooLarge(UsageError):
+    """An upload has more bytes or pixels than the server takes."""
+
+
+def read_upload(path: str | Path, limits: Limits, name: str = "image") -> Image.Image:
+    """As `decode_upload`, of a file that a page has put on the disk; messages don't name it."""
+    size = Path(path).stat().st_size
+    if size > limits.max_upload_bytes:
+        raise _too_many_bytes(name, size, limits)
+    return decode_upload(Path(path).read_bytes(), limits, name)
+
+
+def decode_upload(data: bytes, limits: Limits, name: str = "image") -> Image.Image:
+    """A picture of an uploaded file: RGB or RGBA, turned as its EXIF orientation says, `KEPT_SIDE` pixels at most.
+
+    Args:
+        data: the file, one of `FORMATS`; of a moving picture the first frame counts.
+        limits: bytes and pixels.
+        name: the field, for messages.
+
+    Raises:
+        UploadTooLarge: for too many bytes or pixels.
+        UsageError: for what isn't a whole picture of one of the formats, or is too long and narrow.
+    """
+    if len(data) > limits.max_upload_bytes:
+        raise _too_many_bytes(name, len(data), limits)
+    with _decoding, warnings.catch_warnings():
+        # Pillow has a limit of its own, which is higher than ours by default and would only warn.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                _check_size(name, picture, limits)
+                return _decode(picture)
+        except UsageError:
+            raise
+        except (Image.DecompressionBombError, MemoryError):
+            raise UploadTooLarge(_pixels_expected(name, limits)) from None
+        except Exception:
+            # Damaged files make Pillow's decoders raise errors of any kind, whose texts help nobody.
+            raise UsageError(f"{name}: expected a whole {', '.join(FORMATS)} file, got something else") from None
+
+
+def _decode(picture: Image.Image) -> Image.Image:
+    if picture.format == "JPEG":
+        # The decoder halves large pictures on its way, as far as they stay above the kept size.
+        picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))
+    picture.load()
+    turned = ImageOps.exif_transpose(picture)
+    kept = turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+    kept.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
+    kept.info.clear()
+    return kept
+
+
+def _check_size(name: str, picture: Image.Image, limits: Limits) -> None:
+    width, height = picture.size
+    if width * height > limits.max_upload_pixels:
+        raise UploadTooLarge(f"{_pixels_expected(name, limits)}, got {width} x {height}")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise UsageError(f"{name}: expected sides of a ratio up to {MAX_RATIO}, got {width} x {height}")
+
+
+def _pixels_expected(name: str, limits: Limits) -> str:
+    return f"{name}: expected at most {limits.max_upload_pixels / 1e6:g} megapixels"
+
+
+def _too_many_bytes(name: str, size: int, limits: Limits) -> UploadTooLarge:
+    expected = f"{name}: expected at most {limits.max_upload_bytes / MIB:g} MiB"
+    return UploadTooLarge(f"{expected}, got {size / MIB:.3g} MiB")
