@@ -71,13 +71,18 @@ def _write_network(network: ModelMixin, source: Identity | None, part: str, fold
         raise InputError(f"{part} {type(network).__name__}: a class of your own; expected one of {PACKAGE}'s to export")
     identity = _known(source, part)
     origin = registry.locate(identity.source, part)
-    if all((origin / name).is_file() for name in NETWORK_FILES) and _is_complete(network, origin / WEIGHTS):
+    if _holds(origin, identity) and _is_complete(network, origin / WEIGHTS):
         folder.mkdir()
         for name in NETWORK_FILES:
             shutil.copyfile(origin / name, folder / name)
         return Part(identity)
     network.save_pretrained(folder)
     return Part(Identity(identity.name, identity.source, sha256_of(folder / WEIGHTS)), made_from=identity)
+
+
+def _holds(folder: Path, identity: Identity) -> bool:
+    """Whether a folder is a saved network whose weights file has an identity's SHA-256, and not that of its source."""
+    return all((folder / name).is_file() for name in NETWORK_FILES) and sha256_of(folder / WEIGHTS) == identity.sha256
 
 
 def _is_complete(network: ModelMixin, weights: Path) -> bool:

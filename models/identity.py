@@ -20,7 +20,8 @@ class Identity:
     Attributes:
         name: what people call it, e.g. ``faces`` or a folder's name.
         source: where it was loaded from (zoo name, path or hub id); it may differ between machines.
-        sha256: hex digest of the weights file, or of all of them in order; this alone decides equality of weights.
+        sha256: hex digest of the weights file, or of all of them in order; this alone decides equality of weights. A
+            generator folder that holds another file's weights has that file's, see `generators.folder.folder_sha256`.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from text2latent import convert
 from text2latent.models.generators import load_generator
@@ -35,8 +35,8 @@ def test_a_converted_generator_is_the_same(name, tmp_path, capsys):
     assert torch.equal(loaded.map(z, label, truncation_psi=0.7), ws)
     assert torch.equal(loaded.synthesize(ws), generator.synthesize(ws))
     assert sorted(os.listdir(tmp_path / "out")) == ["config.json", WEIGHTS]
-    assert report["input_sha256"] == generator.identity.sha256
-    assert report["sha256"] == loaded.identity.sha256 == sha256_of(tmp_path / "out" / WEIGHTS)
+    assert report["input_sha256"] == generator.identity.sha256 == loaded.identity.sha256 == sha256_of(DATA / name)
+    assert report["sha256"] == sha256_of(tmp_path / "out" / WEIGHTS)
     assert report["w_plus"] == list(generator.latent_shape)
     assert report["parameters"] == sum(parameter.numel() for parameter in generator.parameters())
 
@@ -44,8 +44,42 @@ def test_a_converted_generator_is_the_same(name, tmp_path, capsys):
 def test_the_folder_remembers_what_it_was_converted_from(tmp_path):
     source = DATA / FILES[0]
     assert convert.main([str(source), str(tmp_path / "out")]) == 0
+    origin = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["_converted_from"]
+    assert origin.pop("weights_sha256") == sha256_of(tmp_path / "out" / WEIGHTS)
+    assert origin == load_generator(source).identity.to_dict()
+
+
+def convert_to(folder: Path, source: Path = DATA / FILES[0], *flags: str) -> str:
+    """SHA-256 by which a converted generator is known."""
+    assert convert.main([str(source), str(folder), *flags]) == 0
+    return load_generator(folder).identity.sha256
+
+
+def test_a_conversion_keeps_the_identity_as_long_as_the_weights_are_those_it_wrote(tmp_path):
+    known = sha256_of(DATA / FILES[0])
+    assert convert_to(tmp_path / "once") == known
+    assert convert_to(tmp_path / "twice", tmp_path / "once") == known
+    shutil.copytree(tmp_path / "once", tmp_path / "moved")
+    assert load_generator(tmp_path / "moved").identity.sha256 == known
+
+
+def test_rounded_and_changed_weights_are_others(tmp_path):
+    known = sha256_of(DATA / FILES[0])
+    assert convert_to(tmp_path / "half", DATA / FILES[0], "--half") == sha256_of(tmp_path / "half" / WEIGHTS) != known
+    assert convert_to(tmp_path / "out") == known
+    tuned = load_generator(tmp_path / "out")
+    tuned.synthesis.b4.const += 1
+    save_file({name: value.contiguous() for name, value in tuned.state_dict().items()}, tmp_path / "out" / WEIGHTS)
+    assert load_generator(tmp_path / "out").identity.sha256 == sha256_of(tmp_path / "out" / WEIGHTS) != known
+
+
+@pytest.mark.parametrize("claim", [None, 3, "faces", "0" * 63, ["0" * 64], "X" * 64])
+def test_a_claim_that_is_no_checksum_is_not_believed(tmp_path, claim):
+    convert_to(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
-    assert config["_converted_from"] == load_generator(source).identity.to_dict()
+    for origin in ({**config["_converted_from"], "sha256": claim}, claim):
+        (tmp_path / "out" / "config.json").write_text(json.dumps({**config, "_converted_from": origin}))
+        assert load_generator(tmp_path / "out").identity.sha256 == sha256_of(tmp_path / "out" / WEIGHTS)
 
 
 def test_what_was_found_is_printed(tmp_path, capsys):

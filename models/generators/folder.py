@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,15 @@ from text2latent.models.folders import replace_folder
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import one_line
 from text2latent.models.generators.weights import GeneratorWeights
+from text2latent.models.identity import sha256_of
 from text2latent.models.json_file import read_object
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KIND = "a generator folder"
 ORIGIN = "_converted_from"
+WRITTEN = "weights_sha256"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_folder(folder: Path) -> GeneratorWeights:
@@ -47,6 +51,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected safetensors weights: {one_line(error)}") from error
     return {key: value.float() for key, value in state.items()}
+
+
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 that tells whose weights a folder holds.
+
+    It is that of the file which the folder was converted from, so that a conversion changes nothing for what was made
+    with the file. The folder's word is taken only while its weights are, byte for byte, the ones that were written
+    then; of all others it is the SHA-256 of the weights file.
+    """
+    found = sha256_of(folder / WEIGHTS)
+    origin = read_object(folder / CONFIG, KIND).get(ORIGIN)
+    if not isinstance(origin, Mapping) or origin.get(WRITTEN) != found:
+        return found
+    claimed = origin.get("sha256")
+    return claimed if isinstance(claimed, str) and SHA256.fullmatch(claimed) else found
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
@@ -72,8 +91,9 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
     Args:
         generator: one that `save_pretrained` knows how to save; it is not changed.
         folder: where to.
-        origin: name and SHA-256 of the file that it was converted from, which `config.json` keeps.
+        origin: identity of what it was converted from, which `config.json` keeps; see `folder_sha256`.
         half: store parameters in float16, half the size. Buffers (filters, noise maps, the mean latent) stay float32.
+            As the weights are then others, the folder is not taken for what it was converted from.
 
     Raises:
         InputError: when a parameter is too large for float16.
@@ -82,7 +102,8 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         (in_half(generator) if half else generator).save_pretrained(partial)
-        config = {**read_object(partial / CONFIG, KIND), ORIGIN: dict(origin)}
+        written = {} if half else {WRITTEN: sha256_of(partial / WEIGHTS)}
+        config = {**read_object(partial / CONFIG, KIND), ORIGIN: {**origin, **written}}
         (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         replace_folder(partial, folder)
     finally:

@@ -10,7 +10,7 @@ from text2latent.configs.errors import InputError
 from text2latent.models import registry
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import build_generator
-from text2latent.models.generators.folder import CONFIG, WEIGHTS, read_folder
+from text2latent.models.generators.folder import CONFIG, WEIGHTS, folder_sha256, read_folder
 from text2latent.models.generators.weights import GeneratorWeights
 from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.sources import fetch
@@ -53,8 +53,8 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
     if path.is_dir() and published.is_biggan_folder(path):
         return _load_biggan(*published.biggan_files(path), _name(source, path), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
-    weights = path / WEIGHTS if path.is_dir() else path
-    generator.identity = Identity(_name(source, path), str(source), sha256_of(weights))
+    digest = folder_sha256(path) if path.is_dir() else sha256_of(path)
+    generator.identity = Identity(_name(source, path), str(source), digest)
     return generator
 
 
