@@ -105,7 +105,7 @@ def _embed(
     @torch.inference_mode()  # this and autocast hold for one thread only
     def embed_batch(batch: torch.Tensor) -> tuple[torch.Tensor, list[bytes]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            images = generator.synthesize(to_w(batch.float(), layout, generator))
+            images = generator.synthesize(to_w(batch.float(), layout, generator), **generator.rough_options)
             embeddings = clip.encode_image(images).half()
         return embeddings, _jpegs(images) if keep_images else []
 
@@ -149,7 +149,7 @@ def draw_shard(
         seed: sample i is drawn from ``seed + i``.
         truncation: psi of the truncation trick, 1 for none.
         batch_size: images at once.
-        precision: ``32``, or ``bf16`` for autocast of synthesis and embedding.
+        precision: ``32``, or ``bf16`` for autocast of synthesis, roughly, and embedding.
         keep_images: whether the shard also holds the images as JPEG.
         on_batch: called with the number of pairs after each batch.
         layout: of the latents, see `draw_latents`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ class Generator(ModelMixin, ConfigMixin):
     clamped; it is differentiable. All its options have defaults.
 
     Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
-    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`).
+    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`),
+    `rough_options` (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
+    only CLIP looks at).
     """
 
     config_name = "config.json"  # type: ignore[assignment]  # diffusers declares it as None
@@ -38,6 +41,7 @@ class Generator(ModelMixin, ConfigMixin):
     image_size: int
     synthesis: nn.Module
     identity: Identity | None = None
+    rough_options: Mapping[str, Any] = {}
 
     @property
     def latent_shape(self) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -158,6 +160,23 @@ def block_dtype(device: torch.device, half_dtype: torch.dtype | None = None) -> 
     return half_dtype or (torch.float16 if device.type == "cuda" else torch.float32)
 
 
+def to_block(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` in the precision of the next layers; under autocast it stays as it is, since that has its own."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(dtype)
+
+
+def own_precision(device: torch.device, exact: bool = True) -> AbstractContextManager[Any]:
+    """Context that keeps autocast to bfloat16 out, if images are to be `exact`; autocast to float16 stays.
+
+    bfloat16 has eight significant bits: each convolution in it adds an error of 0.3 % of its output. By their root
+    mean square, images of all layers in bfloat16 are off by 0.4 to 1.3 % of their standard deviation, but single pixels
+    by 3 to 8 %; with only the last convolution in bfloat16 single pixels are still off by up to 4 %. So there is no
+    choice of layers that gains speed and keeps all pixels within 2 %.
+    """
+    rounds = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
+    return torch.autocast(device.type, enabled=False) if exact and rounds else nullcontext()
+
+
 def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Operands of a plain convolution in place of one with a kernel per sample (arXiv:1912.04958, section 2.2).
 
@@ -305,10 +324,12 @@ class SynthesisLayer(ModulatedLayer):
 def pointwise(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
     """Modulated 1x1 convolution with bias: `x` [N, I, H, W], `weight` [O, I, 1, 1], `styles` [N, I] -> [N, O, H, W].
 
-    A product with per-sample kernels, since few output channels do not repay a scaled copy of the input.
+    A product with per-sample kernels, since few output channels do not repay a scaled copy of the input. It has the
+    precision of `x` under autocast too, as it costs little and the image is made of nothing else.
     """
     kernels = styles[:, None] * weight[:, :, 0, 0]
-    return (kernels.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:]) + _per_channel(bias, x)
+    with torch.autocast(x.device.type, enabled=False):
+        return (kernels.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:]) + _per_channel(bias, x)
 
 
 class ToRGBLayer(ModulatedLayer):

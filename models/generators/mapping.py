@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.layers import FullyConnectedLayer, normalize_second_moment
+from text2latent.models.generators.layers import FullyConnectedLayer, normalize_second_moment, own_precision
 
 NORMALIZATIONS = ("separate", "joint", "none")
 """z and label embedding normalised each (StyleGAN2-ADA on), after concatenation (StyleGAN2), or not at all."""
@@ -49,20 +50,25 @@ class MappingNetwork(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """`z` [N, z_dim], `label` [N, c_dim], mostly one-hot (None where c_dim is 0) -> w [N, w_dim].
 
+        Computed in the precision of `z`, under autocast to bfloat16 too.
+
         Raises:
             ValueError: for z or labels of another shape.
         """
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"z: expected shape [N, {self.z_dim}], got {list(z.shape)}")
+        with own_precision(z.device):
+            x = self._input(z, label)
+            for i in range(self.num_layers):
+                x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    def _input(self, z: Tensor, label: Tensor | None) -> Tensor:
         parts = [z, self.embed(self._checked_labels(z, label))] if self.c_dim else [z]
         if self.normalization == "separate":
             parts = [normalize_second_moment(part) for part in parts]
         x = torch.cat(parts, dim=1) if self.c_dim else parts[0]
-        if self.normalization == "joint":
-            x = normalize_second_moment(x)
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        return x
+        return normalize_second_moment(x) if self.normalization == "joint" else x
 
     def _checked_labels(self, z: Tensor, label: Tensor | None) -> Tensor:
         expected = (len(z), self.c_dim)
@@ -76,6 +82,7 @@ class MappedGenerator(Generator):
     """Generator whose `mapping` gives one w per image, which `synthesis` takes once per layer."""
 
     mapping: MappingNetwork
+    rough_options: Mapping[str, Any] = {"exact": False}
 
     def map(
         self, z: Tensor, label: Tensor | None = None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None

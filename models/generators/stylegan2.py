@@ -21,6 +21,8 @@ from text2latent.models.generators.layers import (
     block_dtype,
     check_noise_mode,
     fir_kernel,
+    own_precision,
+    to_block,
     upsample2d,
 )
 from text2latent.models.generators.mapping import MappedGenerator, MappingNetwork
@@ -144,6 +146,7 @@ class SynthesisNetwork(nn.Module):
         generator: torch.Generator | list[torch.Generator] | None = None,
         force_fp32: bool = False,
         half_dtype: torch.dtype | None = None,
+        exact: bool = True,
     ) -> Tensor:
         """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
@@ -154,9 +157,10 @@ class SynthesisNetwork(nn.Module):
             ws: latents.
             noise_mode: `none`, `const` (the stored maps) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
-            force_fp32: whether all blocks compute in float32; no effect under autocast, which has its own precision.
+            force_fp32: whether all blocks compute in float32.
             half_dtype: precision of the `num_fp16_res` highest resolutions, `torch.float16` or `torch.bfloat16`; by
                 default float16 on CUDA and float32 elsewhere, where it is no faster.
+            exact: whether autocast to bfloat16 is kept out, see `layers.own_precision`; if not, convolutions follow it.
 
         Raises:
             ValueError: for another noise mode, or latents of another shape.
@@ -164,17 +168,17 @@ class SynthesisNetwork(nn.Module):
         check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
-        autocast = torch.is_autocast_enabled(ws.device.type)
+        half = torch.float32 if force_fp32 else block_dtype(ws.device, half_dtype)
         x: Tensor | None = None
         image: Tensor | None = None
         start = 0
-        for block in self.blocks():
-            half = block.resolution >= self.smallest_half_resolution and not force_fp32
-            dtype = block_dtype(ws.device, half_dtype) if half else torch.float32
-            noises = [layer.draw_noise(ws.shape[0], noise_mode, generator) for layer in block.convolutions()]
-            x = x if x is None or autocast else x.to(dtype)
-            x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
-            start += block.num_convs
+        with own_precision(ws.device, exact):
+            for block in self.blocks():
+                noises = [layer.draw_noise(ws.shape[0], noise_mode, generator) for layer in block.convolutions()]
+                dtype = half if block.resolution >= self.smallest_half_resolution else torch.float32
+                x = None if x is None else to_block(x, dtype)
+                x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
+                start += block.num_convs
         assert image is not None  # the last block draws one in every architecture
         return image
 

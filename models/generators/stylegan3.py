@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.alias_free import design_lowpass, filtered_lrelu
+from text2latent.models.generators.bands import Band, plan_bands
 from text2latent.models.generators.base import check_at_least_one
 from text2latent.models.generators.layers import (
     FullyConnectedLayer,
@@ -25,67 +25,15 @@ from text2latent.models.generators.layers import (
     demodulation,
     finish_convolution,
     modulate,
+    own_precision,
     pointwise,
     resolve_activation,
+    to_block,
 )
 from text2latent.models.generators.mapping import MappedGenerator, MappingNetwork
 
 LRELU_GAIN = resolve_activation("lrelu")[1]
 NO_ACTIVATION = resolve_activation("linear")[0]
-
-
-@dataclass(frozen=True)
-class Band:
-    """The signal that a layer puts out (arXiv:2106.12423, figure 4 and appendix C).
-
-    Attributes:
-        sampling_rate: pixels per unit length, the side of the image without its margin.
-        cutoff: highest frequency, in cycles per unit length.
-        half_width: half of the transition band's width, in the same unit.
-        size: pixels per side, with the margin.
-        channels: number of feature maps.
-    """
-
-    sampling_rate: int
-    cutoff: float
-    half_width: float
-    size: int
-    channels: int
-
-
-def plan_bands(
-    img_resolution: int,
-    img_channels: int,
-    channel_base: int,
-    channel_max: int,
-    num_layers: int,
-    num_critical: int,
-    first_cutoff: float,
-    first_stopband: float,
-    last_stopband_rel: float,
-    margin_size: int,
-) -> list[Band]:
-    """Bands of all layers and of ToRGB: cutoffs and stopbands rise geometrically up to the critically sampled layers.
-
-    Arguments as for `StyleGAN3Generator`. Source: arXiv:2106.12423, section 3.2, "Flexible layers", and appendix C.2.
-
-    Raises:
-        ValueError: when a layer would get no channels.
-    """
-    last_cutoff = img_resolution / 2
-    last_stopband = last_cutoff * last_stopband_rel
-    bands = []
-    for i in range(num_layers + 1):
-        exponent = min(i / (num_layers - num_critical), 1)
-        cutoff = first_cutoff * (last_cutoff / first_cutoff) ** exponent
-        stopband = first_stopband * (last_stopband / first_stopband) ** exponent
-        rate = 2 ** math.ceil(math.log2(min(2 * stopband, img_resolution)))
-        size = img_resolution if i >= num_layers - 1 else rate + 2 * margin_size
-        channels = img_channels if i == num_layers else round(min(channel_base / 2 / cutoff, channel_max))
-        if channels < 1:
-            raise ValueError(f"channel_base: expected at least {img_resolution / 2:g}, got {channel_base}")
-        bands.append(Band(rate, cutoff, max(stopband, rate / 2) - cutoff, size, channels))
-    return bands
 
 
 def image_transform(translate: Sequence[float], rotate: float) -> Tensor:
@@ -258,6 +206,7 @@ class SynthesisNetwork(nn.Module):
         half_dtype: torch.dtype | None = None,
         translate: Sequence[float] = (0.0, 0.0),
         rotate: float = 0.0,
+        exact: bool = True,
     ) -> Tensor:
         """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
@@ -266,11 +215,12 @@ class SynthesisNetwork(nn.Module):
         Args:
             ws: latents.
             noise_mode: as for StyleGAN2; without effect, since there are no noise inputs.
-            force_fp32: whether all layers compute in float32; no effect under autocast, which has its own precision.
+            force_fp32: whether all layers compute in float32.
             half_dtype: precision of the `num_fp16_res` highest resolutions, `torch.float16` or `torch.bfloat16`; by
                 default float16 on CUDA and float32 elsewhere, where it is no faster.
             translate: x (right) and y (down) to move the image's content by, in image sides.
             rotate: degrees to turn it by, counter-clockwise, before it is moved; true to the image in StyleGAN3-R.
+            exact: whether autocast to bfloat16 is kept out, see `layers.own_precision`; if not, convolutions follow it.
 
         Raises:
             ValueError: for another noise mode, or latents of another shape.
@@ -278,12 +228,12 @@ class SynthesisNetwork(nn.Module):
         check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
-        autocast = torch.is_autocast_enabled(ws.device.type)
-        x = self.input(ws[:, 0], image_transform(translate, rotate))
-        for i, (name, band) in enumerate(zip(self.layer_names, self.bands, strict=True)):
-            half = band.sampling_rate > self.half_above and not force_fp32
-            dtype = block_dtype(ws.device, half_dtype) if half else torch.float32
-            x = self.get_submodule(name)(x if autocast else x.to(dtype), ws[:, i + 1])
+        half = torch.float32 if force_fp32 else block_dtype(ws.device, half_dtype)
+        with own_precision(ws.device, exact):
+            x = self.input(ws[:, 0], image_transform(translate, rotate))
+            for i, (name, band) in enumerate(zip(self.layer_names, self.bands, strict=True)):
+                x = to_block(x, half if band.sampling_rate > self.half_above else torch.float32)
+                x = self.get_submodule(name)(x, ws[:, i + 1])
         return x.float() * self.output_scale
 
 

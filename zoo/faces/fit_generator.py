@@ -100,7 +100,7 @@ def synthesis_loss(
     codes, nuisance = draw_codes(rng, stage.batch), draw_nuisance(rng, stage.batch)
     w = blur_values(latents(codes, nuisance), rng, stage.vagueness)
     with torch.autocast("cpu", torch.bfloat16):
-        images = synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none").float()
+        images = synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none", exact=False).float()
     targets = to_tensor(render(codes, nuisance))
     targets = avg_pool2d(targets, targets.shape[-1] // stage.resolution)
     psnr = -10 * torch.log10(mse_loss(images.detach(), targets) / 4)

@@ -12,13 +12,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from text2latent.models.generators.stylegan3 import (
-    AliasFreeLayer,
-    Band,
-    StyleGAN3Generator,
-    image_transform,
-    plan_bands,
-)
+from text2latent.models.generators.bands import Band, plan_bands
+from text2latent.models.generators.stylegan3 import AliasFreeLayer, StyleGAN3Generator, image_transform
 from text2latent.tests.models.generators.reference import alias_free_layer, array, state_of
 
 DATA = Path(__file__).parents[2] / "data" / "stylegan3"
@@ -87,10 +82,12 @@ def test_synthesis_agrees_with_the_original(name, ws, image, autograd):
 @pytest.mark.parametrize("name", FIXTURES)
 def test_bfloat16_autocast_stays_near_the_original(name):
     generator, io = original(name)
+    expected = io["image_wplus_const"]
     with torch.autocast("cpu", torch.bfloat16):
-        images = generator.synthesis(io["wplus"])
-    assert images.dtype == torch.float32
-    assert root_mean_square(images - io["image_wplus_const"]) < 2e-2 * io["image_wplus_const"].std()
+        images, rough = generator.synthesis(io["wplus"]), generator.synthesis(io["wplus"], exact=False)
+    assert images.dtype == rough.dtype == torch.float32
+    assert deviation(images, expected) < 1e-3
+    assert 1e-3 < root_mean_square(rough - expected) / expected.std() < 2e-2
 
 
 @pytest.mark.parametrize(("half_dtype", "most"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
