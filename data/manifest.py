@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -76,6 +78,11 @@ class Manifest:
         records = {record.name: record for record in self.shards}
         named = ((index, records.get(shard_name(index))) for index in range(self.num_shards))
         return {index: record for index, record in named if record and record.count == len(self.shard_range(index))}
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of all that the manifest says, whatever its file's layout."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
-import json
 from typing import Any
 
 from text2latent.configs.errors import InputError
@@ -99,11 +97,10 @@ def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
         require_same(start.generator, manifest.generator, "generator")
         require_same(start.clip, manifest.clip, "CLIP")
         prior, scheduler = start.prior.requires_grad_(True).train(), start.scheduler
-    digest = hashlib.sha256(json.dumps(manifest.to_dict(), sort_keys=True).encode()).hexdigest()
     record = {
         "generator": manifest.generator.to_dict(),
         "clip": manifest.clip.to_dict(),
-        "dataset": {"path": str(data.path), "sha256": digest, "num_pairs": manifest.num_pairs},
+        "dataset": {"path": str(data.path), "sha256": manifest.sha256, "num_pairs": manifest.num_pairs},
         "training": dataclasses.asdict(config),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "prior": describe_part(prior),
