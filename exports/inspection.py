@@ -15,6 +15,7 @@ from text2latent.models import exported_folder, registry
 from text2latent.models.exported_folder import RECORD, SECTION
 from text2latent.models.identity import sha256_of
 from text2latent.models.json_file import MAX_BYTES, read_object
+from text2latent.models.sources import is_remote
 
 KINDS = (
     "a model (zoo name, run, prior or exported folder, checkpoint, hf:// id), a generator, CLIP or dataset folder, "
@@ -44,9 +45,11 @@ def inspect_source(source: str) -> dict[str, Any]:
     root = path.parent if exported_folder.root_of(path) else path
     if exported_folder.is_exported(root):
         record = read_object(root / RECORD, "an exported folder")
-        exported_folder.check_files(root, record, everything=True)
+        # Of a folder on the hub only what our loaders read has been fetched.
+        whole = not is_remote(source)
+        exported_folder.check_files(root, record, everything=whole)
         exported_folder.check_model_index(root)
-        return {"kind": "exported folder, all files as written", **record}
+        return {"kind": f"exported folder, {'all files' if whole else 'its networks'} as written", **record}
     return _inspect_folder(path, source)
 
 
@@ -55,11 +58,18 @@ def _inspect_folder(folder: Path, source: str) -> dict[str, Any]:
         kind = "zoo world" if registry.is_zoo_name(source) else "prior folder"
         return {"kind": kind, **read_object(folder / RECORD, "a prior folder")}
     if (folder / MANIFEST).is_file():
-        return {"kind": "dataset of pairs", **read_object(folder / MANIFEST, "a dataset")}
+        return _inspect_dataset(folder)
     for name in NETWORK_CONFIGS:
         if (folder / name).is_file():
             return _inspect_network(folder, name)
     raise InputError(f"{folder}: expected {KINDS}; found none of their files")
+
+
+def _inspect_dataset(folder: Path) -> dict[str, Any]:
+    from text2latent.data.records import read_manifest
+
+    manifest = read_manifest(folder)
+    return {"kind": "dataset of pairs", "sha256": manifest.sha256, **manifest.to_dict()}
 
 
 def _inspect_network(folder: Path, config: str) -> dict[str, Any]:

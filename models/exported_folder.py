@@ -27,6 +27,8 @@ SECTION = "export"
 MODEL_INDEX = "model_index.json"
 PARTS = ("prior", "scheduler", "generator", "clip")
 WEIGHED_BY_THEIR_LOADERS = ("generator", "clip")
+CODE = ".py"
+"""Ending of files that are never read, and not fetched from the hub."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -63,7 +65,7 @@ def check_files(root: Path, record: Mapping[str, Any], everything: bool = False)
     Args:
         root: the folder.
         record: what its `text2latent.json` holds.
-        everything: also the weights of generator and CLIP, and the files of other tools.
+        everything: also the weights of generator and CLIP, the code, and the files of other tools.
 
     Raises:
         InputError: naming the first file that is missing, has changed or lies outside of the folder.
@@ -72,7 +74,7 @@ def check_files(root: Path, record: Mapping[str, Any], everything: bool = False)
     for name, entry in files.items():
         _check_name(root, name)
         part = PurePosixPath(name).parts[0]
-        if everything or part in PARTS or name == MODEL_INDEX:
+        if everything or name == MODEL_INDEX or (part in PARTS and not name.endswith(CODE)):
             by_loader = part in WEIGHED_BY_THEIR_LOADERS and name.endswith(".safetensors")
             _check_file(root, name, entry, with_digest=everything or not by_loader)
 
