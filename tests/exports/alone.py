@@ -16,10 +16,10 @@ NOISE, NOISY_SHARE = 1e-5, 1e-3
 A level changes where a value lies on the border of two. With noise of 1e-6 that is about one value in 4,000."""
 
 
-def run_alone(python: str | Path, folder: Path, *arguments: str | Path) -> str:
-    """Run a Python in `folder`, in the same environment variables whichever it is; returns what it printed."""
+def run_alone(python: str | Path, folder: Path, *arguments: str | Path, **variables: str) -> str:
+    """Run a Python in `folder`, with the same environment variables whichever it is, and these; what it printed."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    environment = {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
+    environment = {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), **variables}
     command = [str(python), *map(str, arguments)]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -8,16 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.hub import HubAddress, parse_hub_address
+from text2latent.tests.hub_server import serve_hub
 
-COMMIT = "a" * 40
 FILES = {
     "net.pkl": b"a pickle",
     "config.json": b"{}",
@@ -39,68 +37,16 @@ for address in sys.argv[1:]:
 """
 
 
-class HubHandler(BaseHTTPRequestHandler):
-    """As much of the hub's interface as downloads use: repository `org/net` with `FILES` at `main` and `v1`."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/org/net/tree/"):
-            self.reply_json(
-                [{"type": "file", "path": name, "size": len(FILES[name]), "oid": oid(name)} for name in FILES]
-            )
-        elif path.startswith("/api/models/org/net"):
-            self.reply_json({"id": "org/net", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]})
-        elif path.startswith("/api/models/org/gated") or path.startswith("/org/gated"):
-            self.reply(403, error="GatedRepo")
-        elif path.startswith("/org/net/resolve/"):
-            revision, _, name = path.removeprefix("/org/net/resolve/").partition("/")
-            self.reply_file(revision, name)
-        else:
-            self.reply(404, error="RepoNotFound")
-
-    def reply_file(self, revision: str, name: str) -> None:
-        if revision not in ("main", "v1", COMMIT):
-            self.reply(404, error="RevisionNotFound")
-        elif name not in FILES:
-            self.reply(404, error="EntryNotFound")
-        else:
-            self.reply(200, FILES[name], etag=oid(name))
-
-    def reply_json(self, data: object) -> None:
-        self.reply(200, json.dumps(data).encode())
-
-    def reply(self, status: int, body: bytes = b"", error: str | None = None, etag: str | None = None) -> None:
-        self.send_response(status)
-        headers = {"Content-Length": len(body), "X-Repo-Commit": COMMIT, "X-Error-Code": error, "ETag": etag}
-        for name, value in headers.items():
-            if value is not None:
-                self.send_header(name, str(value))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def oid(name: str) -> str:
-    return hashlib.sha1(FILES[name]).hexdigest()
-
-
 class Hub:
     """A running hub, and a cache for what comes from it."""
 
-    def __init__(self, address: str, home: Path) -> None:
-        self.address, self.home = address, home
+    def __init__(self, environment: dict[str, str], home: Path) -> None:
+        self.address, self.home = environment["HF_ENDPOINT"], home
+        self.environment = {**environment, "HF_HOME": str(home)}
 
     def fetch(self, *addresses: str, **environment: str) -> list[list[str | None]]:
         """What each address gives: [text of the file or names in the folder, None] or [message, kind of error]."""
-        settings = {"HF_ENDPOINT": self.address, "HF_HOME": str(self.home), "no_proxy": "127.0.0.1", **environment}
+        settings = {**self.environment, **environment}
         done = subprocess.run(
             [sys.executable, "-c", FETCH, *addresses],
             env={**os.environ, **settings}, capture_output=True, text=True, check=True, timeout=120,
@@ -110,10 +56,8 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), HubHandler) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield Hub(f"http://127.0.0.1:{server.server_port}", tmp_path)
-        server.shutdown()
+    with serve_hub(FILES) as environment:
+        yield Hub(environment, tmp_path)
 
 
 def test_files_and_folders_come_from_the_hub_and_then_from_its_cache(hub: Hub) -> None:
