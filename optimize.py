@@ -119,19 +119,22 @@ def compare(job: Job, folder: Path) -> dict[str, Any]:
     from text2latent.evaluation.study import save_study
     from text2latent.models.images import to_pil
     from text2latent.models.optimization.job import Drawn
+    from text2latent.models.optimization.run import open_folder
 
+    description = job.describe_study()
+    open_folder(folder, description, job.config.overwrite)
     drawn = job.draw_with_prior()
     for optimizer in job.optimizers:
-        for goal, seed in job.pairs:
-            place = folder / "runs" / optimizer / f"{slugify(goal.label)}-{seed}"
-            run = job.open_run(place, goal, seed, optimizer)
+        for (goal, seed), name in zip(job.pairs, job.run_names, strict=True):
+            place = Path("runs", optimizer, name)
+            run = job.open_run(folder / place, goal, seed, optimizer)
             try:
                 advance(job, run, f"{optimizer}: {goal.label}, seed {seed}")
             except InputError as error:
                 warnings.warn(f"{optimizer}: {error}", stacklevel=1)
-            drawn.append(Drawn(optimizer, goal.label, seed, run.points, to_pil(run.image[None])[0]))
+            drawn.append(Drawn(optimizer, goal.label, seed, run.points, to_pil(run.image[None])[0], place))
     rates = {optimizer: job.rate(optimizer) for optimizer in job.optimizers}
-    description = job.describe_study()
+    description = {**description, "iterations": job.num_iterations, "num_seeds": job.config.num_seeds}
     return {**description, "output": str(folder), "rows": save_study(drawn, rates, description, folder)}
 
 

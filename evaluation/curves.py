@@ -6,11 +6,13 @@ import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from text2latent.models.optimization.job import Amortised
+from text2latent.models.optimization.job import PERCENT, Amortised
 from text2latent.models.optimization.run import Point
 
-PERCENT = 100.0
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def has_plots() -> bool:
@@ -19,30 +21,46 @@ def has_plots() -> bool:
 
 
 def save_curves(curves: Mapping[str, Sequence[Sequence[Point]]], prior: Amortised | None, output: Path) -> None:
-    """Plot CLIP scores over iterations and over seconds, means of several runs, and the prior on the same axes.
+    """Plot CLIP scores over iterations and over seconds, and losses, means of several runs; the prior on the same axes.
 
     Args:
-        curves: by name, one or several runs of as many iterations each.
+        curves: by name, one or several runs; of runs of different lengths the shortest counts.
         prior: over iterations it is a line, over seconds a point; or None.
         output: a PNG file; one that is there is replaced.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(15, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    by_iteration, by_time = figure.subplots(1, 2, sharey=True)
+    by_iteration, by_time, losses = figure.subplots(1, 3)
+    by_time.sharey(by_iteration)
     for name, runs in curves.items():
-        rows = list(zip(*runs, strict=False))
-        scores = [PERCENT * sum(point.clip_score for point in row) / len(row) for row in rows]
-        by_iteration.plot([row[0].iteration for row in rows], scores, label=name)
-        by_time.plot([sum(point.seconds for point in row) / len(row) for row in rows], scores, label=name)
+        iterations, seconds, scores, loss = _means(runs)
+        by_iteration.plot(iterations, scores, label=name)
+        by_time.plot(seconds, scores, label=name)
+        losses.plot(iterations, loss, label=name)
     if prior is not None:
         by_iteration.axhline(PERCENT * prior.clip_score, color="black", linestyle="--", label="amortised prior")
         by_time.plot([prior.seconds], [PERCENT * prior.clip_score], "k*", markersize=12, label="amortised prior")
-    by_iteration.set(xlabel="iterations", ylabel="CLIP similarity x 100", title="by iterations")
-    by_time.set(xlabel="seconds", title="by time")
-    by_iteration.legend()
+    by_iteration.set(xlabel="iterations", ylabel="CLIP similarity x 100", title="Similarity by iterations")
+    by_time.set(xlabel="seconds", title="Similarity by time", xscale="log")
+    losses.set(xlabel="iterations", ylabel="loss", title="Loss on cutouts, penalty included")
+    by_time.legend()
+    _save(figure, output)
+
+
+def _means(runs: Sequence[Sequence[Point]]) -> tuple[list[float], ...]:
+    """Iterations, seconds, CLIP scores x 100 and losses, each the mean of several runs."""
+    rows = list(zip(*runs, strict=False))
+
+    def mean(name: str) -> list[float]:
+        return [sum(getattr(point, name) for point in row) / len(row) for row in rows]
+
+    return mean("iteration"), mean("seconds"), [PERCENT * score for score in mean("clip_score")], mean("loss")
+
+
+def _save(figure: Figure, output: Path) -> None:
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         figure.savefig(partial, format="png", dpi=100)

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2latent.evaluation.curves import PERCENT, save_curves
-from text2latent.models.images import make_grid, save_png
-from text2latent.models.optimization.job import PRIOR, Amortised, Drawn
+from PIL import Image
+
+from text2latent.evaluation.curves import save_curves
+from text2latent.models.contact_sheet import contact_sheet
+from text2latent.models.images import save_png
+from text2latent.models.optimization.job import PERCENT, PRIOR, Amortised, Drawn
 from text2latent.models.optimization.run import Point
 from text2latent.models.run_folder import write_text
 
@@ -35,20 +38,25 @@ def summarize(drawn: Sequence[Drawn], rates: Mapping[str, float]) -> list[dict[s
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], iterations: int, num_seeds: int) -> str:
-    """The table of CLIP similarity x 100 by prompt and method."""
+    """The table of CLIP similarity x 100: a row per prompt, a column per method, the best method first."""
     prompts = list(rows[0]["by_prompt"])
     lines = [
         f"CLIP similarity x 100 after {iterations} iterations, means of {num_seeds} seed{'s' * (num_seeds > 1)}.",
         "",
-        f"| method | learning rate | {' | '.join(prompt.replace('|', '/') for prompt in prompts)} | mean | seconds |",
-        f"|---|---:|{'---:|' * len(prompts)}---:|---:|",
+        f"| | prompt | {' | '.join(row['method'] for row in rows)} |",
+        f"|---|---|{'---:|' * len(rows)}",
     ]
-    for row in rows:
-        scores = [*(row["by_prompt"][prompt] for prompt in prompts), row["mean"]]
-        rate = "-" if row["lr"] is None else f"{row['lr']:g}"
-        cells = " | ".join(f"{score:.2f}" for score in scores)
-        lines.append(f"| {row['method']} | {rate} | {cells} | {row['seconds']:.3g} |")
+    for number, prompt in enumerate(prompts, start=1):
+        cells = [f"{row['by_prompt'][prompt]:.2f}" for row in rows]
+        lines.append(_line(str(number), prompt.replace("|", "\\|"), *cells))
+    lines.append(_line("", "**mean**", *(f"**{row['mean']:.2f}**" for row in rows)))
+    lines.append(_line("", "learning rate", *("-" if row["lr"] is None else f"{row['lr']:g}" for row in rows)))
+    lines.append(_line("", "seconds per image", *(f"{row['seconds']:.3g}" for row in rows)))
     return "\n".join(lines) + "\n"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def save_study(
@@ -72,10 +80,16 @@ def save_study(
     curves = {row["method"]: _curves(drawn, row["method"]) for row in rows if row["method"] != PRIOR}
     save_curves(curves, _amortised(drawn), folder / CURVES)
     order = [row["method"] for row in rows]
-    ranked = sorted(drawn, key=lambda one: order.index(one.method))
-    columns = len(drawn) // len(order)
-    save_png(make_grid([one.picture for one in ranked], columns), folder / GRID, _caption(ranked), overwrite=True)
+    save_png(_grid(drawn, order), folder / GRID, {"Description": ", ".join(order)}, overwrite=True)
     return rows
+
+
+def _grid(drawn: Sequence[Drawn], methods: Sequence[str]) -> Image.Image:
+    """A row of images per method; under each the number of its prompt, its seed and its CLIP similarity x 100."""
+    ranked = sorted(drawn, key=lambda one: methods.index(one.method))
+    prompts = list(dict.fromkeys(one.prompt for one in drawn))
+    captions = [f"{prompts.index(one.prompt) + 1}, seed {one.seed}: {PERCENT * one.score:.1f}" for one in ranked]
+    return contact_sheet([one.picture for one in ranked], captions, len(drawn) // len(methods), methods)
 
 
 def _curves(drawn: Sequence[Drawn], method: str) -> list[Sequence[Point]]:
@@ -94,9 +108,5 @@ def _to_dict(one: Drawn) -> dict[str, Any]:
     """All but the picture and the way; fewer iterations than asked for tell that the numbers ran away."""
     last = one.points[-1]
     told = {"method": one.method, "prompt": one.prompt, "seed": one.seed, "score": PERCENT * one.score}
-    return {**told, "iterations": last.iteration, "seconds": last.seconds}
-
-
-def _caption(ranked: Sequence[Drawn]) -> dict[str, str]:
-    rows = dict.fromkeys(one.method for one in ranked)
-    return {"Description": f"rows: {', '.join(rows)}; columns: prompts and their seeds"}
+    folder = None if one.folder is None else one.folder.as_posix()
+    return {**told, "iterations": last.iteration, "seconds": last.seconds, "folder": folder}

@@ -51,7 +51,7 @@ def plan_files(output: str | None, prompts: Sequence[str], seeds: Sequence[int])
         for j, seed in enumerate(seeds)
     ]
     if output is None or _is_folder(output):
-        return _number_repeats([Path(output or "") / DEFAULT_NAME.format(**field) for field in fields])
+        return number_repeats([Path(output or "") / DEFAULT_NAME.format(**field) for field in fields])
     pattern = _pattern(output, DEFAULT_NAME)
     if "{" not in pattern:
         return _number(Path(pattern), len(fields))
@@ -121,7 +121,7 @@ def _number(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{i:0{digits}d}{path.suffix}") for i in range(count)]
 
 
-def _number_repeats(paths: Sequence[Path]) -> list[Path]:
+def number_repeats(paths: Sequence[Path]) -> list[Path]:
     """Names that came before get `-2`, `-3` ...: two prompts can have one slug."""
     taken: set[Path] = set()
     numbered = []

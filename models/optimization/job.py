@@ -32,9 +32,11 @@ from text2latent.models.optimization.pictures import save_strip, save_video
 from text2latent.models.optimization.run import Point, Run, open_folder
 from text2latent.models.optimization.spaces import LOSS_UNIT
 from text2latent.models.optimization.task import Goal, Networks, Start, draw_prior, load_networks
+from text2latent.models.outputs import number_repeats, slugify
 from text2latent.models.prompts import read_prompt_file
 
 STRIP = "trajectory.png"
+PERCENT = 100.0
 PRIOR = "amortised prior"
 FREE_KEYS = frozenset(
     (
@@ -48,10 +50,11 @@ FREE_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class Amortised:
-    """What the prior needs for a goal: `seconds` for an image of `clip_score`."""
+    """What the prior needs for a goal: `seconds` for an image of `clip_score`, and the image where it is one."""
 
     clip_score: float
     seconds: float
+    picture: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Drawn:
         prompt, seed: what of.
         points: its way; for the prior one point, whose seconds are those of one image.
         picture: its last image.
+        folder: of its run, within the study's; None for the prior.
     """
 
     method: str
@@ -70,6 +74,7 @@ class Drawn:
     seed: int
     points: Sequence[Point]
     picture: Image.Image
+    folder: Path | None = None
 
     @property
     def score(self) -> float:
@@ -109,6 +114,12 @@ class Job:
         """Goals and seeds to compare with."""
         first = self.config.seed
         return [(goal, seed) for goal in self.goals for seed in range(first, first + self.config.num_seeds)]
+
+    @property
+    def run_names(self) -> list[str]:
+        """Names of the folders of `pairs`, told apart where two texts are alike in letters."""
+        names = [Path(f"{slugify(goal.label)}-{seed}") for goal, seed in self.pairs]
+        return [path.name for path in number_repeats(names)]
 
     def rate(self, optimizer: str) -> float:
         """The given learning rate, or that of the study."""
@@ -197,18 +208,17 @@ class Job:
         return {"text2latent": __version__, **identities, **told, **settings}
 
     def describe_study(self) -> dict[str, Any]:
-        """What a comparison is of, JSON-ready."""
+        """What all runs of a comparison have in common, JSON-ready."""
         first = self.describe(self.goals[0], self.config.seed, self.optimizers[0])
-        shared = {key: value for key, value in first.items() if key not in ("prompt", "seed", "optimizer", "lr")}
-        return {**shared, "iterations": self.num_iterations, "num_seeds": self.config.num_seeds}
+        return {key: value for key, value in first.items() if key not in ("prompt", "seed", "optimizer", "lr")}
 
     @cached_property
     def amortised(self) -> Amortised | None:
         """What the prior needs for the first goal; None where there is none."""
         if self.networks.pipeline is None:
             return None
-        drawn = self._draw_with_prior([(self.goals[0], self.config.seed)])
-        return Amortised(drawn[0].points[0].clip_score, drawn[0].points[0].seconds)
+        (drawn,) = self._draw_with_prior([(self.goals[0], self.config.seed)])
+        return Amortised(drawn.score, drawn.points[0].seconds, drawn.picture)
 
     def draw_with_prior(self) -> list[Drawn]:
         """Every goal and seed drawn by the prior, one at a time; nothing where there is none."""
@@ -230,7 +240,19 @@ class Job:
         files = run.progress_files
         if not files:
             return
-        save_strip(files, run.folder / STRIP, run.metadata)
+        save_strip(files, self._captions(run), run.folder / STRIP, run.metadata, self._prior_tile())
         if self.config.video:
             fps, hold = self.config.fps, self.config.hold_seconds
             save_video(files, Path(self.config.video), fps, hold, run.metadata["prompt"], overwrite=True)
+
+    def _captions(self, run: Run) -> dict[Path, str]:
+        """Iteration and CLIP score of each progress image."""
+        scores = {run.progress_file(point.iteration): point for point in run.points}
+        return {file: f"{point.iteration}: {PERCENT * point.clip_score:.1f}" for file, point in scores.items()}
+
+    def _prior_tile(self) -> list[tuple[Image.Image, str]]:
+        """What the prior draws, where there is one, to stand beside a run's images."""
+        prior = self.amortised
+        if prior is None or prior.picture is None:
+            return []
+        return [(prior.picture, f"prior: {PERCENT * prior.clip_score:.1f}")]

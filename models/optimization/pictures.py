@@ -11,6 +11,7 @@ from PIL import GifImagePlugin, Image
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.animation import SUFFIXES, require_writer, write_mp4
+from text2latent.models.contact_sheet import contact_sheet
 from text2latent.models.images import make_grid, move_into_place, save_png
 
 STRIP_IMAGES = 8
@@ -24,10 +25,25 @@ def evenly_spaced(files: Sequence[Path], count: int) -> list[Path]:
     return [files[round(i * (len(files) - 1) / (count - 1))] for i in range(count)]
 
 
-def save_strip(files: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> None:
-    """Write a PNG with up to `STRIP_IMAGES` of the images side by side, from the first to the last."""
-    pictures = [_read(file) for file in evenly_spaced(files, STRIP_IMAGES)]
-    save_png(make_grid(pictures, len(pictures)), output, metadata, overwrite=True)
+def save_strip(
+    files: Sequence[Path],
+    captions: Mapping[Path, str],
+    output: Path,
+    metadata: Mapping[str, str],
+    others: Sequence[tuple[Image.Image, str]] = (),
+) -> None:
+    """Write a PNG with up to `STRIP_IMAGES` of the images side by side, from the first to the last.
+
+    Args:
+        files: images of one size, in order.
+        captions: what stands under each.
+        output: the PNG file; one that is there is replaced.
+        metadata: its text chunks.
+        others: pictures of the same size, and their captions, that follow.
+    """
+    tiles = [(_read(file), captions[file]) for file in evenly_spaced(files, STRIP_IMAGES)]
+    pictures, words = zip(*tiles, *others, strict=True)
+    save_png(contact_sheet(pictures, words, len(pictures)), output, metadata, overwrite=True)
 
 
 def check_video(path: Path) -> None:

@@ -161,6 +161,10 @@ class Run:
         """The progress images, in order."""
         return sorted((self.folder / PROGRESS).glob("*.png"))
 
+    def progress_file(self, iteration: int) -> Path:
+        """Where the image after so many iterations is kept, if it is."""
+        return self.folder / PROGRESS / f"{iteration:06d}.png"
+
     def advance(self, total: int, save_every: int, on_point: Callable[[Point], object] = lambda point: None) -> None:
         """Go on until `total` iterations are done, and save every so many.
 
@@ -222,7 +226,7 @@ class Run:
         return f"the best so far, of iteration {self.best.iteration}, is in {self.folder / BEST}"
 
     def _save_progress(self) -> None:
-        file = self.folder / PROGRESS / f"{self.descent.iteration:06d}.png"
+        file = self.progress_file(self.descent.iteration)
         save_png(to_pil(self.image[None])[0], file, self.metadata, overwrite=True)
 
     def save(self) -> None:

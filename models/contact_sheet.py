@@ -1,0 +1,55 @@
+"""Pictures side by side with words: a caption under each, a title before each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_TEXT, MAX_TEXT = 10, 24
+"""Pixels of the text's height; between these it is a tenth of a picture's width."""
+GAP, MARGIN = 4, 6
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image], captions: Sequence[str], columns: int, titles: Sequence[str] = ()
+) -> Image.Image:
+    """One white sheet of pictures, filled row by row.
+
+    Args:
+        pictures: at least one, all of one size.
+        captions: a line under each picture, in Latin letters; lines wider than a picture widen the columns.
+        columns: pictures per row, at least 1.
+        titles: a line before each row; none if empty.
+
+    Raises:
+        ValueError: without pictures, with columns < 1, pictures of different sizes, or another number of captions or
+            titles.
+    """
+    rows = -(-len(pictures) // max(1, columns))
+    if not pictures or columns < 1 or len({picture.size for picture in pictures}) != 1:
+        raise ValueError("expected pictures of one size and at least one column")
+    if len(captions) != len(pictures) or len(titles) not in (0, rows):
+        raise ValueError(f"expected a caption per picture and a title per row, got {len(captions)} and {len(titles)}")
+    width, height = pictures[0].size
+    font = ImageFont.load_default(min(MAX_TEXT, max(MIN_TEXT, width // 10)))
+    line = _size("Ag", font)[1] + MARGIN
+    left = max((_size(title, font)[0] + 2 * MARGIN for title in titles), default=0)
+    across = max(width, *(_size(caption, font)[0] for caption in captions)) + GAP
+    down = height + line + GAP
+    sheet = Image.new("RGB", (left + columns * across - GAP, rows * down - GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = left + i % columns * across, i // columns * down
+        sheet.paste(picture, (x + (across - GAP - width) // 2, y))
+        pen.text((x + (across - GAP) // 2, y + height + line // 2), caption, "black", font, anchor="mm")
+    for i, title in enumerate(titles):
+        pen.text((left - MARGIN, i * down + height // 2), title, "black", font, anchor="rm")
+    return sheet
+
+
+def _size(text: str, font: Font) -> tuple[int, int]:
+    """Width and height of a line, pixels."""
+    _, _, right, bottom = font.getbbox(text)
+    return int(right) + 1, int(bottom) + 1
