@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.errors import InputError, one_line
 from text2latent.models import registry
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import build_generator
@@ -116,3 +116,6 @@ def read_file(path: Path) -> GeneratorWeights:
         raise PickleError("expected a network pickle of StyleGAN2 or StyleGAN3, it holds something else")
     except PickleError as error:
         raise InputError(f"{path}: {error}") from error
+    except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        # Shapes and arguments are anyone's data: absurd ones can fail anywhere on their way into a network.
+        raise InputError(f"{path}: not what a generator is made of: {one_line(error)}") from error

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from torch import Tensor
+
+from text2latent.models.generators.layers import fir_kernel
 from text2latent.models.generators.pickle_machine import PickleError, shown
 from text2latent.models.generators.torch_files import TensorRecord
 from text2latent.models.generators.unpickling import ArrayRecord, PersistentObject, load_tensors
-from text2latent.models.generators.weights import GeneratorWeights, rename
+from text2latent.models.generators.weights import BINOMIAL_TAPS, GeneratorWeights, rename
 
 MAX_DEPTH = 8
 MAX_MODULES = 10_000
+IDLE_FILTER = re.compile(r"synthesis\.b\d+\.conv1\.resample_filter")
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
 SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 MAPPING = {
@@ -52,23 +57,24 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
     """The generator of a snapshot.
 
     Args:
-        value: as `read_pickle` gives it: a dictionary with `G_ema`, or a generator alone.
+        value: as `read_pickle` gives it: a dictionary with `G_ema` (or, without a moving average, `G`), or a generator
+            alone.
         file_bytes: size of the file, which bounds that of its tensors.
 
     Raises:
         PickleError: when it holds no generator of these repositories.
     """
-    network = value.get("G_ema") if isinstance(value, dict) else value
+    network = (value.get("G_ema") or value.get("G")) if isinstance(value, dict) else value
     if not isinstance(network, PersistentObject):
         raise PickleError(f"G_ema: expected a generator, got {shown(network)}")
     synthesis = _part(network, "synthesis")
-    records = dict(_tensors(network))
-    kwargs = _constructor_arguments(network)
+    kwargs, state = _constructor_arguments(network), load_tensors(dict(_tensors(network)), file_bytes)
     if "input" in _children(synthesis):
-        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), load_tensors(records, file_bytes))
+        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state)
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
-    return GeneratorWeights("StyleGAN2Generator", _stylegan2(kwargs, synthesis), load_tensors(records, file_bytes))
+    arguments = _stylegan2(kwargs, synthesis)
+    return GeneratorWeights("StyleGAN2Generator", arguments, state | _idle_filters(state, arguments))
 
 
 def _children(module: PersistentObject) -> dict[str, PersistentObject]:
@@ -130,11 +136,20 @@ def _stylegan3(kwargs: dict[str, Any]) -> dict[str, Any]:
     return _arguments(kwargs, MAPPING_STYLEGAN3, SYNTHESIS["stylegan3"])
 
 
+def _idle_filters(state: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """Filters of layers that do not up-sample: files have default ones there, which no network reads."""
+    taps = arguments.get("resample_filter", BINOMIAL_TAPS)
+    return {name: fir_kernel(taps) for name in state if IDLE_FILTER.fullmatch(name)}
+
+
 def _stylegan2(kwargs: dict[str, Any], synthesis: PersistentObject) -> dict[str, Any]:
     """Both repositories write this class with other defaults, so what the layers were made with is read from them."""
     blocks = [block.state for name, block in _children(synthesis).items() if name.startswith("b")]
     first = _part(_children(synthesis)["b4"], "conv1").state
-    made_with = {"conv_clamp": first.get("conv_clamp"), "num_fp16_res": sum(bool(b.get("use_fp16")) for b in blocks)}
-    return _arguments(kwargs, MAPPING, SYNTHESIS["stylegan2"]) | rename(
-        made_with, {name: name for name in made_with}, frozenset(), "b4.conv1"
-    )
+    made_with = {"conv_clamp": first["conv_clamp"]} if "conv_clamp" in first else {}
+    if all("use_fp16" in block for block in blocks):
+        made_with["num_fp16_res"] = sum(bool(block["use_fp16"]) for block in blocks)
+    arguments = _arguments(kwargs, MAPPING, SYNTHESIS["stylegan2"])
+    if arguments.get("resample_filter", BINOMIAL_TAPS) is None:
+        arguments["resample_filter"] = [1]
+    return arguments | rename(made_with, {name: name for name in made_with}, frozenset(), "b4.conv1")

@@ -23,12 +23,13 @@ def read_rosinality(checkpoint: Mapping[str, Any]) -> GeneratorWeights:
     """The generator of a checkpoint.
 
     Args:
-        checkpoint: what `torch.save` wrote: a dictionary with `g_ema` and perhaps `latent_avg`, or `g_ema`'s alone.
+        checkpoint: what `torch.save` wrote: a dictionary with `g_ema` (or, without a moving average, `g`) and perhaps
+            `latent_avg`, or `g_ema`'s alone.
 
     Raises:
         PickleError: when it holds no generator of this port.
     """
-    found = checkpoint.get("g_ema", checkpoint)
+    found = next((checkpoint[name] for name in ("g_ema", "g") if name in checkpoint), checkpoint)
     if not isinstance(found, Mapping) or "input.input" not in found:
         raise PickleError("g_ema: expected a generator of stylegan2-pytorch, with a tensor input.input")
     wrong = [name for name, value in found.items() if not isinstance(value, Tensor)]

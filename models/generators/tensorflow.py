@@ -1,4 +1,4 @@
-"""Network pickles of the TensorFlow StyleGAN2 repositories: `(G, D, Gs)`, of which `Gs` is taken.
+"""Network pickles of the TensorFlow StyleGAN2 repositories: `(G, D, Gs)`, of which `Gs` is taken, or `Gs` alone.
 
 Their conventions differ from PyTorch's: kernels are [height, width, in, out], dense weights [in, out], kernels of
 up-sampling convolutions are flipped, and style biases lack the one that is added to them at run time.
@@ -26,6 +26,7 @@ from text2latent.models.generators.weights import (
 
 MIN_VERSION = 4
 MAX_LAYERS = 64
+NEAREST_TAPS = [1, 1]
 ARGUMENTS = {
     "mapping_lrmul": "mapping_lr_multiplier",
     "mapping_nonlinearity": "mapping_activation",
@@ -60,7 +61,8 @@ TOLD_SIZES = {
 
 def is_tensorflow(value: Any) -> bool:
     """Whether a pickle's value is a snapshot of a TensorFlow repository."""
-    return isinstance(value, (tuple, list)) and any(isinstance(part, TensorFlowNetwork) for part in value)
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    return any(isinstance(part, TensorFlowNetwork) for part in parts)
 
 
 def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
@@ -73,9 +75,7 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
     Raises:
         PickleError: when it holds no StyleGAN2 generator of version 4 or later.
     """
-    if len(value) != 3 or not isinstance(value[2], TensorFlowNetwork):
-        raise PickleError(f"expected the three networks (G, D, Gs), got {len(value)} values")
-    network: TensorFlowNetwork = value[2]
+    network = _average_generator(value)
     version = network.state.get("version")
     if not isinstance(version, int) or version < MIN_VERSION:
         raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
@@ -88,10 +88,20 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
     mapping, mapping_state = _convert_mapping(mapping_tensors, kwargs)
     synthesis, synthesis_state = _convert_synthesis(synthesis_tensors)
     arguments = {**rename(kwargs, ARGUMENTS, IGNORED, "static_kwargs"), **mapping, **synthesis}
+    if arguments.get("resample_filter", BINOMIAL_TAPS) is None:
+        arguments["resample_filter"] = NEAREST_TAPS
     _require_told_sizes(kwargs, arguments)
     state = with_filters(mapping_state | synthesis_state, arguments.get("resample_filter", BINOMIAL_TAPS))
     state |= {W_AVG: average.take("dlatent_avg", 1)} if "dlatent_avg" in average else {}
     return GeneratorWeights("StyleGAN2Generator", arguments, {key: value.contiguous() for key, value in state.items()})
+
+
+def _average_generator(value: Any) -> TensorFlowNetwork:
+    if isinstance(value, TensorFlowNetwork):
+        return value
+    if len(value) != 3 or not isinstance(value[2], TensorFlowNetwork):
+        raise PickleError(f"expected the three networks (G, D, Gs), got {len(value)} values")
+    return value[2]
 
 
 def _component(network: TensorFlowNetwork, name: str) -> TensorFlowNetwork:

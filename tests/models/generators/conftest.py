@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import Generator
+from text2latent.models.generators.layers import fir_kernel
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 
 SOURCE = "import pathlib; pathlib.Path('CANARY').touch()"
@@ -100,21 +101,30 @@ def official_kwargs(generator: Generator) -> dict[str, Any]:
 
 @pytest.fixture
 def write_official(foreign_modules: types.SimpleNamespace) -> Callable[..., Path]:
-    """Function (path, generator, protocol, edit) -> path of an official snapshot; `edit` may change G_ema's state."""
+    """Function (path, generator, protocol, edit, arrange) -> path of an official snapshot.
+
+    `edit` may change G_ema's state, `arrange` makes something else of the snapshot.
+    """
 
     def write(
         path: Path,
         generator: Generator,
         protocol: int = 4,
         edit: Callable[[dict[str, Any]], None] = lambda state: None,
+        arrange: Callable[[dict[str, Any]], Any] = dict,
     ) -> Path:
         network = Persistent(
             foreign_modules.reconstruct, generator, _init_args=(), _init_kwargs=official_kwargs(generator)
         )
+        for name, block in network.meta["state"]["_modules"]["synthesis"].meta["state"]["_modules"].items():
+            if name.startswith("b"):
+                # The originals make these layers without telling them the filter, as they have no use for it.
+                layer = block.meta["state"]["_modules"]["conv1"].meta["state"]
+                layer["_buffers"]["resample_filter"] = fir_kernel([1, 3, 3, 1])
         edit(network.meta["state"])
         settings = foreign_modules.easy_dict(class_name="training.dataset.ImageFolderDataset", path="/data", xflip=True)
         snapshot = {"G": None, "D": None, "G_ema": network, "training_set_kwargs": settings, "augment_pipe": None}
-        path.write_bytes(pickle.dumps(snapshot, protocol))
+        path.write_bytes(pickle.dumps(arrange(snapshot), protocol))
         return path
 
     return write
@@ -175,7 +185,7 @@ def tensorflow_mapping(generator: StyleGAN2Generator) -> list[tuple[str, Any]]:
 
 @pytest.fixture
 def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Path]:
-    """Function (path, generator, version, protocol, rewrite, **static_kwargs) -> path of a snapshot (G, D, Gs)."""
+    """Function (path, generator, version, protocol, rewrite, arrange, **static_kwargs) -> path of (G, D, Gs)."""
 
     def network(version: int, static_kwargs: dict[str, Any], variables: Any, **components: Any) -> Any:
         found = foreign_modules.network()
@@ -196,6 +206,7 @@ def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Pa
         version: int = 4,
         protocol: int = 2,
         rewrite: Callable[[list[tuple[str, Any]]], list[tuple[str, Any]]] = list,
+        arrange: Callable[[tuple[Any, ...]], Any] = tuple,
         **static_kwargs: Any,
     ) -> Path:
         kwargs = {
@@ -210,7 +221,8 @@ def write_tensorflow(foreign_modules: types.SimpleNamespace) -> Callable[..., Pa
         }
         average = [("dlatent_avg", generator.mapping.w_avg.numpy())]
         full = network(version, kwargs, average, **parts)
-        path.write_bytes(pickle.dumps((network(version, kwargs, []), network(version, {}, []), full), protocol))
+        snapshot = (network(version, kwargs, []), network(version, {}, []), full)
+        path.write_bytes(pickle.dumps(arrange(snapshot), protocol))
         return path
 
     return write

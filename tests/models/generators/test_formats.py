@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from text2latent.configs.errors import InputError
 from text2latent.models.generators import Generator, load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.models.generators.stylegan3 import StyleGAN3Generator
 from text2latent.models.identity import sha256_of
 
 DATA = Path(__file__).parents[2] / "data" / "generators"
@@ -107,6 +108,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"activation": "relu", "mapping_activation": "linear", "img_channels": 4},
     {"use_noise": False},
     {"resample_filter": [1, 7, 21, 35, 35, 21, 7, 1]},
+    {"resample_filter": [1, 2, 1], "architecture": "resnet", "c_dim": 2, "kernel_size": 1},
 ]
 
 
@@ -118,6 +120,58 @@ def test_official_snapshots_of_any_arguments(tmp_path, write_official, changes, 
     assert_same_images(loaded, generator)
     assert not (tmp_path / "CANARY").exists()
     assert not Path("CANARY").exists()
+
+
+STYLEGAN3_VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"conv_kernel": 1, "use_radial_filters": True, "c_dim": 3, "output_scale": 1.0, "num_critical": 1},
+    {"img_resolution": 24, "margin_size": 4, "num_critical": 0, "conv_clamp": None, "last_stopband_rel": 1.5},
+    {"filter_size": 4, "lrelu_upsampling": 4, "first_cutoff": 1.5, "first_stopband": 3.5, "img_channels": 1},
+    {"num_layers": 3, "channel_base": 64, "num_fp16_res": 0, "mapping_lr_multiplier": 0.1, "conv_kernel": 5},
+]
+
+
+@pytest.mark.parametrize("changes", STYLEGAN3_VARIANTS)
+def test_official_snapshots_of_stylegan3_of_any_arguments(tmp_path, write_official, changes):
+    torch.manual_seed(0)
+    sizes = {"z_dim": 12, "w_dim": 10, "img_resolution": 16, "num_layers": 5, "channel_base": 128, "channel_max": 8}
+    generator = StyleGAN3Generator(**{**sizes, **changes}).eval().requires_grad_(False)
+    generator.synthesis.input.affine.weight.normal_()
+    generator.update_w_avg(num_samples=200)
+    assert_same_images(load_generator(write_official(tmp_path / "sg3.pkl", generator)), generator)
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lambda found: {**found, "G": found["G_ema"], "D": found["G_ema"], "augment_pipe": found["G_ema"]},
+        lambda found: {"G": found["G_ema"], "D": None},
+        lambda found: {**found, "G": found["G_ema"], "G_ema": None},
+        lambda found: found["G_ema"],
+    ],
+)
+def test_official_snapshots_may_hold_more_or_less(tmp_path, write_official, arrange):
+    generator = small(c_dim=2)
+    assert_same_images(load_generator(write_official(tmp_path / "ada.pkl", generator, arrange=arrange)), generator)
+
+
+def test_official_layers_may_say_less_of_how_they_were_made(tmp_path, write_official):
+    generator = small(conv_clamp=0.8, num_fp16_res=1)
+
+    def forget(state: dict[str, Any]) -> None:
+        for block in state["_modules"]["synthesis"].meta["state"]["_modules"].values():
+            block.meta["state"].pop("use_fp16")
+            block.meta["state"]["_modules"]["conv1"].meta["state"].pop("conv_clamp")
+
+    loaded = load_generator(write_official(tmp_path / "ada.pkl", generator, edit=forget))
+    assert (loaded.config.conv_clamp, loaded.config.num_fp16_res) == (0.8, 1)
+    assert_same_images(loaded, generator)
+
+
+def test_without_a_filter_pixels_are_only_spread(tmp_path, write_official):
+    generator = small(resample_filter=[1])
+    edit = argue(synthesis_kwargs={**WIDTHS, "resample_filter": None})
+    assert_same_images(load_generator(write_official(tmp_path / "ada.pkl", generator, edit=edit)), generator)
 
 
 def test_official_arguments_may_be_positional_and_flat(tmp_path, write_official):
@@ -166,6 +220,12 @@ def test_tensorflow_networks_that_were_built_to_grow(tmp_path, write_tensorflow)
     assert_same_images(load_generator(path), generator)
 
 
+def test_tensorflow_filters_may_be_none_and_the_network_alone(tmp_path, write_tensorflow):
+    generator = small(resample_filter=[1, 1])
+    path = write_tensorflow(tmp_path / "tf.pkl", generator, resample_kernel=None, arrange=lambda networks: networks[2])
+    assert_same_images(load_generator(path), generator)
+
+
 def test_tensorflow_widths_are_read_from_the_tensors(tmp_path, write_tensorflow):
     generator = small(block_channels=[5, 11, 7])
     assert_same_images(load_generator(write_tensorflow(tmp_path / "tf.pkl", generator, 4, 3, fmap_max=11)), generator)
@@ -178,6 +238,7 @@ def test_tensorflow_widths_are_read_from_the_tensors(tmp_path, write_tensorflow)
         (4, {"resolution": 32}, "static_kwargs: resolution 32: the tensors are of a network with 16"),
         (4, {"latent_size": 512}, "static_kwargs: latent_size 512"),
         (4, {"use_styles": True}, "static_kwargs: use_styles: not an argument"),
+        (4, {"resample_kernel": ["soft"]}, "not what a generator is made of"),
     ],
 )
 def test_tensorflow_snapshots_that_do_not_fit_are_refused(tmp_path, write_tensorflow, version, kwargs, message):
@@ -204,6 +265,25 @@ def test_rosinality_training_checkpoints_hold_more(tmp_path, write_rosinality, z
     loaded = load_generator(write_rosinality(tmp_path / "r.pt", generator, zipped, **more))
     generator.update_w_avg()
     assert_same_images(loaded, generator.requires_grad_(False))
+
+
+@pytest.mark.parametrize("name", ["g", None])
+def test_rosinality_files_may_hold_no_moving_average(tmp_path, write_rosinality, name):
+    generator = small(w_dim=12)
+    path = write_rosinality(tmp_path / "r.pt", generator)
+    state = torch.load(path)["g_ema"]
+    torch.save({name: state} if name else state, path)
+    generator.update_w_avg()
+    assert_same_images(load_generator(path), generator)
+
+
+def test_rosinality_tensors_without_elements_are_refused(tmp_path, write_rosinality):
+    path = write_rosinality(tmp_path / "r.pt", small(w_dim=12))
+    checkpoint = torch.load(path)
+    checkpoint["g_ema"]["input.input"] = torch.zeros(0, 16, 4, 4)
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match="not what a generator is made of: index 0 is out of bounds"):
+        load_generator(path)
 
 
 def test_rosinality_biases_of_early_versions_have_four_dimensions(tmp_path, write_rosinality):
@@ -260,6 +340,8 @@ def argue(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (argue(mapping_kwargs={"depth": 3}), "mapping_kwargs: depth: not an argument"),
         (argue(synthesis_kwargs={"kernel_size": 10**6 + 1}), "kernel_size 1000001: expected at most 64"),
         (argue(z_dim=[1, [2]]), "z_dim: expected a plain value"),
+        (argue(synthesis_kwargs={"resample_filter": "soft"}), "not what a generator is made of"),
+        (argue(synthesis_kwargs={"resample_filter": [1, -1]}), "expected finite weights"),
         (lambda state: state.pop("_init_kwargs"), "expected the arguments of its constructor"),
         (lambda state: state["_modules"].pop("mapping"), "Missing key"),
         (lambda state: state["_modules"].pop("synthesis"), "expected a generator with a synthesis network"),
