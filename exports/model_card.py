@@ -24,8 +24,10 @@ USAGE = {
 ```python
 import torch
 from diffusers import DiffusionPipeline
+from huggingface_hub import snapshot_download
 
-pipe = DiffusionPipeline.from_pretrained("FOLDER", custom_pipeline="FOLDER", trust_remote_code=True)
+folder = snapshot_download("ORG/NAME")  # or where it lies on your disk
+pipe = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
 image = pipe("{text}", num_inference_steps=8, generator=torch.Generator().manual_seed(0)).images[0]
 ```""",
     "onnx": """### ONNX Runtime

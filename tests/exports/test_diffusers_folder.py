@@ -16,6 +16,7 @@ from text2latent.models.generators import load_generator
 from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.tests.exports.alone import NOISE, SEED, TEXT, assert_same_picture, pixels, run_alone
 from text2latent.tests.exports.conftest import Drawn
+from text2latent.tests.hub_server import files_of, serve_hub
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 DRAW = """
@@ -32,6 +33,16 @@ numpy.save("a.npy", pipe(texts, generator=torch.Generator().manual_seed(0)).late
 model, preprocess = open_clip.create_model_from_pretrained("local-dir:" + OUT + "/clip")
 embedding = model.encode_text(open_clip.get_tokenizer("local-dir:" + OUT + "/clip")(texts), normalize=True)
 assert torch.allclose(embedding, pipe.clip.encode_text(texts), atol=1e-5)
+"""
+
+
+DRAW_FROM_HUB = """
+import numpy, torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import snapshot_download
+OUT = snapshot_download("org/net")
+pipe = DiffusionPipeline.from_pretrained(OUT, custom_pipeline=OUT, trust_remote_code=True)
+numpy.save("a.npy", pipe("blonde woman with glasses", generator=torch.Generator().manual_seed(0)).latents)
 """
 
 
@@ -54,6 +65,15 @@ def test_diffusers_alone_draws_the_picture_of_infer(
     latents = np.broadcast_to(np.load(tmp_path / "a.npy"), expected.latents.shape)
     np.testing.assert_allclose(latents, expected.latents, atol=NOISE, rtol=NOISE)
     assert_same_picture(pixels(tmp_path / "a.png"), expected.picture)
+
+
+def test_diffusers_alone_draws_from_the_hub(
+    tiny_export: Path, tiny_model: Path, diffusers_python: Path, tmp_path: Path
+) -> None:
+    with serve_hub(files_of(tiny_export)) as variables:
+        run_alone(diffusers_python, tmp_path, "-c", DRAW_FROM_HUB, HF_HUB_OFFLINE="0", **variables)
+    expected = Text2LatentPipeline.from_pretrained(str(tiny_model))(TEXT, seeds=[SEED]).latents
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), expected, atol=NOISE, rtol=NOISE)
 
 
 def test_folder_has_no_pickle_and_diffusers_layout(faces_export: Path) -> None:
