@@ -1,0 +1,70 @@
+"""The same text drawn by the prior at once, and searched for by optimisation, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from text2latent.serving.limits import Limits
+from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.desk import Desk, text_box, titled_pictures
+from text2latent.serving.page.selection import show_first
+from text2latent.serving.page.shown import cards, duration, notice, score
+from text2latent.serving.page.texts import both, say
+from text2latent.serving.requests import DEFAULT_ITERATIONS, CompareRequest, DrawRequest
+
+
+class CompareTab:
+    """A text, the optimisation's steps, and the two pictures."""
+
+    def __init__(self, limits: Limits) -> None:
+        with gr.Tab(say("compare"), id="compare", elem_id="tab-compare"):
+            with gr.Row(elem_classes="t2l-ask"):
+                self.prompt = text_box("prompt", limits.max_prompt_characters, elem_id="compare-prompt",
+                    show_label=False, container=False, scale=1)  # fmt: skip
+                self.button = gr.Button(say("compare"), variant="primary", scale=0, elem_id="compare")
+            most = limits.max_iterations
+            self.iterations = gr.Slider(1, most, min(DEFAULT_ITERATIONS, most), step=1, precision=0,
+                label=say("iterations"), info=say("iterations_info"), buttons=[], elem_id="iterations")  # fmt: skip
+            self.notice = gr.HTML(notice(both("compare_ready")), elem_id="compare-notice")
+            with gr.Row(elem_classes="t2l-pair"):
+                self.amortised = titled_pictures("amortised", "amortised")
+                self.optimised = titled_pictures("optimised", "optimised")
+            self.images_amortised, self.images = gr.State([]), gr.State([])
+
+    def wire(self, desk: Desk) -> None:
+        """Connect the events."""
+        inputs = [self.prompt, self.iterations, *desk.controls.inputs]
+        outputs = [self.amortised, self.optimised, self.notice, self.images_amortised, self.images]
+        compared = gr.on([self.prompt.submit, self.button.click], takes_settings(_handler(desk)), inputs, outputs,
+            api_name="compare", show_progress_on=self.optimised, concurrency_limit=None)  # fmt: skip
+        compared.success(show_first, self.images_amortised, desk.selection.outputs, api_visibility="private",
+            show_progress="hidden")  # fmt: skip
+        desk.selection.follow(self.amortised, self.images_amortised)
+        desk.selection.follow(self.optimised, self.images)
+
+
+def _handler(desk: Desk) -> Any:
+    engine = desk.engine
+
+    async def compare(
+        prompt: str,
+        iterations: int,
+        how: DrawRequest,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """Draw a text with the prior, and search for it by optimisation."""
+        request = CompareRequest(written(prompt), iterations, replace(how, n=1))
+        result = await ask(engine.submit_compare, request, from_thread(progress))
+        ways = result.amortised, result.optimised
+        times = result.optimised.seconds / result.amortised.seconds
+        told = " ".join(
+            f"{both(name)} {duration(way.seconds)} (CLIP {score(way)})."
+            for name, way in zip(("prior_took", "optimisation_took"), ways, strict=True)
+        )
+        galleries = [gr.Gallery(value=cards([way]), columns=1) for way in ways]
+        return [*galleries, notice(f"{told} <b>{times:.0f}×</b>"), *([way] for way in ways)]
+
+    return compare

@@ -1,0 +1,102 @@
+"""Draw pictures of a text; variations and refinements of the selected picture come here too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+
+from text2latent.serving.limits import Limits
+from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.desk import Desk, Images, pictures, text_box
+from text2latent.serving.page.selection import chosen, show_first, show_last
+from text2latent.serving.page.shown import cards, columns, duration, notice, score, took
+from text2latent.serving.page.texts import both, say
+from text2latent.serving.requests import DrawRequest, RefineRequest
+from text2latent.serving.results import ServedImage
+
+TAB = "draw"
+
+
+def read_examples(name: str) -> list[str]:
+    """Prompts that suit a model of that name; none for one that nothing is known of."""
+    file = files("text2latent.serving.page").joinpath("examples", f"{name}.txt")
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _samples(model: str) -> dict[str, Any]:
+    """Properties of the examples."""
+    examples = read_examples(model)
+    return {"samples": [[text] for text in examples], "visible": bool(examples)}
+
+
+class DrawTab:
+    """The first tab."""
+
+    def __init__(self, limits: Limits, model: str) -> None:
+        with gr.Tab(say("draw"), id=TAB, elem_id="tab-draw"):
+            with gr.Row(elem_classes="t2l-ask"):
+                self.prompt = text_box("prompt", limits.max_prompt_characters, autofocus=True, scale=1,
+                    elem_id="prompt", show_label=False, container=False)  # fmt: skip
+                self.button = gr.Button(say("draw"), variant="primary", scale=0, elem_id="draw")
+            self.examples = gr.Dataset(components=[self.prompt], label=say("examples"), elem_id="examples",
+                **_samples(model))  # fmt: skip
+            self.notice = gr.HTML(notice(both("ready")), elem_id="notice")
+            self.gallery = pictures("gallery")
+            self.images = gr.State([])
+        self.outputs = [self.gallery, self.notice, self.images]
+
+    def wire(self, desk: Desk) -> None:
+        """Connect the events."""
+        controls, selection = desk.controls, desk.selection
+        draw, vary, refine = _handlers(desk)
+        asked = {"outputs": self.outputs, "show_progress_on": self.gallery, "concurrency_limit": None}
+        drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(draw),
+            [self.prompt, *controls.inputs], api_name="draw", **asked)  # fmt: skip
+        example = self.examples.click(lambda sample: sample[0], self.examples, self.prompt, api_visibility="private")
+        example = example.then(takes_settings(draw), [self.prompt, *controls.inputs], api_visibility="private", **asked)
+        varied = selection.vary.click(vary, [selection.image, controls.num_images, controls.seed],
+            api_visibility="private", **asked)  # fmt: skip
+        refined = selection.refine.click(refine, [selection.image, controls.refine_steps],
+            api_visibility="private", **asked)  # fmt: skip
+        for event in (selection.vary.click, selection.refine.click):
+            event(lambda: gr.Tabs(selected=TAB), None, desk.tabs, api_visibility="private", queue=False)
+        for event, show in ((drawn, show_first), (example, show_first), (varied, show_first), (refined, show_last)):
+            event.success(show, self.images, selection.outputs, api_visibility="private", show_progress="hidden")
+        selection.follow(self.gallery, self.images)
+        controls.model.change(lambda name: gr.Dataset(**_samples(name)), controls.model, self.examples,
+            api_visibility="private", show_progress="hidden")  # fmt: skip
+
+
+def _handlers(desk: Desk) -> tuple[Any, Any, Any]:
+    """What drawing, varying and refining do."""
+    engine = desk.engine
+
+    async def draw(prompt: str, how: DrawRequest) -> list[Any]:
+        """Draw pictures of a text."""
+        result = await ask(engine.submit_draw, with_prompt(how, prompt))
+        return _shown(result.images, took(len(result.images), result.seconds))
+
+    async def vary(image: ServedImage | None, n: int, seed: int | None) -> list[Any]:
+        result = await ask(engine.submit_vary, chosen(image), n, seed)
+        return _shown(result.images, took(len(result.images), result.seconds))
+
+    async def refine(image: ServedImage | None, steps: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        result = await ask(engine.submit_refine, RefineRequest(chosen(image), steps), from_thread(progress))
+        before, after = result.before, result.after
+        return _shown([before, after], f"CLIP {score(before)} → {score(after)}, {duration(result.seconds)}")
+
+    return draw, vary, refine
+
+
+def with_prompt(how: DrawRequest, prompt: str) -> DrawRequest:
+    """A request for pictures of a text that somebody has written."""
+    return replace(how, prompt=written(prompt))
+
+
+def _shown(images: Images, text: str) -> list[Any]:
+    """Values of the tab's outputs."""
+    gallery = gr.Gallery(value=cards(images), columns=columns(len(images)))
+    return [gallery, notice(text, images[0].out_of_domain), images]

@@ -1,0 +1,99 @@
+"""Move pictures along the direction from one text to another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from text2latent.models.settings import DEFAULT_STRENGTH
+from text2latent.serving.limits import Limits
+from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.desk import Desk, Images, text_box, titled_pictures
+from text2latent.serving.page.selection import chosen, show_first
+from text2latent.serving.page.shown import cards, columns, notice, took
+from text2latent.serving.page.texts import both, say
+from text2latent.serving.requests import DrawRequest, EditRequest
+from text2latent.serving.results import EditResult, ServedImage
+
+MOST_STRENGTH = 3.0
+
+
+class EditTab:
+    """Two texts, a slider for how far, and the pictures before and after."""
+
+    def __init__(self, limits: Limits) -> None:
+        most = limits.max_prompt_characters
+        with gr.Tab(say("edit"), id="edit", elem_id="tab-edit"):
+            with gr.Row(elem_classes="t2l-ask"):
+                self.source = text_box("edit_from", most, elem_id="edit-from")
+                self.target = text_box("edit_to", most, elem_id="edit-to")
+                self.button = gr.Button(say("edit"), variant="primary", scale=0, elem_id="edit")
+            self.start = text_box("edit_start", most, elem_id="edit-start")
+            self.strength = gr.Slider(-MOST_STRENGTH, MOST_STRENGTH, DEFAULT_STRENGTH, step=0.1, label=say("strength"),
+                info=say("strength_info"), buttons=[], elem_id="strength")  # fmt: skip
+            self.notice = gr.HTML(notice(both("edit_ready")), elem_id="edit-notice")
+            with gr.Row(elem_classes="t2l-pair"):
+                self.before = titled_pictures("edit-before", "before")
+                self.after = titled_pictures("edit-after", "after")
+            self.images_before, self.images = gr.State([]), gr.State([])
+
+    def wire(self, desk: Desk) -> None:
+        """Connect the events; once there is a result, moving the slider draws it anew."""
+        edit, move = _handlers(desk)
+        shown = [self.before, self.after, self.notice, self.images_before, self.images]
+        selected = [desk.selection.image, self.images_before, self.images]
+        asked = {"outputs": shown, "show_progress_on": self.after, "concurrency_limit": None}
+        texts = [self.source, self.target, self.strength, self.start]
+        triggers = [self.source.submit, self.target.submit, self.start.submit, self.button.click]
+        edited = gr.on(triggers, takes_settings(edit), [*texts, *desk.controls.inputs, *selected], api_name="edit",
+            **asked)  # fmt: skip
+        moved = self.strength.release(move, [*texts[:3], self.images_before], api_visibility="private",
+            trigger_mode="always_last", **asked)  # fmt: skip
+        for event in (edited, moved):
+            event.success(show_first, self.images, desk.selection.outputs, api_visibility="private",
+                show_progress="hidden")  # fmt: skip
+        desk.selection.follow(self.before, self.images_before)
+        desk.selection.follow(self.after, self.images)
+
+
+def _handlers(desk: Desk) -> tuple[Any, Any]:
+    """What the button and what the slider does."""
+    submit = desk.engine.submit_edit
+
+    async def edit(
+        source: str,
+        target: str,
+        strength: float,
+        start: str,
+        how: DrawRequest,
+        selected: ServedImage | None,
+        before: Images,
+        after: Images,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """Move pictures of the text `start` along the direction from one text to another."""
+        base: Any = replace(how, prompt=start) if start.strip() else _base(selected, before, after)
+        request = EditRequest(base, written(source), written(target), strength)
+        return _shown(await ask(submit, request, from_thread(progress)))
+
+    async def move(source: str, target: str, strength: float, before: Images) -> list[Any]:
+        if not before:
+            return [gr.skip()] * 5
+        return _shown(await ask(submit, EditRequest(tuple(before), written(source), written(target), strength)))
+
+    return edit, move
+
+
+def _base(selected: ServedImage | None, before: Images, after: Images) -> tuple[ServedImage, ...]:
+    """What to edit: the selected picture, or, if it is the latest edit's, what that was made of."""
+    image = chosen(selected)
+    return tuple(before) if any(image is one for one in after) else (image,)
+
+
+def _shown(result: EditResult) -> list[Any]:
+    """Values of the tab's outputs."""
+    side = columns(len(result.after))
+    galleries = [gr.Gallery(value=cards(images), columns=side) for images in (result.before, result.after)]
+    return [*galleries, notice(took(len(result.after), result.seconds)), result.before, result.after]

@@ -1,0 +1,55 @@
+"""The page: settings at one side, tabs in the middle, the selected picture at the other side."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from text2latent.serving.page.compare_tab import CompareTab
+from text2latent.serving.page.controls import Controls
+from text2latent.serving.page.desk import Desk
+from text2latent.serving.page.draw_tab import DrawTab
+from text2latent.serving.page.edit_tab import EditTab
+from text2latent.serving.page.mix_tab import MixTab
+from text2latent.serving.page.selection import Selection
+from text2latent.serving.page.texts import both, say
+from text2latent.serving.page.upload_tab import UploadTab
+
+if TYPE_CHECKING:
+    from text2latent.serving.engine import Engine
+
+TITLE = "text2latent"
+KEEP_FILES_SECONDS = 24 * 3600
+MOST_EVENTS = 4096
+LOOK_FOR_OLD_FILES_SECONDS = 3600
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """The page that drives an engine; its looks and languages are given when it is mounted, see `appearance`."""
+    cleaning = (LOOK_FOR_OLD_FILES_SECONDS, KEEP_FILES_SECONDS)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
+        model = _add_header(engine)
+        with gr.Row(elem_id="t2l-main"):
+            with gr.Column(elem_id="t2l-controls"):
+                controls = Controls(model, engine.limits)
+            with gr.Column(elem_id="t2l-stage"), gr.Tabs(elem_id="tabs") as tabs:
+                draw = DrawTab(engine.limits, model.value)
+                others = [tab(engine.limits) for tab in (MixTab, EditTab, CompareTab, UploadTab)]
+            with gr.Column(elem_id="t2l-selection"):
+                selection = Selection()
+        desk = Desk(engine, controls, selection, tabs)
+        for tab in (draw, *others):
+            tab.wire(desk)
+    # The engine says how many may draw at once and how many may wait; here, only what never ends is refused.
+    return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS)
+
+
+def _add_header(engine: Engine) -> gr.Dropdown:
+    """Name and model picker."""
+    names = [model.name for model in engine.models]
+    with gr.Row(elem_id="t2l-header"):
+        gr.HTML(f"<h1>{escape(TITLE)}</h1><p>{both('tagline')}</p>", elem_id="t2l-brand")
+        return gr.Dropdown(names, value=names[0], label=say("model"), filterable=len(names) > 8, elem_id="model",
+            container=False, show_label=False, scale=0)  # fmt: skip

@@ -1,0 +1,109 @@
+"""The way from one text to another: a strip to look along, and an animation."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import gradio as gr
+
+from text2latent.models.settings import DEFAULT_FRAMES
+from text2latent.serving.limits import Limits
+from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.desk import Desk, Images, pictures, text_box
+from text2latent.serving.page.selection import show
+from text2latent.serving.page.shown import cards, duration, keep, notice
+from text2latent.serving.page.texts import both, say
+from text2latent.serving.requests import DrawRequest, MixRequest
+
+FRAME_MILLISECONDS = 125
+
+
+class MixTab:
+    """Two texts, a slider between them, all frames in a row, and the animation."""
+
+    def __init__(self, limits: Limits) -> None:
+        with gr.Tab(say("mix"), id="mix", elem_id="tab-mix"):
+            with gr.Row(elem_classes="t2l-ask"):
+                self.start = text_box("mix_from", limits.max_prompt_characters, elem_id="mix-from")
+                self.end = text_box("mix_to", limits.max_prompt_characters, elem_id="mix-to")
+                self.button = gr.Button(say("mix"), variant="primary", scale=0, elem_id="mix")
+            self.notice = gr.HTML(notice(both("mix_ready")), elem_id="mix-notice")
+            with gr.Row(elem_classes="t2l-pair"):
+                self.frame = pictures("mix-frame")
+                self.animation = gr.Image(type="filepath", format="webp", show_label=False, interactive=False,
+                    buttons=[], elem_id="mix-animation", elem_classes="t2l-square")  # fmt: skip
+            self.position = gr.Slider(0, 1, 0, label=say("position"), info=say("position_info"), buttons=[],
+                interactive=False, elem_id="mix-position")  # fmt: skip
+            self.strip = pictures("mix-strip", square=False)
+            with gr.Row(elem_classes="t2l-buttons"):
+                self.frames = gr.Slider(2, limits.max_frames, DEFAULT_FRAMES, step=1, precision=0, label=say("frames"),
+                    buttons=[], elem_id="mix-frames")  # fmt: skip
+                self.save = gr.DownloadButton(say("save_gif"), interactive=False, scale=0, elem_id="mix-save")
+            self.images = gr.State([])
+            self.shown = gr.State([])
+
+    def wire(self, desk: Desk) -> None:
+        """Connect the events."""
+        inputs = [self.start, self.end, self.frames, *desk.controls.inputs]
+        outputs = [self.strip, self.animation, self.notice, self.images, self.save, self.position]
+        mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
+            outputs, api_name="mix", show_progress_on=self.frame, concurrency_limit=None)  # fmt: skip
+        look = {"fn": _look, "inputs": [self.images, self.position], "outputs": [self.frame, self.shown],
+            "api_visibility": "private", "show_progress": "hidden"}  # fmt: skip
+        first = mixed.success(**look)
+        moved = self.position.input(**look, trigger_mode="always_last")
+        clicked = self.strip.select(_place, self.images, self.position, api_visibility="private").then(**look)
+        for event in (first, moved, clicked):
+            event.success(lambda shown: show(shown[0]), self.shown, desk.selection.outputs, api_visibility="private",
+                show_progress="hidden", trigger_mode="always_last")  # fmt: skip
+        desk.selection.follow(self.frame, self.shown)
+
+
+def _handler(desk: Desk) -> Any:
+    engine = desk.engine
+
+    async def mix(
+        start: str,
+        end: str,
+        frames: int,
+        how: DrawRequest,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """Draw the way from one text to another."""
+        request = MixRequest(written(start), written(end), frames, how)
+        result = await ask(engine.submit_mix, request, from_thread(progress))
+        gif = keep(result.animation(".gif"), f"{result.frames[0].stem}.gif")
+        # The strip's pictures are small, and what they are is told of the large one.
+        strip = gr.Gallery(value=[path for path, _ in cards(result.frames)], columns=len(result.frames))
+        slider = gr.Slider(value=0, step=1 / (len(result.frames) - 1), interactive=True)
+        told = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}")
+        return [
+            strip,
+            keep(moving(result.frames), "mix.webp"),
+            told,
+            result.frames,
+            gr.DownloadButton(value=gif, interactive=True),
+            slider,
+        ]
+
+    return mix
+
+
+def moving(frames: Images) -> bytes:
+    """A WebP file of the way there and back, in all colours, which a GIF hasn't."""
+    first, *others = [frame.picture for frame in [*frames, *frames[-2:0:-1]]]
+    data = io.BytesIO()
+    first.save(data, "WEBP", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0, quality=90)
+    return data.getvalue()
+
+
+def _look(images: Images, position: float) -> list[Any]:
+    """The frame at a position in [0, 1]."""
+    frame = images[round(position * (len(images) - 1))]
+    return [gr.Gallery(value=cards([frame]), columns=1), [frame]]
+
+
+def _place(images: Images, event: gr.SelectData) -> float:
+    """The position of the frame that was clicked."""
+    return float(event.index) / (len(images) - 1)
