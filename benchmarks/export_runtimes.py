@@ -89,10 +89,8 @@ def load_pt2(folder: Path, compiled: bool = False) -> Draw:
 
     from text2latent.exports.runtime.clip_text import ClipText
 
-    tokenize, shape = (
-        ClipText(folder / "tokenizer"),
-        json.loads((folder / "pt2/settings.json").read_text())["noise_shape"],
-    )
+    tokenize = ClipText(folder / "tokenizer")
+    shape = json.loads((folder / "pt2/settings.json").read_text(encoding="utf-8"))["noise_shape"]
     if compiled:
         program: Any = torch._inductor.aoti_load_package(str(folder / "pt2/text2latent.aoti.pt2"))
     else:

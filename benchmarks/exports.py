@@ -1,5 +1,10 @@
 """Print what each format of an exported model costs on a CPU: time to load, size on disk, time per image, and how much
 weights in eight bits change the pictures. Run it on a machine that does nothing else.
+
+    python benchmarks/exports.py --json benchmarks/exports.json
+    python benchmarks/exports_table.py
+
+The latter writes the tables into docs/export.md.
 """
 
 from __future__ import annotations
@@ -8,13 +13,13 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from text2latent import export
-from text2latent.benchmarks.export_runtimes import RUNTIMES, measure
+from text2latent.benchmarks.export_runtimes import RUNTIMES, Timing, measure
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
@@ -29,37 +34,53 @@ from text2latent.exports.pt2_folder import compiler
 
 MIB = 2**20
 TEXT = "blonde woman with glasses"
-BY_DEFAULT = ("formats", "int8")
-LIMITS = {"text2latent": 0.0, "diffusers": 0.0, "onnxruntime, int8": 8 / 255}
-"""Largest mean difference of a picture from our own, as a share of all levels; 1 / 255 for the others."""
+QUICK_REPEATS, QUICK_CAPTIONS = 2, 4
+"""What `--quick` takes: too little to tell anything, enough to see that all works."""
+COMPILED = "AOTInductor"
+LIMITS = {"text2latent": 0.0, "diffusers": 1e-5, "onnxruntime, int8": 8 / 255}
+"""Largest mean difference of a picture from our own, as a share of all levels; 1 / 255 for the others.
+
+diffusers computes the same, but for the rounding of floats, which can move single values by one level."""
 
 
 @cache
-def export_once(model: str) -> tempfile.TemporaryDirectory[str]:
+def export_once(model: str, compile_choice: str) -> tempfile.TemporaryDirectory[str]:
     """A folder with the model in all formats, for all parts."""
     folder = tempfile.TemporaryDirectory()
-    formats = [word for name in export.FORMATS for word in ("--format", name)]
-    if export.main([model, f"{folder.name}/model", *formats, "--int8"]) != 0:
+    flags = [word for name in export.FORMATS for word in ("--format", name)]
+    if export.main([model, f"{folder.name}/model", *flags, "--int8", "--compile", compile_choice]) != 0:
         raise InputError(f"--model {model}: cannot be exported")
     return folder
 
 
 def exported(config: Namespace) -> Path:
     """The exported folder: the given one, or one made now."""
-    return Path(config.folder) if config.folder else Path(export_once(config.model).name) / "model"
+    if config.folder:
+        return Path(config.folder)
+    return Path(export_once(config.model, "no" if config.quick else "auto").name) / "model"
+
+
+@cache
+def timed(name: str, folder: Path, repeats: int) -> Timing:
+    """What a tool takes, measured once for all parts."""
+    return measure(name, folder, TEXT, repeats)
+
+
+def timings(config: Namespace, names: Sequence[str]) -> dict[str, Timing]:
+    """What tools take, by name, without those that the folder has no files for."""
+    folder, repeats = exported(config), QUICK_REPEATS if config.quick else config.repeats
+    return {name: timed(name, folder, repeats) for name in names if RUNTIMES[name].size(folder)}
 
 
 def format_figures(config: Namespace) -> list[Figure]:
     """Load, size and time per image of each tool, and how far its picture is from our own."""
-    folder = exported(config)
-    names = [name for name in RUNTIMES if name != "AOTInductor" or compiler() is not None]
-    timings = {name: measure(name, folder, TEXT, config.repeats) for name in names}
-    own, figures = timings[names[0]], []
-    for name, timing in timings.items():
-        difference = float(np.abs(timing.picture.astype(float) - own.picture).mean()) / 255
+    found, figures = timings(config, list(RUNTIMES)), []
+    own = found["text2latent"].picture.astype(float)
+    for name, timing in found.items():
+        difference = float(np.abs(timing.picture - own).mean()) / 255
         figures += [
             Figure(f"{name}, load", timing.load_seconds, "s"),
-            Figure(f"{name}, size", RUNTIMES[name].size(folder) / MIB, "MiB"),
+            Figure(f"{name}, size", RUNTIMES[name].size(exported(config)) / MIB, "MiB"),
             Figure(f"{name}, one image", 1000 * timing.image_seconds, "ms"),
             Figure(f"{name}, difference from text2latent", difference, target=LIMITS.get(name, 1 / 255), at_most=True),
         ]
@@ -74,8 +95,9 @@ def int8_figures(config: Namespace) -> list[Figure]:
     from text2latent.zoo.faces.evaluation import held_out_captions, score_pictures
     from text2latent.zoo.faces.judge import load_judge
 
-    captions, judge = held_out_captions(config.num_captions, "en"), load_judge()
-    texts, seeds = [caption.text for caption in captions], list(range(config.num_captions))
+    count, judge = QUICK_CAPTIONS if config.quick else config.num_captions, load_judge()
+    captions = held_out_captions(count, "en")
+    texts, seeds = [caption.text for caption in captions], list(range(count))
     figures = []
     for name, int8 in (("float32", False), ("int8", True)):
         pipeline = OnnxPipeline(exported(config), int8)
@@ -90,16 +112,12 @@ def int8_figures(config: Namespace) -> list[Figure]:
 
 
 def compile_figures(config: Namespace) -> list[Figure]:
-    """Time per image of torch.export's program before and after AOTInductor compiled it."""
-    if compiler() is None:
-        raise InputError("compile: expected a C++ compiler, found none")
-    folder = exported(config)
-    plain, compiled = (measure(name, folder, TEXT, config.repeats) for name in ("torch.export", "AOTInductor"))
-    return [
-        Figure("torch.export, one image", 1000 * plain.image_seconds, "ms"),
-        Figure("AOTInductor, one image", 1000 * compiled.image_seconds, "ms"),
-        Figure("AOTInductor, speed-up", plain.image_seconds / compiled.image_seconds, "x"),
-    ]
+    """How much faster torch.export's program is where AOTInductor has compiled it."""
+    found = timings(config, ("torch.export", COMPILED))
+    if COMPILED not in found:
+        raise InputError("compile: expected a compiled package, which an export with a C++ compiler, not quick, has")
+    speed_up = found["torch.export"].image_seconds / found[COMPILED].image_seconds
+    return [Figure(f"{COMPILED}, speed-up over torch.export", speed_up, "x")]
 
 
 PARTS: dict[str, Measure] = {"formats": format_figures, "int8": int8_figures, "compile": compile_figures}
@@ -113,14 +131,28 @@ def build_parser() -> CommandParser:
     add("--folder", default=None, metavar="PATH", help="A folder exported in all formats, to not export again.")
     add("--repeats", type=positive_int, default=20, metavar="N", help="Warm images, of which the median counts.")
     add("--num-captions", type=positive_int, default=400, metavar="N", help="Captions for int8, one picture each.")
-    add_report_flags(parser, PARTS, default=", ".join(BY_DEFAULT))
+    add("--quick", action="store_true", help="Few of both and nothing compiled, to see that all works.")
+    add_report_flags(parser, PARTS, default="all; compile where there is a C++ compiler")
     return parser
+
+
+def default_parts(config: Namespace) -> list[str]:
+    """All parts that can be measured here."""
+    if config.folder:
+        compiled = bool(RUNTIMES[COMPILED].size(Path(config.folder)))
+    else:
+        compiled = compiler() is not None and not config.quick
+    return [part for part in PARTS if part != "compile" or compiled]
+
+
+def run(config: Namespace) -> None:
+    """Measure and print the chosen parts."""
+    measure_parts(PARTS, build_parser(), config, default=default_parts(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser, default=BY_DEFAULT), argv)
+    return run_command(build_parser(), run, argv)
 
 
 if __name__ == "__main__":

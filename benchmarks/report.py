@@ -138,7 +138,9 @@ def command_line(parser: CommandParser, config: Namespace, part: str) -> str:
     """The command that measures a part again, with the flags that differ from their defaults."""
     given = {name: value for name, value in vars(config).items() if name not in ("only", "json")}
     changed = {name: value for name, value in given.items() if value != parser.get_default(name)}
-    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    flags = "".join(
+        f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in changed.items()
+    )
     return f"python {parser.prog} --only {part}{flags}"
 
 
