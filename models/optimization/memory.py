@@ -12,14 +12,16 @@ from text2latent.models.optimization.cutouts import draw_views
 from text2latent.models.optimization.descent import Descent
 
 GIB = 1 << 30
-HEADROOM = 1.5
-"""Share of what autograd keeps that a backward pass takes in all, with gradients and temporary tensors."""
+TEMPORARIES = 4
+"""Tensors as large as the largest that autograd keeps, which a backward pass holds besides: gradients and products."""
+COPIES = 8
+"""Tensors of the size of what is optimised: itself, gradients and their sum, two moments, the average, the best."""
 
 
-def kept_bytes(compute: Callable[[], Tensor], networks: Iterable[nn.Module] = ()) -> int:
-    """Bytes that autograd keeps for the backward pass of what `compute` gives, those of the networks' weights left out.
+def backward_bytes(compute: Callable[[], Tensor], networks: Iterable[nn.Module] = ()) -> int:
+    """Bytes that it takes to compute something and its gradients.
 
-    Each storage counts once.
+    That is all that autograd keeps, each storage once and the networks' weights left out, and `TEMPORARIES`.
     """
     weights = {tensor.untyped_storage().data_ptr() for network in networks for tensor in network.state_dict().values()}
     storages: dict[int, int] = {}
@@ -33,7 +35,7 @@ def kept_bytes(compute: Callable[[], Tensor], networks: Iterable[nn.Module] = ()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.enable_grad():
         result = compute()
     del result
-    return sum(storages.values())
+    return sum(storages.values()) + TEMPORARIES * max(storages.values(), default=0)
 
 
 def weight_bytes(*networks: nn.Module) -> int:
@@ -44,8 +46,8 @@ def weight_bytes(*networks: nn.Module) -> int:
 def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> int:
     """Most cutouts at once that keep a descent within a budget.
 
-    It is told from what autograd keeps for one cutout and for two, so that it fits any CLIP and image size; the
-    weights and the generator's own activations count too.
+    It is told from what one cutout takes and what two take, so that it fits any CLIP and image size; the
+    weights, the generator's own activations and the optimiser's state count too.
 
     Args:
         descent: the one to fit.
@@ -62,13 +64,13 @@ def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> i
     def look(count: int) -> Tensor:
         return descent.see(images.detach().requires_grad_(), views.split(count)[0])
 
-    drawing = kept_bytes(descent.synthesize_with_history, networks)
-    one = kept_bytes(lambda: look(1), networks)
-    each = max(1, kept_bytes(lambda: look(2), networks) - one) if len(views) > 1 else one
-    fixed = weight_bytes(*networks) + HEADROOM * (drawing + max(0, one - each))
+    drawing = backward_bytes(descent.synthesize_with_history, networks)
+    one = backward_bytes(lambda: look(1), networks)
+    each = max(1, backward_bytes(lambda: look(2), networks) - one) if len(views) > 1 else one
+    state = COPIES * descent.x.numel() * descent.x.element_size()
+    fixed = weight_bytes(*networks) + state + drawing + max(0, one - each)
     room = gib * GIB - fixed
-    if room < HEADROOM * each:
-        raise UsageError(
-            f"memory: expected at least {(fixed + HEADROOM * each) / GIB:.2g} GiB for one cutout, got {gib:g}"
-        )
-    return min(len(views), int(room / (HEADROOM * each)))
+    if room < each:
+        # A hundredth more, so that rounding doesn't name too little.
+        raise UsageError(f"memory: expected at least {1.01 * (fixed + each) / GIB:.3g} GiB for one cutout, got {gib:g}")
+    return min(len(views), int(room / each))

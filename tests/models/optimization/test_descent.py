@@ -12,7 +12,6 @@ from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.optimization.cutouts import Cutouts, cut, draw_views
 from text2latent.models.optimization.descent import Descent, DescentSettings, Diverged
-from text2latent.models.optimization.memory import GIB, HEADROOM, cutouts_within, kept_bytes, weight_bytes
 from text2latent.models.optimization.optimizers import optimizer_classes
 from text2latent.models.optimization.spaces import LatentDistribution
 
@@ -114,26 +113,6 @@ def test_numbers_that_run_away_are_told_with_their_iteration(make: Make, optimiz
     ) as caught:
         walk(descent, 5)
     assert caught.value.iteration == descent.iteration
-
-
-def test_a_memory_budget_is_kept(make: Make) -> None:
-    descent = make(cutouts=Cutouts(12))
-    networks = [descent.generator, descent.clip]
-    everything = cutouts_within(descent, networks, 8.0)
-    assert everything == 12
-    views = draw_views(descent.settings.cutouts, descent.generators, torch.device("cpu"))
-    image = descent.draw().requires_grad_()
-    fixed = weight_bytes(*networks) + HEADROOM * kept_bytes(descent.synthesize_with_history, networks)
-    five = kept_bytes(lambda: descent.see(image, views.split(5)[0]), networks)
-    budget = (fixed + HEADROOM * five) / GIB
-    fitting = cutouts_within(descent, networks, budget)
-    assert 3 <= fitting <= 6
-    assert (
-        fixed + HEADROOM * kept_bytes(lambda: descent.see(image, views.split(fitting)[0]), networks)
-        <= 1.05 * budget * GIB
-    )
-    with pytest.raises(UsageError, match=r"memory: expected at least .* GiB"):
-        cutouts_within(descent, networks, 1e-6)
 
 
 def test_sizes_are_normal_within_bounds_and_places_gather_at_the_centre() -> None:
