@@ -1,4 +1,5 @@
-"""Compute what datasets of a million to a billion pairs take, from measured rates, and write it into docs/cluster.md.
+"""Compute what datasets of a million to a billion pairs take, from measured rates, and write it into docs/cluster.md,
+with the comparison of one process with two.
 
     python benchmarks/cluster.py --json benchmarks/cluster.json
     python benchmarks/cluster_table.py
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from text2latent.benchmarks.readme_table import between
-from text2latent.benchmarks.report import read_parts, replacing, script_parser
+from text2latent.benchmarks.report import Figure, read_parts, replacing, script_parser
 from text2latent.configs.command import CommandParser, check_output_file, positive_float, run_command
 from text2latent.configs.errors import InputError
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "benchmarks" / "cluster.json"
 DOCS = ROOT / "docs" / "cluster.md"
 BEGIN, END = "<!-- plan: written by benchmarks/cluster_table.py -->", "<!-- end of plan -->"
+PARITY_BEGIN, PARITY_END = "<!-- parity: written by benchmarks/cluster_table.py -->", "<!-- end of parity -->"
 
 PAIRS = {"1 M": 10**6, "10 M": 10**7, "100 M": 10**8, "1 B": 10**9}
 PROCESSES = (1, 10, 100)
@@ -95,6 +97,12 @@ def markdown_plan(rates: Rates, machine: str) -> str:
     return "\n".join(lines)
 
 
+def markdown_parity(figures: Iterable[Figure]) -> str:
+    """The comparison of one process with two as a table."""
+    rows = [f"| {figure.name} | {figure.measured} | {figure.goal} |" for figure in figures]
+    return "\n".join(["| figure | measured | target |", "|---|---|---|", *rows])
+
+
 def _duration(hours: float) -> str:
     if hours < 1:
         return f"{hours * 60:.2g} min" if hours * 60 < 10 else f"{hours * 60:.0f} min"
@@ -133,7 +141,7 @@ def build_parser() -> CommandParser:
 
 
 def run(config: Namespace) -> None:
-    """Print the table, or replace that of the docs."""
+    """Print the table, or replace those of the docs."""
     parts = read_parts(Path(config.json))
     rates = read_rates(parts, config)
     given = [name for name in FIRST_FIGURES if getattr(config, name) is not None]
@@ -144,7 +152,9 @@ def run(config: Namespace) -> None:
         print(table)
         return
     docs = check_output_file(config.docs, overwrite=True, flag="--docs")
-    text = between(docs.read_text(encoding="utf-8"), BEGIN, END, table)
+    text = between(docs.read_text(encoding="utf-8"), BEGIN, END, table, "--docs")
+    if "parity" in parts:
+        text = between(text, PARITY_BEGIN, PARITY_END, markdown_parity(parts["parity"]["figures"]))
     with replacing(docs) as partial:
         partial.write_text(text, encoding="utf-8")
 

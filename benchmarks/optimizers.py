@@ -1,4 +1,4 @@
-"""Compare six optimisers with each other and with the amortised prior: CLIP similarity, the judge's view, and time.
+"""Compare six optimisers, and the ways to draw a text, with the amortised prior: CLIP similarity, judge's view, time.
 
 The study is `text2latent optimize --compare` with the learning rates of the Big Sleep article; what the images show is
 told by the world's judge, which has never seen CLIP. An interrupted study goes on in the same folder.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,85 +28,149 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
-from text2latent.configs.command import CommandParser, positive_int, run_command
+from text2latent.configs.command import CommandParser, positive_int, run_command, select_device
 from text2latent.configs.errors import InputError
-from text2latent.evaluation.judging import Judge, find_judge, find_wanted
+from text2latent.configs.progress import progress
+from text2latent.evaluation.judging import find_judge, find_wanted
 from text2latent.evaluation.study import RESULTS
 from text2latent.models.images import from_pil, read_picture
-from text2latent.models.optimization.job import PRIOR
+from text2latent.models.optimization.job import PERCENT, PRIOR
 from text2latent.models.optimization.optimizers import STUDY_RATES
 from text2latent.models.optimization.run import CURVE, IMAGE
-from text2latent.models.outputs import slugify
 from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.models.prompts import PromptLine, read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent / "data" / "optimizers.jsonl"
 
 
+SIMILARITY, SECONDS, SHOWN = "CLIP similarity x 100", "one image", "wanted attributes that are there"
+"""What is measured of each method, as its figures are named."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """Mean CLIP similarity x 100 and seconds of an image, and the share of wanted attributes; None without a judge."""
+
+    similarity: float
+    seconds: float
+    shown: float | None
+
+
 def study_figures(config: Namespace) -> list[Figure]:
     """Mean CLIP similarity, share of wanted attributes, and seconds, of each method; and how far ahead the prior is."""
     lines, folder = read_prompt_file(config.prompts), Path(config.output)
-    _run_study(config, folder)
-    rows = {row["method"]: row for row in json.loads((folder / RESULTS).read_text(encoding="utf-8"))["rows"]}
-    figures = []
-    for method, row in rows.items():
-        figures.append(Figure(f"{method}: CLIP similarity x 100", row["mean"]))
-        figures.append(Figure(f"{method}: one image", row["seconds"], "s"))
-    judge = find_judge(config.world)
-    if judge is not None:
-        shown = _shown_by_prior(config, lines, judge)
-        figures.append(Figure(f"{PRIOR}: wanted attributes that are there", shown))
-        for method in STUDY_RATES:
-            shown = _shown_by_optimizer(folder, method, lines, config, judge)
-            figures.append(Figure(f"{method}: wanted attributes that are there", shown))
+    run_study(config, folder, STUDY_RATES, config.iterations)
+    results = read_results(folder)
+    rows = {row["method"]: row for row in results["rows"]}
+    shown = {method: shown_by_optimizer(folder, results, method, lines, config.world) for method in STUDY_RATES}
+    if PRIOR in rows:
+        pipeline = Text2LatentPipeline.from_pretrained(config.model, select_device(config.device))
+        shown[PRIOR] = draw_with_prior(pipeline, lines, config).shown
+    figures = [
+        figure
+        for method, row in rows.items()
+        for figure in figures_of(method, Way(row["mean"], row["seconds"], shown[method]))
+    ]
     optimised = [method for method in rows if method != PRIOR]
     figures.append(Figure("rank of adam among the optimizers", 1.0 + optimised.index("adam")))
-    return figures + _advantage(folder, rows, optimised[0], lines, config)
+    return figures + (_advantage(folder, results, rows, optimised[0]) if PRIOR in rows else [])
 
 
-def _run_study(config: Namespace, folder: Path) -> None:
-    arguments = ["--compare", ",".join(STUDY_RATES), "--prompts", config.prompts, "--output", str(folder)]
-    numbers = ["--num-seeds", config.num_seeds, "--iterations", config.iterations, "--cutouts.count", config.cutouts]
+def way_figures(config: Namespace) -> list[Figure]:
+    """The same of the ways to draw: by the prior, refined, optimised from its answer and from a random latent."""
+    lines, folder = read_prompt_file(config.prompts), Path(config.output)
+    pipeline = Text2LatentPipeline.from_pretrained(config.model, select_device(config.device))
+    ways = {
+        "infer": draw_with_prior(pipeline, lines, config),
+        f"infer --refine {config.refine}": draw_with_prior(pipeline, lines, config, config.refine),
+    }
+    for init, name, iterations in (
+        ("prior", f"optimize --init prior --iterations {config.prior_iterations}", config.prior_iterations),
+        ("random", f"optimize --iterations {config.iterations}", config.iterations),
+    ):
+        place = folder / f"from-{init}"
+        run_study(config, place, ["adam"], iterations, "--init", init)
+        results = read_results(place)
+        row = next(row for row in results["rows"] if row["method"] == "adam")
+        shown = shown_by_optimizer(place, results, "adam", lines, config.world)
+        ways[name] = Way(row["mean"], row["seconds"], shown)
+    figures = [figure for name, way in ways.items() for figure in figures_of(name, way)]
+    fastest, slowest = ways["infer"].seconds, ways[f"optimize --iterations {config.iterations}"].seconds
+    return [*figures, Figure("optimize over infer, time for an image", slowest / fastest, "times")]
+
+
+def figures_of(name: str, way: Way) -> list[Figure]:
+    """The figures of a method or way; that of the judge only where there is one."""
+    figures = [
+        Figure(f"{name}: {SIMILARITY}", way.similarity, detail=True),
+        Figure(f"{name}: {SECONDS}", way.seconds, "s", detail=True),
+    ]
+    return figures if way.shown is None else [*figures, Figure(f"{name}: {SHOWN}", way.shown, detail=True)]
+
+
+def run_study(config: Namespace, folder: Path, optimizers: Iterable[str], iterations: int, *extra: str) -> None:
+    """Run `text2latent optimize --compare`, or what is left of it.
+
+    Raises:
+        InputError: when it fails.
+    """
+    arguments = ["--compare", ",".join(optimizers), "--prompts", config.prompts, "--output", str(folder), *extra]
+    numbers = ["--num-seeds", config.num_seeds, "--iterations", iterations, "--cutouts.count", config.cutouts]
     code = optimize.main([*arguments, *map(str, numbers), "--model", config.model, "--device", config.device])
     if code:
         raise InputError(f"text2latent optimize --compare ended with exit code {code}")
 
 
-def _shown_by_prior(config: Namespace, lines: Sequence[PromptLine], judge: Judge) -> float:
-    pipeline = Text2LatentPipeline.from_pretrained(config.model)
-    seeds = range(config.num_seeds)
-    images = pipeline([line.text for line in lines], len(seeds), seeds=list(seeds), output_type="pt").images
-    assert isinstance(images, torch.Tensor)
-    return _share([line for line in lines for _ in seeds], images, judge)
+def read_results(folder: Path) -> dict[str, Any]:
+    """What a study found."""
+    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return results
 
 
-def _shown_by_optimizer(
-    folder: Path, method: str, lines: Sequence[PromptLine], config: Namespace, judge: Judge
-) -> float:
-    files = [run / IMAGE for run in _runs(folder, method, lines, config)]
-    images = torch.stack([from_pil(read_picture(file)) for file in files])
-    return _share([line for line in lines for _ in range(config.num_seeds)], images, judge)
-
-
-def _runs(folder: Path, method: str, lines: Sequence[PromptLine], config: Namespace) -> list[Path]:
+def draw_with_prior(
+    pipeline: Text2LatentPipeline, lines: Sequence[PromptLine], config: Namespace, refine: int = 0
+) -> Way:
+    """Draw each prompt and seed for itself, as a user does who asks for one image."""
+    pipeline(lines[0].text, seeds=[0], refine=min(refine, 1))  # the first draw of a process takes longer than others
     pairs = [(line, seed) for line in lines for seed in range(config.num_seeds)]
-    return [folder / "runs" / method / f"{slugify(line.text)}-{seed}" for line, seed in pairs]
+    images, scores, started = [], [], time.perf_counter()
+    for line, seed in progress(pairs, len(pairs), "images", description=f"refine {refine}" if refine else "infer"):
+        drawn = pipeline(line.text, seeds=[seed], refine=refine, output_type="pt")
+        assert isinstance(drawn.images, torch.Tensor)
+        assert drawn.clip_scores is not None
+        images.append(drawn.images[0])
+        scores.append(float(drawn.clip_scores[0]))
+    seconds = (time.perf_counter() - started) / len(pairs)
+    shown = _share([line for line, _ in pairs], torch.stack(images), config.world)
+    return Way(PERCENT * sum(scores) / len(scores), seconds, shown)
 
 
-def _share(lines: Sequence[PromptLine], images: torch.Tensor, judge: Judge) -> float:
-    """Share of wanted attributes that the judge sees, all counted alike."""
-    seen = judge.see(images)
+def shown_by_optimizer(
+    folder: Path, results: dict[str, Any], method: str, lines: Sequence[PromptLine], world: str
+) -> float | None:
+    """Share of wanted attributes that the judge sees in a method's last images; None without a judge."""
+    by_text = {line.text: line for line in lines}
+    drawn = [image for image in results["images"] if image["method"] == method]
+    images = [from_pil(read_picture(folder / image["folder"] / IMAGE)) for image in drawn]
+    return _share([by_text[image["prompt"]] for image in drawn], torch.stack(images), world)
+
+
+def _share(lines: Sequence[PromptLine], images: torch.Tensor, world: str) -> float | None:
+    """Share of wanted attributes that the world's judge sees, all counted alike."""
+    judge = find_judge(world)
+    if judge is None:
+        return None
+    seen = judge.see(images.cpu())
     found = [there for line, one in zip(lines, seen, strict=True) for there in find_wanted(line.want, one).values()]
     return sum(found) / len(found)
 
 
-def _advantage(
-    folder: Path, rows: dict[str, Any], best: str, lines: Sequence[PromptLine], config: Namespace
-) -> list[Figure]:
+def _advantage(folder: Path, results: dict[str, Any], rows: dict[str, Any], best: str) -> list[Figure]:
     """How much longer than the prior the best optimiser takes to the prior's mean CLIP score, or in all."""
-    curves = [_read_curve(run / CURVE) for run in _runs(folder, best, lines, config)]
-    steps = [[sum(values) / len(values) for values in zip(*step, strict=True)] for step in zip(*curves, strict=True)]
-    wanted = rows[PRIOR]["mean"] / 100
+    runs = [folder / image["folder"] for image in results["images"] if image["method"] == best]
+    curves = [_read_curve(run / CURVE) for run in runs]
+    steps = [[sum(values) / len(values) for values in zip(*step, strict=True)] for step in zip(*curves, strict=False)]
+    wanted = rows[PRIOR]["mean"] / PERCENT
     reached = next((number for number, (_, score) in enumerate(steps) if score >= wanted), None)
     seconds = steps[-1 if reached is None else reached][0]
     name = f"{best}: time to the prior's CLIP score" if reached is not None else f"{best}: time without reaching it"
@@ -118,7 +184,7 @@ def _read_curve(file: Path) -> list[tuple[float, float]]:
         return [(float(row["seconds"]), float(row["clip_score"])) for row in csv.DictReader(text)]
 
 
-PARTS: dict[str, Measure] = {"optimizers": study_figures}
+PARTS: dict[str, Measure] = {"optimizers": study_figures, "ways": way_figures}
 
 
 def build_parser() -> CommandParser:
@@ -130,7 +196,9 @@ def build_parser() -> CommandParser:
     add("--prompts", default=str(PROMPTS), metavar="FILE", help="Prompts and what they want, .jsonl.")
     add("--output", default="runs/optimizers", metavar="DIR", help="Folder of the study.")
     add("--num-seeds", type=positive_int, default=2, metavar="N", help="Images per prompt and optimizer.")
-    add("--iterations", type=positive_int, default=200, metavar="N", help="Steps of each.")
+    add("--iterations", type=positive_int, default=100, metavar="N", help="Steps from a random latent.")
+    add("--prior-iterations", type=positive_int, default=50, metavar="N", help="Steps from the prior's answer.")
+    add("--refine", type=positive_int, default=20, metavar="K", help="Steps of infer --refine.")
     add("--cutouts", type=positive_int, default=8, metavar="N", help="Cutouts in each step.")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
     add_report_flags(parser, PARTS)

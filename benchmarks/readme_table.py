@@ -38,8 +38,8 @@ def with_table(text: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     return between(text, BEGIN, END, markdown_table(parts))
 
 
-def between(text: str, begin: str, end: str, block: str) -> str:
-    """A README's `text` with a block in place of what is between the lines `begin` and `end`.
+def between(text: str, begin: str, end: str, block: str, flag: str = "--readme") -> str:
+    """A page's `text` with a block in place of what is between the lines `begin` and `end`; `flag` names the page.
 
     Raises:
         InputError: when these lines aren't there.
@@ -47,7 +47,7 @@ def between(text: str, begin: str, end: str, block: str) -> str:
     before, begins, rest = text.partition(begin)
     _, ends, after = rest.partition(end)
     if not begins or not ends:
-        raise InputError(f"--readme: expected a file with the lines {begin} and {end}")
+        raise InputError(f"{flag}: expected a file with the lines {begin} and {end}")
     return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
