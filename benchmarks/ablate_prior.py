@@ -94,15 +94,21 @@ def objectives() -> Iterator[Variant]:
 
 def noises() -> Iterator[Variant]:
     """The pseudo-text."""
-    for scale in (0.0, 0.2, 0.8, 1.0):
+    for scale in (0.0, 0.25, 0.75, 1.0):
         yield Variant("pseudo-text", f"noise {scale}", {"diffusion.noise_scale": scale})
     yield Variant("pseudo-text", "noise of the data's covariance", {"diffusion.noise_covariance": "data"})
     changes = {"diffusion.random_noise_level": True, "diffusion.noise_scale": 0.8}
     for told in (0.2, 0.4, 0.6):
         name = f"random noise up to 0.8, told; texts {told}"
         yield Variant("pseudo-text", name, {**changes, "diffusion.text_noise_level": told})
-    for count in (0, 1, 4):
+    for count in (0, 2, 4):
         yield Variant("pseudo-text", f"{count} images mixed in at most", {"diffusion.mixed_images": count})
+    yield Variant("pseudo-text", "principal components hidden", {"diffusion.components": "principal"})
+    yield Variant("pseudo-text", "no components hidden", {"diffusion.hidden_share": 0.0})
+    for spread in (0.0, 0.2, 0.8):
+        yield Variant("pseudo-text", f"gains of spread {spread}", {"diffusion.gain_spread": spread})
+    noise_alone = {"diffusion.mixed_images": 0, "diffusion.hidden_share": 0.0, "diffusion.gain_spread": 0.0}
+    yield Variant("pseudo-text", "noise alone", noise_alone)
 
 
 def gaps() -> Iterator[Variant]:

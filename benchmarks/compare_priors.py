@@ -44,6 +44,7 @@ from text2latent.models.rivals import RegressionObjective, RegressionPrior, Vari
 from text2latent.models.schedulers import build_scheduler
 from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.models.training import Objective
+from text2latent.training.assembly import build_pseudo_text
 from text2latent.zoo.faces.evaluation import SEED
 
 PAPER_STEPS = (4, 10, 100, 1000)
@@ -76,7 +77,8 @@ def build_parser() -> CommandParser:
     add("--guidance-scale", type=non_negative_float, default=DEFAULT_GUIDANCE_SCALE, metavar="X",
         help="Guidance of our prior.")  # fmt: skip
     add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
-    add("--refined-prompts", type=positive_int, default=60, metavar="N", help="Prompts for our prior with refining.")
+    add("--slow-prompts", type=positive_int, default=100, metavar="N",
+        help="Prompts for our prior with refining and for the paper's recipe in its most steps.")  # fmt: skip
     add("--optimized-prompts", type=positive_int, default=4, metavar="N",
         help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
     add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
@@ -157,12 +159,9 @@ def simple_rows(contest: Contest) -> list[Row]:
 def regression_rows(contest: Contest) -> list[Row]:
     """The regressor and the variational autoencoder, both on image embeddings as they are and on our pseudo-text."""
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_rival)
-    how = config.diffusion
     pseudo_texts = {
         "": PseudoText(noise_scale=0.0),
-        ", our pseudo-text": PseudoText(
-            how.noise_scale, how.noise_covariance, how.mixed_images, hidden_share=how.hidden_share
-        ),
+        ", our pseudo-text": build_pseudo_text(config.diffusion, contest.pairs.module),
     }
     rows = []
     for kind, objective, name in (
@@ -193,7 +192,7 @@ def new_rival(kind: type[RegressionPrior], config: TrainConfig, data: PairDataMo
     return rival
 
 
-def _call(make: Callable[[PseudoText], Objective], pseudo_text: PseudoText, _: TrainConfig) -> Objective:
+def _call(make: Callable[[PseudoText], Objective], pseudo_text: PseudoText, *_: Any) -> Objective:
     return make(pseudo_text)
 
 
@@ -222,7 +221,8 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
     for steps in PAPER_STEPS:
         draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
         key = f"{recipe.digest}-{scale:g}"
-        rows.append(contest.row(f"paper's recipe, {steps} steps", "clip2latent's recipe", draw, trained, key))
+        count = contest.config.slow_prompts if steps == PAPER_STEPS[-1] else None
+        rows.append(contest.row(f"paper's recipe, {steps} steps", "clip2latent's recipe", draw, trained, key, count))
     return rows
 
 
@@ -249,7 +249,7 @@ def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recip
     ):
         draw = methods.controlled(contest.bench, trained.prior, scheduler, settings)
         label = f"{name}, {_count(DEFAULT_STEPS)}, {what}"
-        count = contest.config.refined_prompts if what == REFINED else None
+        count = contest.config.slow_prompts if what == REFINED else None
         rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}", count))
     return rows
 
@@ -336,16 +336,14 @@ def compare(config: Namespace) -> None:
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:
     """Our prior distilled into few steps, which its own minutes come on top of."""
     how = contest.ours.diffusion
-    pseudo_text = PseudoText(
-        how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share
-    )
+    pseudo_text = build_pseudo_text(how, contest.pairs.module)
     optimizer = dataclasses.replace(contest.ours.optimizer, lr=contest.ours.optimizer.lr / 4)
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_distill, optimizer=optimizer)
     return Recipe(
         "distilled",
         config,
         new_prior=lambda *_: copy.deepcopy(trained.prior).requires_grad_(True).train(),
-        new_objective=lambda _: Reflow(trained.prior, pseudo_text, how.condition_dropout),
+        new_objective=lambda *_: Reflow(trained.prior, pseudo_text, how.condition_dropout),
         start=recipe.digest,
     )
 

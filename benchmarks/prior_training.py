@@ -76,7 +76,7 @@ class Recipe:
     config: TrainConfig
     num_pairs: int | None = None
     new_prior: Callable[[TrainConfig, PairDataModule], Prior] | None = None
-    new_objective: Callable[[TrainConfig], Objective] | None = None
+    new_objective: Callable[[TrainConfig, PairDataModule], Objective] | None = None
     start: str | None = None
 
     @property
@@ -185,7 +185,7 @@ def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
     """Train a prior as `text2latent train` does, without its files."""
     config = recipe.config
     assert config.max_minutes is not None
-    objective = (recipe.new_objective or assembly.build_objective)(config)
+    objective = (recipe.new_objective or assembly.build_objective)(config, pairs.module)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
     averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
     snapshots = Snapshots(averages, [seconds / 2**halvings for halvings in range(SNAPSHOTS, 0, -1)])

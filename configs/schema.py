@@ -108,7 +108,9 @@ class DiffusionConfig:
         time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
         mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
-        hidden_share: Share of embeddings of which a random part of the principal components is hidden, likewise.
+        hidden_share: Share of embeddings of which a random part of the components is hidden, likewise.
+        gain_spread: Spread of the factors of components, since texts say things louder than images show them.
+        components: Components that are hidden and multiplied: independent ones in groups, or principal ones.
     """
 
     objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
@@ -122,6 +124,8 @@ class DiffusionConfig:
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
     mixed_images: NonNegativeInt = 0
     hidden_share: UnitInterval = 0.0
+    gain_spread: NonNegativeFloat = 0.0
+    components: Literal["independent", "principal"] = "independent"
 
 
 @dataclass(frozen=True)

@@ -198,13 +198,18 @@ class PairDataModule(pl.LightningDataModule):
             pairs = pairs[0][finite], pairs[1][finite]
         return samples, (torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
 
+    @property
+    def num_train_pairs(self) -> int:
+        """Pairs that are not held out."""
+        return self.manifest.num_pairs - self.val_pairs
+
     def embeddings(self, n: int) -> Tensor:
         """Image embeddings ``[n, E]`` float32 of the first n training pairs.
 
         Raises:
             InputError: when there are fewer.
         """
-        available, size = self.manifest.num_pairs - self.val_pairs, self.manifest.shard_size
+        available, size = self.num_train_pairs, self.manifest.shard_size
         if n > available:
             raise InputError(f"{self.path}: expected at least {n} training pairs, there are {available}")
         shards = range(self.val_pairs // size, -(-(self.val_pairs + n) // size))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from text2latent.configs.errors import UsageError
+from text2latent.models.components import Components
 from text2latent.models.parametrization import require_choice
 
 NOISE_COVARIANCES = ("isotropic", "data")
@@ -18,8 +19,9 @@ class PseudoText:
     """Moves image embeddings by noise and puts them back on the unit sphere (clip2latent, arXiv:2210.02347, sec. 3.2).
 
     The noise teaches the prior to bear the gap between images and texts. Before that, a few other images' embeddings
-    may be mixed in: what the images have in common stays, where they differ it becomes vague, as in a text that names
-    only some of what an image shows.
+    may be mixed in: what the images have in common stays, where they differ it becomes vague. And components of the
+    embedding may be hidden or shown more or less strongly: a text says nothing about most of what an image shows, and
+    what it does say it says louder than an image would.
 
     Args:
         noise_scale: norm of the noise relative to the embedding's.
@@ -28,10 +30,12 @@ class PseudoText:
         mixed_images: most other images of the batch that are mixed into an embedding, by uniform weights in [0, 1]; how
             many is uniform too.
         random_noise_level: each sample's noise scale is uniform in [0, noise_scale] instead of noise_scale itself.
-        hidden_share: share of the embeddings of which some principal directions are hidden, see `hide`.
+        hidden_share: share of the embeddings of which some groups of components are hidden, see `vary_components`.
+        gain_spread: standard deviation of the logarithm of what each group of components is multiplied with.
+        components: of the image embeddings; needed where some are hidden or multiplied.
 
     Raises:
-        UsageError: for a value out of range or an unknown name.
+        UsageError: for a value out of range, an unknown name, or without the components that are needed.
     """
 
     def __init__(
@@ -41,18 +45,23 @@ class PseudoText:
         mixed_images: int = 0,
         random_noise_level: bool = False,
         hidden_share: float = 0.0,
+        gain_spread: float = 0.0,
+        components: Components | None = None,
     ) -> None:
         require_choice("noise_covariance", noise_covariance, NOISE_COVARIANCES)
-        if not (noise_scale >= 0 and math.isfinite(noise_scale)):
-            raise UsageError(f"noise_scale: expected a number >= 0, got {noise_scale}")
+        for name, value in {"noise_scale": noise_scale, "gain_spread": gain_spread}.items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise UsageError(f"{name}: expected a number >= 0, got {value}")
         if mixed_images < 0:
             raise UsageError(f"mixed_images: expected a count >= 0, got {mixed_images}")
         if not 0 <= hidden_share <= 1:
             raise UsageError(f"hidden_share: expected a share in [0, 1], got {hidden_share}")
+        if (hidden_share or gain_spread) and components is None:
+            raise UsageError("components: expected those of the image embeddings, got None")
         self.noise_scale, self.noise_covariance = noise_scale, noise_covariance
         self.mixed_images, self.random_noise_level = mixed_images, random_noise_level
-        self.hidden_share = hidden_share
-        self._basis: tuple[Tensor, Tensor] | None = None
+        self.hidden_share, self.gain_spread = hidden_share, gain_spread
+        self.components = components
 
     def __call__(
         self, embeddings: Tensor, cov_sqrt: Tensor, generator: torch.Generator | None = None
@@ -61,15 +70,15 @@ class PseudoText:
 
         Args:
             embeddings: `[N, E]`, L2-normalised.
-            cov_sqrt: `[E, E]`, square root of the image embeddings' covariance (used by `data` and `hide`).
+            cov_sqrt: `[E, E]`, square root of the image embeddings' covariance (used by `data` noise only).
             generator: source of all randomness, on the embeddings' device; None means torch's global one.
 
         Returns:
             Embeddings `[N, E]`, L2-normalised, and the noise scale `[N]` of each.
         """
         embeddings = self.mix(embeddings, generator)
-        if self.hidden_share:
-            embeddings = self.hide(embeddings, cov_sqrt, generator)
+        if self.hidden_share or self.gain_spread:
+            embeddings = self.vary_components(embeddings, generator)
         noise = torch.randn(embeddings.shape, generator=generator, device=embeddings.device)
         shaped = self.noise_covariance == "data"
         noise = noise @ cov_sqrt / cov_sqrt.norm() if shaped else F.normalize(noise, dim=1)
@@ -88,32 +97,27 @@ class PseudoText:
             mixed = mixed + weight * embeddings[torch.randperm(n, generator=generator, device=device)]
         return F.normalize(mixed, dim=1)
 
-    def hide(self, embeddings: Tensor, cov_sqrt: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Put a random part of an embedding's principal components back to the mean of the batch.
+    def vary_components(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Hide some groups of an embedding's components, by the mean, and show the others more or less strongly.
 
-        A text says nothing about most of what an image shows. Where a component is hidden the condition tells nothing
-        of it, so the prior has to choose, instead of drawing something in between.
+        Where a component is hidden the condition tells nothing of it, so the prior has to choose, instead of drawing
+        something in between.
 
         Args:
             embeddings: `[N, E]`, L2-normalised.
-            cov_sqrt: `[E, E]`, whose eigenvectors are the principal directions.
             generator: source of randomness.
 
         Returns:
-            `[N, E]`, L2-normalised. Of `hidden_share` of the rows each component is kept with a probability that is
-            itself uniform in [0, 1] for the row; the others stay as they are.
+            `[N, E]`, L2-normalised. Of `hidden_share` of the rows each group is kept with a probability that is itself
+            uniform in [0, 1] for the row; of the others all are kept.
         """
         n, device = len(embeddings), embeddings.device
-        basis, centre = self._principal_directions(cov_sqrt), embeddings.mean(dim=0)
-        components = (embeddings - centre) @ basis
+        assert self.components is not None
+        self.components = self.components.to(device)
+        centre, groups, size = self.components.centre, self.components.groups, (n, self.components.num_groups)
         chosen = torch.rand(n, 1, generator=generator, device=device) < self.hidden_share
         rate = torch.rand(n, 1, generator=generator, device=device).masked_fill(~chosen, 1.0)
-        kept = torch.rand(components.shape, generator=generator, device=device) < rate
-        return F.normalize(centre + (components * kept) @ basis.T, dim=1)
-
-    def _principal_directions(self, cov_sqrt: Tensor) -> Tensor:
-        """Eigenvectors `[E, E]`, a column each; computed once for a covariance."""
-        if self._basis is None or self._basis[0] is not cov_sqrt:
-            vectors = torch.linalg.eigh(cov_sqrt.double()).eigenvectors
-            self._basis = (cov_sqrt, vectors.to(cov_sqrt.dtype))
-        return self._basis[1]
+        kept = torch.rand(size, generator=generator, device=device) < rate
+        gain = (self.gain_spread * torch.randn(size, generator=generator, device=device)).exp()
+        change = (kept * gain - 1)[:, groups] * ((embeddings - centre) @ self.components.analysis)
+        return F.normalize(embeddings + change @ self.components.synthesis, dim=1)

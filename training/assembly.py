@@ -7,10 +7,11 @@ import importlib.metadata
 from typing import Any
 
 from text2latent.configs.errors import InputError
-from text2latent.configs.schema import TrainConfig
+from text2latent.configs.schema import DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
 from text2latent.models.clip import ClipEncoder
+from text2latent.models.components import find_components
 from text2latent.models.distillation import Reflow
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
@@ -27,6 +28,8 @@ from text2latent.models.schedulers import build_scheduler
 from text2latent.models.training import Objective
 
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
+COMPONENT_PAIRS = 20_000
+"""Most pairs that components are found in."""
 
 
 def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
@@ -115,12 +118,26 @@ def describe_part(part: Any) -> dict[str, Any]:
     return {"_class_name": type(part).__name__, **config}
 
 
-def build_objective(config: TrainConfig) -> Objective:
+def build_pseudo_text(how: DiffusionConfig, data: PairDataModule) -> PseudoText:
+    """What makes conditions of image embeddings, by the components of the dataset's where these are needed."""
+    components = None
+    if how.hidden_share or how.gain_spread:
+        components = find_components(data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs)), how.components)
+    return PseudoText(
+        how.noise_scale,
+        how.noise_covariance,
+        how.mixed_images,
+        how.random_noise_level,
+        how.hidden_share,
+        how.gain_spread,
+        components,
+    )
+
+
+def build_objective(config: TrainConfig, data: PairDataModule) -> Objective:
     """What gives the loss."""
     how = config.diffusion
-    pseudo_text = PseudoText(
-        how.noise_scale, how.noise_covariance, how.mixed_images, how.random_noise_level, how.hidden_share
-    )
+    pseudo_text = build_pseudo_text(how, data)
     if config.distill is not None:
         return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
     return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.configs.errors import UsageError
+from text2latent.models.components import Components
 from text2latent.models.pseudo_text import PseudoText
 
 
@@ -90,6 +91,7 @@ def test_mixing_keeps_what_images_share() -> None:
         ({"noise_covariance": "pink"}, "noise_covariance: expected one of isotropic, data, got 'pink'"),
         ({"noise_scale": -1.0}, "noise_scale"),
         ({"noise_scale": math.nan}, "noise_scale"),
+        ({"gain_spread": -0.1}, "gain_spread"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
@@ -97,24 +99,63 @@ def test_wrong_settings_are_refused(changes: dict[str, object], message: str) ->
         PseudoText(**changes)
 
 
-def test_hidden_components_are_put_back_to_the_mean_and_the_others_kept() -> None:
-    embeddings, root = unit_rows(4000, 16), torch.diag(torch.arange(16.0))
-    hidden = PseudoText(noise_scale=0.0, hidden_share=1.0).hide(embeddings, root, torch.Generator().manual_seed(0))
-    centre = embeddings.mean(dim=0)
-    kept = []
-    for before, after in zip(embeddings[:200], hidden[:200], strict=True):
-        for scale in (after / before).tolist():  # rows were normalised again; a kept component tells by how much
-            same, gone = (after / scale - before).abs() < 1e-4, (after / scale - centre).abs() < 1e-4
-            if (same | gone).all():
-                kept.append(same.float().mean().item())
-                break
-    assert len(kept) > 180  # all but those of which nothing is left
-    assert sum(kept) / len(kept) == pytest.approx(0.5, abs=0.1)
+def axes(embeddings: Tensor, size: int | None = None) -> Components:
+    """The first channels of embeddings as components, in pairs; by default all."""
+    centre, std = embeddings.mean(dim=0), embeddings.std(dim=0)
+    analysis, synthesis = torch.diag(1 / std)[:, :size], torch.diag(std)[:size]
+    return Components(centre, analysis, synthesis, torch.arange(len(synthesis)) // 2)
+
+
+def shown_parts(make: PseudoText, embeddings: Tensor) -> Tensor:
+    """What each component is multiplied with, `[N, K]`; the last channel, in no component, tells of the normalising."""
+    varied = make.vary_components(embeddings, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(varied.norm(dim=1), torch.ones(len(embeddings)))
+    whole = varied * (embeddings[:, -1:] / varied[:, -1:])
+    assert make.components is not None
+    before, after = ((part - make.components.centre) @ make.components.analysis for part in (embeddings, whole))
+    return after / before
+
+
+def with_a_mark(n: int) -> Tensor:
+    rows = torch.randn(n, 17, generator=torch.Generator().manual_seed(0))
+    rows[:, -1] = 10 + rows[:, -1]
+    return rows
+
+
+def test_groups_of_components_are_hidden_whole_and_the_others_kept() -> None:
+    embeddings = with_a_mark(2000)
+    shown = shown_parts(PseudoText(hidden_share=1.0, components=axes(embeddings, 16)), embeddings).reshape(2000, 8, 2)
+    torch.testing.assert_close(shown, shown.round(), atol=0.05, rtol=0)
+    assert set(shown.round().abs().unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(shown[..., 0].round().abs(), shown[..., 1].round().abs())
+    assert shown.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert shown.mean(dim=(1, 2)).std() > 0.25  # each row has a rate of its own
+
+
+def test_gains_have_the_spread_and_are_shared_by_a_group() -> None:
+    embeddings = with_a_mark(3000)
+    make = PseudoText(noise_scale=0.0, gain_spread=0.3, components=axes(embeddings, 16))
+    logs = shown_parts(make, embeddings).log().reshape(3000, 8, 2).nanmedian(dim=2).values
+    assert logs.nanmedian().item() == pytest.approx(0, abs=0.02)
+    assert logs[~logs.isnan()].std().item() == pytest.approx(0.3, abs=0.02)
 
 
 def test_the_hidden_share_of_the_rows_changes() -> None:
-    embeddings, root = unit_rows(4000, 16), torch.diag(torch.arange(16.0))
-    hidden = PseudoText(hidden_share=0.25).hide(embeddings, root, torch.Generator().manual_seed(0))
-    changed = (hidden - embeddings).norm(dim=1) > 1e-5
-    assert changed.float().mean().item() == pytest.approx(0.25 * 16 / 17, abs=0.03)  # of 16 components none may go
-    torch.testing.assert_close(hidden.norm(dim=1), torch.ones(4000))
+    embeddings = unit_rows(4000, 16)
+    make = PseudoText(hidden_share=0.25, components=axes(embeddings))
+    changed = (make.vary_components(embeddings, torch.Generator().manual_seed(0)) - embeddings).norm(dim=1) > 1e-5
+    assert changed.float().mean().item() == pytest.approx(0.25 * 8 / 9, abs=0.03)  # of 8 groups none may go
+
+
+def test_what_components_leave_out_stays() -> None:
+    embeddings = unit_rows(500, 16)
+    make = PseudoText(hidden_share=1.0, gain_spread=0.5, components=axes(embeddings, 8))
+    varied = make.vary_components(embeddings, torch.Generator().manual_seed(0))
+    ratios = varied[:, 8:] / embeddings[:, 8:]
+    torch.testing.assert_close(ratios, ratios[:, :1].expand_as(ratios), atol=1e-3, rtol=1e-3)
+
+
+def test_components_are_asked_for_where_they_are_needed() -> None:
+    for changes in ({"hidden_share": 0.5}, {"gain_spread": 0.1}):
+        with pytest.raises(UsageError, match="components: expected those of the image embeddings"):
+            PseudoText(**changes)
