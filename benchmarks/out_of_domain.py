@@ -65,15 +65,28 @@ def domain_figures(config: Namespace) -> list[Figure]:
     inside, outside = ([text for texts in kind.values() for text in texts] for kind in (captions, unrelated))
     figures = [Figure("ROC AUC of unrelated sentences against captions", _auc(pipeline, inside, outside))]
     figures += [Figure(f"ROC AUC ({name})", _auc(pipeline, captions[name], unrelated[name])) for name in LANGUAGES]
+    figures.append(Figure("ROC AUC of the distance alone", _distance_auc(pipeline, inside, outside)))
     figures.append(Figure("ROC AUC of Mahalanobis distance instead", _mahalanobis_auc(pipeline, inside, outside)))
     shares = {"captions": inside, "unrelated sentences": outside}
-    return figures + [Figure(f"{name} that are warned of", _warned(pipeline, texts)) for name, texts in shares.items()]
+    figures += [Figure(f"{name} that are warned of", _warned(pipeline, texts)) for name, texts in shares.items()]
+    by_language = {f"{what} that are warned of ({name})": texts[name] for name in LANGUAGES
+                   for what, texts in (("captions", captions), ("unrelated sentences", unrelated))}  # fmt: skip
+    return figures + [Figure(name, _warned(pipeline, texts)) for name, texts in by_language.items()]
 
 
 def _auc(pipeline: Text2LatentPipeline, inside: Sequence[str], outside: Sequence[str]) -> float:
+    return area_under_curve(*(_rate(pipeline, texts).numpy() for texts in (inside, outside)))
+
+
+def _distance_auc(pipeline: Text2LatentPipeline, inside: Sequence[str], outside: Sequence[str]) -> float:
     assert pipeline.domain is not None
     conditions = (pipeline.text_condition(pipeline.encode_prompts(texts)) for texts in (inside, outside))
     return area_under_curve(*(pipeline.domain.distances(rows).cpu().numpy() for rows in conditions))
+
+
+def _rate(pipeline: Text2LatentPipeline, texts: Sequence[str]) -> Tensor:
+    assert pipeline.domain is not None
+    return pipeline.domain.rate(pipeline.clip, texts, pipeline.text_condition(pipeline.encode_prompts(texts)))[0]
 
 
 def _mahalanobis_auc(pipeline: Text2LatentPipeline, inside: Sequence[str], outside: Sequence[str]) -> float:

@@ -2,14 +2,15 @@
 
 The score is the mean cosine similarity of the text's condition (after the pipeline's gap correction) and its nearest
 neighbours among training embeddings, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
-(arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. Texts are further
-from images than images from each other, so the score is told as a percentile among prompts known to be in domain.
+(arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. To this comes how
+unfamiliar the text's wording is (`text2latent.models.wording`), where that was learnt. Texts are further from images
+than images from each other, so the score is told as a percentile among prompts known to be in domain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from torch.nn.functional import normalize
 from text2latent.configs.errors import InputError
 from text2latent.models.conditions import embed_prompts
 from text2latent.models.prompts import parse_prompt
+from text2latent.models.wording import Wording, is_latin
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 FILE = "domain.safetensors"
 NEIGHBOURS = 8
 SAMPLE_SIZE = 2048
-OUTSIDE_PERCENTILE = 99.0
-"""In-domain prompts whose percentile reaches this are one in a hundred by definition."""
+OUTSIDE_PERCENTILE = 98.0
+"""In-domain prompts whose percentile reaches this are one in fifty by definition."""
 EMPTY_SIMILARITY = 0.995
+USUAL = 0.8
+"""Quantile of in-domain prompts up to which a distance or an unfamiliar wording is nothing unusual."""
+SMALLEST_SPREAD = 0.02
+WORDING_PARTS = ("runs", "shares", "latin")
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,16 @@ class Domain:
     Attributes:
         mean: `[E]`, mean of the training pairs' image embeddings.
         sample: `[M, E]`, some of them.
-        calibration: `[P]`, ascending distances of prompts that are in the domain.
+        calibration: `[P]`, distances of prompts that are in the domain.
         threshold: percentile from which on a prompt counts as outside.
+        wording: of the same P prompts; None where only distances count.
     """
 
     mean: Tensor
     sample: Tensor
     calibration: Tensor
     threshold: float = OUTSIDE_PERCENTILE
+    wording: Wording | None = None
 
     def distances(self, conditions: Tensor) -> Tensor:
         """One minus the mean cosine similarity with the nearest of the sample, `[N]` in [0, 2], of `[N, E]`."""
@@ -73,16 +81,37 @@ class Domain:
         similarities = normalize(conditions - self.mean.to(conditions), dim=1) @ references.T
         return 1 - similarities.topk(min(NEIGHBOURS, len(references)), dim=1).values.mean(dim=1)
 
-    def percentiles(self, conditions: Tensor) -> Tensor:
-        """Percentiles `[N]` in [0, 100] of conditions `[N, E]` among the in-domain prompts."""
-        below = torch.searchsorted(self.calibration, self.distances(conditions).cpu().float())
-        return 100 * below / len(self.calibration)
+    def rate(self, clip: ClipEncoder, prompts: Sequence[str], conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """How strange prompts are, and where that lies among the in-domain ones.
+
+        Args:
+            clip: whose tokens wordings are told in.
+            prompts: N prompts.
+            conditions: `[N, E]`, theirs.
+
+        Returns:
+            Scores `[N]` >= 0: distances; with a wording, what distance and wording have beyond the median of in-domain
+            prompts of the same kind of script, each over what the `USUAL` quantile has, added. And percentiles `[N]`
+            in [0, 100]: the share of those prompts with lower scores.
+        """
+        distances = self.distances(conditions).cpu().float()
+        if self.wording is None:
+            return distances, _percentiles(distances, self.calibration)
+        shares = self.wording.unfamiliar(clip, prompts)
+        latin = torch.tensor([is_latin(prompt) for prompt in prompts], dtype=torch.bool)
+        scores, percentiles = torch.zeros(len(prompts)), torch.zeros(len(prompts))
+        for kind in (True, False):
+            rows, known = latin == kind, self.wording.alike(kind)
+            usual = self.calibration[known], self.wording.shares[known]
+            found = sum(map(_beyond_usual, (distances[rows], shares[rows]), usual))
+            scores[rows], percentiles[rows] = found, _percentiles(found, sum(map(_beyond_usual, usual, usual)))
+        return scores, percentiles
 
     @torch.no_grad()
     def score(self, pipeline: Text2LatentPipeline, prompts: Sequence[str]) -> list[DomainScore]:
         """Scores of prompts, weighted ones included."""
         embeddings = embed_prompts(pipeline.clip, prompts)
-        percentiles = self.percentiles(pipeline.text_condition(embeddings)).tolist()
+        percentiles = self.rate(pipeline.clip, prompts, pipeline.text_condition(embeddings))[1].tolist()
         vague = says_nothing(pipeline.clip, prompts, embeddings)
         return [
             DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_vague)
@@ -90,13 +119,25 @@ class Domain:
         ]
 
 
-def fit_domain(embeddings: Tensor, prompt_conditions: Tensor) -> Domain:
+def _beyond_usual(values: Tensor, usual: Tensor) -> Tensor:
+    """What `values` `[N]` have beyond the median of `usual` `[P]`, over what the `USUAL` quantile of these has."""
+    median, most = usual.quantile(0.5), usual.quantile(USUAL)
+    return ((values - median) / (most - median).clamp(min=SMALLEST_SPREAD)).clamp(min=0)
+
+
+def _percentiles(scores: Tensor, usual: Tensor) -> Tensor:
+    """The share of `usual` `[P]` below each score, in percent, `[N]`."""
+    return 100 * torch.searchsorted(usual.sort().values, scores) / len(usual)
+
+
+def fit_domain(embeddings: Tensor, prompt_conditions: Tensor, wording: Wording | None = None) -> Domain:
     """Learn a domain.
 
     Args:
         embeddings: `[N, E]`, L2-normalised image embeddings of training pairs; the first `SAMPLE_SIZE` are kept.
         prompt_conditions: `[P, E]`, conditions of prompts that are in the domain, as `text_condition` gives them;
             a few hundred, since percentiles come in steps of 1 / P.
+        wording: of the same prompts, see `text2latent.models.wording.fit_wording`; None to go by distances alone.
 
     Raises:
         InputError: without embeddings or prompts.
@@ -104,13 +145,14 @@ def fit_domain(embeddings: Tensor, prompt_conditions: Tensor) -> Domain:
     if not len(embeddings) or not len(prompt_conditions):
         raise InputError("domain: expected image embeddings and in-domain prompts, got none")
     domain = Domain(embeddings.float().mean(dim=0), embeddings[:SAMPLE_SIZE].float(), torch.zeros(1))
-    distances = domain.distances(prompt_conditions.float()).sort().values
-    return Domain(domain.mean, domain.sample, distances)
+    return replace(domain, calibration=domain.distances(prompt_conditions.float()), wording=wording)
 
 
 def save_domain(folder: str | Path, domain: Domain) -> None:
     """Write `domain.safetensors` into a prior folder; the sample is kept in half precision."""
     tensors = {"mean": domain.mean, "sample": domain.sample.half(), "calibration": domain.calibration}
+    if domain.wording is not None:
+        tensors |= {name: getattr(domain.wording, name) for name in WORDING_PARTS}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     partial = Path(folder) / f".{FILE}.partial"
     try:
@@ -130,20 +172,33 @@ def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
     if not path.is_file():
         return None
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-        domain = Domain(tensors["mean"], tensors["sample"], tensors["calibration"])
+        tensors = load_file(path)
+        statistics = [tensors[name].float() for name in ("mean", "sample", "calibration")]
         threshold = float(tensors["threshold"])
+        wording = Wording(*(tensors[name] for name in WORDING_PARTS)) if WORDING_PARTS[0] in tensors else None
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error
+    domain = Domain(*statistics, threshold, wording)
+    _require_sound(path, domain, embedding_dim)
+    return domain
+
+
+def _require_sound(path: Path, domain: Domain, embedding_dim: int) -> None:
+    """Refuse a domain of another CLIP's size, or one that isn't finite."""
     shapes = [tuple(tensor.shape) for tensor in (domain.mean, domain.sample, domain.calibration)]
     fits = shapes[0] == (embedding_dim,) and shapes[1][1:] == (embedding_dim,) and len(shapes[2]) == 1
     if not (fits and len(domain.sample) and len(domain.calibration)):
         raise InputError(
             f"{path}: expected mean [{embedding_dim}], sample [M, {embedding_dim}] and calibration [P], got {shapes}"
         )
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+    numbers = [domain.mean, domain.sample, domain.calibration, torch.tensor(domain.threshold)]
+    if domain.wording is not None:
+        numbers.append(domain.wording.shares)
+        kinds = [(tensor.dtype, tuple(tensor.shape)) for tensor in (domain.wording.shares, domain.wording.latin)]
+        if kinds != [(torch.float32, shapes[2]), (torch.bool, shapes[2])] or domain.wording.runs.dtype != torch.int64:
+            raise InputError(f"{path}: expected runs of tokens, and shares and latin of each prompt, got {kinds}")
+    if not all(tensor.isfinite().all() for tensor in numbers):
         raise InputError(f"{path}: expected finite numbers, got NaN or infinity")
-    return Domain(domain.mean, domain.sample, domain.calibration, threshold)
 
 
 def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) -> list[bool]:

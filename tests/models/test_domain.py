@@ -19,6 +19,7 @@ from text2latent.models.domain import (
     says_nothing,
 )
 from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.models.wording import fit_wording
 
 DIM = 16
 
@@ -32,6 +33,11 @@ def cloud(center: torch.Tensor, n: int, seed: int, spread: float = 0.3) -> torch
 def centers() -> torch.Tensor:
     """Three kinds of images, and one that there is none of."""
     return torch.eye(DIM)[:4]
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_world: Path) -> ClipEncoder:
+    return ClipEncoder.from_pretrained(str(tiny_world))
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +56,46 @@ def test_distance_is_that_of_the_nearest_about_the_mean(domain: Domain) -> None:
     np.testing.assert_allclose(domain.distances(conditions), 1 - nearest.mean(1), atol=1e-5)
 
 
-def test_percentiles_of_the_calibrations_own_kind_are_uniform(domain: Domain, centers: torch.Tensor) -> None:
+def percentiles(domain: Domain, clip: ClipEncoder, conditions: torch.Tensor) -> torch.Tensor:
+    return domain.rate(clip, ["a man"] * len(conditions), conditions)[1]
+
+
+def test_percentiles_of_the_calibrations_own_kind_are_uniform(
+    domain: Domain, centers: torch.Tensor, clip: ClipEncoder
+) -> None:
     fresh = torch.cat([cloud(center, 100, 20 + i, 0.8) for i, center in enumerate(centers[:3])])
-    percentiles = domain.percentiles(fresh)
-    assert percentiles.mean() == pytest.approx(50, abs=8)
-    assert (percentiles >= 90).float().mean() == pytest.approx(0.1, abs=0.06)
+    found = percentiles(domain, clip, fresh)
+    assert found.mean() == pytest.approx(50, abs=8)
+    assert (found >= 90).float().mean() == pytest.approx(0.1, abs=0.06)
 
 
-def test_what_there_are_no_images_of_is_far(domain: Domain, centers: torch.Tensor) -> None:
-    assert domain.percentiles(cloud(centers[3], 50, 30, 0.8)).min() >= 98
-    assert domain.percentiles(centers[:3]).max() < 20
+def test_what_there_are_no_images_of_is_far(domain: Domain, centers: torch.Tensor, clip: ClipEncoder) -> None:
+    assert percentiles(domain, clip, cloud(centers[3], 50, 30, 0.8)).min() >= 98
+    assert percentiles(domain, clip, centers[:3]).max() < 20
+
+
+def test_near_prompts_of_foreign_wording_are_strange(clip: ClipEncoder, centers: torch.Tensor) -> None:
+    """Score and percentile by their definitions, for two kinds of script that are worded differently."""
+    latin = [f"a man with {thing}" for thing in ("a hat", "a beard", "a cap", "glasses", "a scarf")] * 20
+    other = [f"{thing}の男" for thing in ("帽子", "髭", "眼鏡", "赤い服", "髪")] * 20
+    images = torch.cat([cloud(center, 100, i) for i, center in enumerate(centers[:3])])
+    conditions = cloud(centers[0], 200, 40, 0.8)
+    domain = fit_domain(images, conditions, fit_wording(clip, latin + other))
+    assert domain.wording is not None
+    near, far = centers[:1], centers[3:]
+    scores, found = domain.rate(
+        clip, ["a man with a hat", "quarterly report", "帽子の男", "鉄の価格"] * 2,
+        torch.cat([near.expand(4, -1), far.expand(4, -1)]),
+    )  # fmt: skip
+    assert found[[0, 2]].max() < 100  # near and worded as known prompts
+    assert found[[1, 3, 4, 5, 6, 7]].min() == 100  # strange in words, in what they mean, or both
+    usual = [np.quantile(part[100:], [0.5, 0.8]) for part in (domain.calibration, domain.wording.shares)]
+    signals = (float(domain.distances(far)[0]), float(domain.wording.unfamiliar(clip, ["鉄の価格"])[0]))
+    expected = sum(
+        max(value - median, 0) / max(most - median, 0.02) for value, (median, most) in zip(signals, usual, strict=True)
+    )
+    assert float(scores[7]) == pytest.approx(expected, rel=1e-4)
+    assert scores[7] > max(scores[3], scores[6])
 
 
 def test_folder_keeps_a_domain(domain: Domain, tmp_path: Path) -> None:
@@ -70,6 +106,18 @@ def test_folder_keeps_a_domain(domain: Domain, tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.distances(queries), domain.distances(queries), atol=2e-3, rtol=0)
     assert loaded.threshold == domain.threshold
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_folder_keeps_the_wording(clip: ClipEncoder, centers: torch.Tensor, tmp_path: Path) -> None:
+    prompts = ["a man", "a dog", "眼鏡"]
+    save_domain(tmp_path, fit_domain(cloud(centers[0], 20, 0), cloud(centers[0], 3, 1), fit_wording(clip, prompts)))
+    loaded = load_domain(tmp_path, DIM)
+    assert loaded is not None
+    assert loaded.wording is not None
+    *known, new = loaded.wording.unfamiliar(clip, [*prompts, "a big old boat"]).tolist()
+    assert known == [0, 0, 0]
+    assert new > 0.5
+    assert loaded.wording.latin.tolist() == [True, True, False]
 
 
 def test_without_a_file_nothing_is_known(tmp_path: Path, tiny_model: Path) -> None:
@@ -88,6 +136,9 @@ def test_without_a_file_nothing_is_known(tmp_path: Path, tiny_model: Path) -> No
         {"mean": torch.full((DIM,), float("nan"))},
         {"threshold": torch.zeros(3)},
         {"sample": None},
+        {"runs": torch.zeros(4, dtype=torch.int64)},
+        {"runs": torch.zeros(4), "shares": torch.zeros(180), "latin": torch.ones(180, dtype=torch.bool)},
+        {"runs": torch.zeros(4, dtype=torch.int64), "shares": torch.zeros(1), "latin": torch.ones(1, dtype=torch.bool)},
     ],
 )
 def test_foreign_files_are_refused(domain: Domain, tmp_path: Path, change: dict) -> None:

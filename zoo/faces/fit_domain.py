@@ -1,4 +1,4 @@
-"""Learns what is in the faces world's domain: image embeddings of its generator, and captions that speak of faces."""
+"""Learns what is in the faces world's domain: image embeddings of its generator, and texts that speak of faces."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.models.domain import SAMPLE_SIZE, fit_domain, save_domain
+from text2latent.models.domain import SAMPLE_SIZE, Domain, fit_domain, save_domain
 from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.models.prompt_lists import read_prompt_list
+from text2latent.models.wording import fit_wording
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.captions import LANGUAGES, draw_caption
 
@@ -37,11 +39,21 @@ def plain_captions(n: int, seed: int = SEED) -> list[str]:
     return [draw_caption(rng, row, language).text for language in LANGUAGES for row in draw_codes(rng, n)]
 
 
+def in_domain_prompts(num_captions: int = NUM_CAPTIONS) -> list[str]:
+    """Return prompts that are in the domain: captions, and the free wordings of `configs/prompts/faces.txt`."""
+    return plain_captions(num_captions) + read_prompt_list("faces")
+
+
+def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: int) -> Domain:
+    """Return what is in the domain of a pipeline of the faces world."""
+    prompts = in_domain_prompts(num_captions)
+    conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
+    return fit_domain(own_embeddings(pipeline, num_images), conditions, fit_wording(pipeline.clip, prompts))
+
+
 def fit_faces_domain(prior: Path, num_images: int = SAMPLE_SIZE, num_captions: int = NUM_CAPTIONS) -> None:
     """Write what is in the domain of a prior into its folder."""
-    pipeline = Text2LatentPipeline.from_pretrained(str(prior))
-    conditions = pipeline.text_condition(pipeline.encode_prompts(plain_captions(num_captions)))
-    save_domain(prior, fit_domain(own_embeddings(pipeline, num_images), conditions))
+    save_domain(prior, learn_domain(Text2LatentPipeline.from_pretrained(str(prior)), num_images, num_captions))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

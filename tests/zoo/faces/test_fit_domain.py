@@ -1,12 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from text2latent.models.domain import Domain, fit_domain
+from text2latent.models.domain import Domain
 from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces.evaluation import held_out_captions
-from text2latent.zoo.faces.fit_domain import fit_faces_domain, own_embeddings, plain_captions
+from text2latent.zoo.faces.fit_domain import fit_faces_domain, in_domain_prompts, learn_domain
 
 INSIDE = [
     "blonde woman with glasses",
@@ -15,15 +15,21 @@ INSIDE = [
     "a smiling child in a forest",
 ]
 VAGUE = ["a face", "a person", "portrait"]
-FOREIGN = ["Hatsune Miku", "初音ミク", "pizza", "The stock market fell by three percent on Monday.", "a photo of a dog"]
+FOREIGN = ["Hatsune Miku", "初音ミク", "pizza", "The stock market fell by three percent on Monday.", "a red sports car"]
+JAPANESE = ["帽子をかぶった少年", "笑顔の若い女性", "夜の街に立つ男性", "おばあちゃんの笑顔", "口ひげの紳士"]
+FOREIGN_JAPANESE = [
+    "電車は九時半に出発します",
+    "チョコレートケーキを一切れ",
+    "サーバーを再起動してください",
+    "骨折した腕のレントゲン写真",
+]
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Text2LatentPipeline:
     """The shipped model, with a domain of few images."""
     pipeline = Text2LatentPipeline.from_pretrained("faces")
-    conditions = pipeline.text_condition(pipeline.encode_prompts(plain_captions(100)))
-    pipeline.domain = fit_domain(own_embeddings(pipeline, 96), conditions)
+    pipeline.domain = learn_domain(pipeline, 96, 200)
     return pipeline
 
 
@@ -34,8 +40,18 @@ def outside(pipeline: Text2LatentPipeline, texts: list[str]) -> list[bool]:
 
 
 def test_foreign_prompts_are_outside_and_prompts_of_faces_are_not(pipeline: Text2LatentPipeline) -> None:
-    assert not any(outside(pipeline, INSIDE + VAGUE))
+    assert not any(outside(pipeline, INSIDE + VAGUE + JAPANESE))
     assert all(outside(pipeline, FOREIGN))
+
+
+def test_wording_tells_foreign_japanese_that_clip_takes_for_faces(pipeline: Text2LatentPipeline) -> None:
+    domain = pipeline.domain
+    assert isinstance(domain, Domain)
+    with_wording = sum(outside(pipeline, FOREIGN_JAPANESE))
+    pipeline.domain = replace(domain, wording=None)
+    without = sum(outside(pipeline, FOREIGN_JAPANESE))
+    pipeline.domain = domain
+    assert with_wording > max(without, len(FOREIGN_JAPANESE) // 2)
 
 
 def test_few_held_out_captions_are_warned_of(pipeline: Text2LatentPipeline) -> None:
@@ -52,5 +68,8 @@ def test_domain_goes_into_the_prior_folder(tiny_model: Path, tmp_path: Path) -> 
     fit_faces_domain(prior, num_images=16, num_captions=5)
     domain = Text2LatentPipeline.from_pretrained(str(prior)).domain
     assert isinstance(domain, Domain)
-    assert (domain.sample.shape, domain.calibration.shape) == ((16, 16), (10,))
-    assert torch.equal(domain.calibration, domain.calibration.sort().values)
+    prompts = in_domain_prompts(5)
+    assert (domain.sample.shape, domain.calibration.shape) == ((16, 16), (len(prompts),))
+    assert domain.wording is not None
+    assert domain.wording.shares.shape == (len(prompts),)
+    assert sum(domain.wording.latin) == sum(text.isascii() for text in prompts)
