@@ -69,7 +69,7 @@ def draw(
     ws = generator.map(generator.sample_latents(batch_size, seed=0).to(target))
     autocast = torch.autocast(target.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     with torch.inference_mode(), autocast:
-        seconds = _median_seconds(partial(generator.synthesize, ws), repeats, target)
+        seconds = _median_seconds(partial(generator.synthesize, ws, **generator.rough_options), repeats, target)
     if target.type == "cuda":
         return seconds, torch.cuda.max_memory_allocated(target)
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -77,13 +77,20 @@ def draw(
 
 def _median_seconds(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
     """Median of `repeats` calls after one that warms up."""
-    seconds = []
-    for _ in range(1 + repeats):
-        started = time.perf_counter()
-        function()
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+    return statistics.median([_seconds(function, device) for _ in range(1 + repeats)][1:])
+
+
+def _seconds(function: Callable[[], Any], device: torch.device) -> float:
+    started = time.perf_counter()
+    function()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _median_ratio(one: Callable[[], Any], other: Callable[[], Any], repeats: int, device: torch.device) -> float:
+    """Median of `repeats` quotients of the seconds of two functions called in turn, after a call that warms up."""
+    ratios = [_seconds(one, device) / _seconds(other, device) for _ in range(1 + repeats)]
+    return statistics.median(ratios[1:])
 
 
 def _wait(device: torch.device) -> None:
@@ -142,11 +149,9 @@ def modulation_figures(config: Namespace) -> list[Figure]:
         styles = torch.randn(n, channels, generator=rng).to(device)
         operands = (x, weight, styles, demodulation(weight, styles))
         with torch.inference_mode():
-            times = [
-                _median_seconds(partial(form, *operands), 3 * config.repeats, device) for form in (grouped, scaled)
-            ]
+            ratio = _median_ratio(partial(grouped, *operands), partial(scaled, *operands), 3 * config.repeats, device)
         what = f"{n} x {channels} channels x {size} pixels"
-        figures.append(Figure(f"modulation, {what}: kernels per sample / scaled features", times[0] / times[1]))
+        figures.append(Figure(f"modulation, {what}: kernels per sample / scaled features", ratio))
     return figures
 
 
@@ -161,7 +166,7 @@ def build_parser() -> CommandParser:
     parser = script_parser("generators", __doc__)
     add = parser.add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-    add("--precision", default="32", metavar="P", help="32, or bf16 for autocast to bfloat16.")
+    add("--precision", default="32", metavar="P", help="32, or bf16 for rough images in bfloat16.")
     add("--batch-size", type=positive_int, default=4, metavar="N", help="Images at once, beside a single one.")
     add("--repeats", type=positive_int, default=3, metavar="N", help="Warm batches, of which the median counts.")
     add_report_flags(parser, PARTS)

@@ -181,10 +181,10 @@ def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[
     """Operands of a plain convolution in place of one with a kernel per sample (arXiv:1912.04958, section 2.2).
 
     A batch shares its kernels: the input is scaled before and the output after the convolution. One sample without
-    autograd gets modulated kernels, which spares two passes over the features. On a CPU with AVX-512, a layer of 64
-    channels at 256 pixels then took 0.80 of the time of scaling; for a batch of four, kernels per sample in a grouped
-    convolution took 1.3 (128 channels, 64 pixels) to 2.7 times (512 channels, 16 pixels) that of scaling.
-    `benchmarks/generators.py --only modulation` measures both.
+    autograd gets modulated kernels, which spares two passes over the features. `benchmarks/generators.py --only
+    modulation` measures the time of kernels per sample, in a grouped convolution, relative to that of scaling; on a
+    CPU with AVX-512 it was 0.8 (1 x 64 channels x 256 pixels), 1.6 (4 x 128 channels x 64 pixels) and 2.3 (4 x 512
+    channels x 16 pixels). `benchmarks/generators.json` holds the last measurement.
 
     Args:
         x: features [N, I, H, W].
