@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def other_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world
 
 
-def _sample_arguments(world: Path, output: Path, *extra: str) -> list[str]:
+def _sample_arguments(world: Path, output: Path | str, *extra: str) -> list[str]:
     settings = {"--num-pairs": "50", "--shard-size": "16", "--batch-size": "8", "--device": "cpu"}
     defaults = [word for flag, value in settings.items() if flag not in extra for word in (flag, value)]
     return ["--model", str(world), "--output", str(output), *defaults, *extra]
@@ -87,6 +88,24 @@ def tiny_pairs(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("pairs") / "tiny"
     assert sample.main(_sample_arguments(tiny_world, folder)) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training run of 12 steps on `tiny_pairs`, with grids; read only."""
+    from text2latent import train
+    from text2latent.tests.train_runs import PROMPTS, arguments
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    extra = ("--validation.prompts", PROMPTS, "--validation.num_images", "3")
+    assert train.main(arguments(tiny_pairs, run, *extra)) == 0
+    return run
+
+
+@pytest.fixture
+def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of `tiny_run`, to do with as a test likes."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")
@@ -134,3 +153,24 @@ def faces_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = ["--text", "blonde woman with glasses"]
     assert export.main(["faces", str(folder), *formats, "--int8", "--compile", "no", *text]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Address of an S3 server with a bucket."""
+    moto = pytest.importorskip("moto.server")
+    import boto3
+    from s3fs import S3FileSystem
+
+    running = moto.ThreadedMotoServer(port=0)
+    running.start()
+    address = "http://{}:{}".format(*running.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="bucket")
+        yield address
+    S3FileSystem.clear_instance_cache()  # fsspec would go on asking this server
+    running.stop()

@@ -5,15 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
-import signal
-import subprocess
-import sys
 import tarfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +20,7 @@ from text2latent.data.shards import load_pairs
 from text2latent.data.stats import load_statistics
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.generators import Generator, load_generator
+from text2latent.tests.sample_runs import assert_close_in_float16, files
 
 Arguments = Callable[..., list[str]]
 
@@ -43,19 +37,6 @@ def one_by_one(generator: Generator, seeds: range, psi: float = 1.0) -> torch.Te
         ws = torch.cat([generator.map(z)[:, :1] for z in rows])
     mean = generator.mapping.w_avg
     return mean + psi * (ws - mean)
-
-
-def shards(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def assert_close_in_float16(actual: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for the last bit of float16."""
-    np.testing.assert_allclose(actual.astype(np.float32), expected.astype(np.float32), rtol=2**-10, atol=2e-5)
 
 
 def test_pairs_are_those_of_their_seeds(tiny_pairs: Path, networks: tuple[Generator, ClipEncoder]) -> None:
@@ -298,122 +279,3 @@ def test_an_unwritable_folder_is_named(
     tmp_path.chmod(0o500)
     assert sample.main(sample_arguments(tiny_world, tmp_path / "pairs")) == 1
     assert "--output" in capsys.readouterr().err
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_shard_that_cannot_be_written_spoils_nothing(
-    tiny_world: Path,
-    tiny_pairs: Path,
-    tmp_path: Path,
-    sample_arguments: Arguments,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert sample.main(sample_arguments(tiny_world, tmp_path, "--num-pairs", "32")) == 0
-    finished = shards(tmp_path)
-    with largest_file(20_000):
-        assert sample.main(sample_arguments(tiny_world, tmp_path)) == 1
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("text2latent sample: error: cannot write ")
-    assert "shard-000002.tar" in line
-    assert shards(tmp_path) == finished
-    assert not list(tmp_path.glob(".*"))
-    assert sample.main(sample_arguments(tiny_world, tmp_path)) == 0
-    assert files(tmp_path) == files(tiny_pairs)
-
-
-def wait_for(path: Path, seconds: float = 300) -> None:
-    limit = time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < limit:
-        time.sleep(0.005)
-    assert path.exists()
-
-
-def interrupt_after(path: Path) -> threading.Thread:
-    """Send this process the signal of Ctrl-C when `path` appears."""
-
-    def wait_and_send() -> None:
-        wait_for(path)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=wait_and_send, daemon=True)
-    thread.start()
-    return thread
-
-
-MANY = ("--num-pairs", "400", "--batch-size", "1")
-
-
-def test_ctrl_c_keeps_the_finished_shards(
-    tiny_world: Path, tmp_path: Path, sample_arguments: Arguments, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = sample_arguments(tiny_world, tmp_path, *MANY)
-    thread = interrupt_after(tmp_path / "shard-000001.tar")
-    assert sample.main(arguments) == 130
-    thread.join()
-    assert "interrupted; run the same command again to go on" in capsys.readouterr().err
-    finished = shards(tmp_path)
-    assert 2 <= len(finished) < 25
-    assert len(read_manifest(tmp_path).finished()) == len(finished)
-    assert sample.main(arguments) == 0
-    assert load_pairs(tmp_path)[0].shape[0] == 400
-    assert finished.items() <= shards(tmp_path).items()
-
-
-def command(*arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stderr=subprocess.PIPE)
-
-
-def test_a_killed_run_leaves_whole_shards_and_goes_on(
-    tiny_world: Path, tmp_path: Path, sample_arguments: Arguments
-) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert sample.main(sample_arguments(tiny_world, whole, *MANY)) == 0
-    process = command("text2latent", "sample", *sample_arguments(tiny_world, killed, *MANY))
-    wait_for(killed / "shard-000002.tar")
-    process.kill()
-    process.communicate()
-    left = shards(killed)
-    assert 3 <= len(left) < 25
-    assert len(read_manifest(killed).finished()) == len(left)
-    assert sample.main(sample_arguments(tiny_world, killed, *MANY)) == 0
-    assert left.items() <= shards(killed).items()
-    np.testing.assert_array_equal(load_pairs(killed)[0], load_pairs(whole)[0])
-    assert_close_in_float16(load_pairs(killed)[1], load_pairs(whole)[1])
-    assert not list(killed.glob(".*"))
-
-
-def test_tasks_of_a_job_array_fill_one_dataset(
-    tiny_world: Path, tiny_pairs: Path, tmp_path: Path, sample_arguments: Arguments, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for task, (shards_of_task, told) in enumerate(
-        [("3..5", "1 of 4 shards"), ("0..1", "3 of 4 shards"), ("2", "50 pairs in")]
-    ):
-        arguments = sample_arguments(tiny_world, tmp_path, "--shards", shards_of_task, "--batch-size", str(3 + task))
-        assert sample.main(arguments) == 0
-        assert told in capsys.readouterr().out
-    assert files(tmp_path).keys() == files(tiny_pairs).keys()
-    np.testing.assert_array_equal(load_pairs(tmp_path)[0], load_pairs(tiny_pairs)[0])
-    assert_close_in_float16(load_pairs(tmp_path)[1], load_pairs(tiny_pairs)[1])
-
-
-def test_two_processes_share_the_shards(
-    tiny_world: Path, tiny_pairs: Path, tmp_path: Path, sample_arguments: Arguments
-) -> None:
-    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "text2latent", "sample")
-    process = command(*launcher, *sample_arguments(tiny_world, tmp_path, "--batch-size", "3"))
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error.decode()
-    assert files(tmp_path).keys() == files(tiny_pairs).keys()
-    np.testing.assert_array_equal(load_pairs(tmp_path)[0], load_pairs(tiny_pairs)[0])
-    assert_close_in_float16(load_pairs(tmp_path)[1], load_pairs(tiny_pairs)[1])

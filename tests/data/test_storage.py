@@ -54,25 +54,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         running.shutdown()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """Address of an S3 server with a bucket."""
-    moto = pytest.importorskip("moto.server")
-    import boto3
-
-    running = moto.ThreadedMotoServer(port=0)
-    running.start()
-    address = "http://{}:{}".format(*running.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_ENDPOINT_URL", address)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="bucket")
-        yield address
-    running.stop()
-
-
 def test_a_dataset_on_s3(s3: str) -> None:
     place = "s3://bucket/some/pairs"
     write(open_store(place))

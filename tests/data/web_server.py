@@ -83,5 +83,5 @@ class Server(ThreadingHTTPServer):
         self.faults: dict[tuple[str, str], int] = {}
         self.sent: list[tuple[str, int, int]] = []
 
-    def store(self, attempts: int = 4) -> RemoteStore:
-        return RemoteStore(f"http://127.0.0.1:{self.server_port}/pairs", attempts, first_pause=0.01)
+    def store(self, attempts: int = 4, folder: str = "pairs") -> RemoteStore:
+        return RemoteStore(f"http://127.0.0.1:{self.server_port}/{folder}", attempts, first_pause=0.01)
