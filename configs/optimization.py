@@ -46,19 +46,6 @@ class CutoutsConfig:
 
 
 @dataclass(frozen=True)
-class ClassesConfig:
-    """Class-conditional generators such as BigGAN.
-
-    Args:
-        max_classes: Classes that an image may mix; null allows all.
-        temperature: The lower, the more the likeliest of them stands out.
-    """
-
-    max_classes: PositiveInt | None = None
-    temperature: PositiveFloat = 2.0
-
-
-@dataclass(frozen=True)
 class TokensConfig:
     """Generators of discrete codes such as DALL-E's dVAE.
 
@@ -97,7 +84,8 @@ class OptimizeConfig:
         cutouts: What CLIP sees.
         augmentations: Changes to each cutout, as NAME or NAME:STRENGTH of crop, rotation, affine, perspective, color
             and noise.
-        classes: Class-conditional generators.
+        max_classes: Classes that an image of a class-conditional generator such as BigGAN may mix; null allows all.
+        class_temperature: Of the choice among max_classes; the lower, the more the likeliest stands out.
         tokens: Generators of discrete codes.
         save_every: Steps between two saved states and progress images.
         video: File for a video of the progress images, .mp4 or .gif; null makes none.
@@ -133,7 +121,8 @@ class OptimizeConfig:
     distribution_weight: NonNegativeFloat = 1.0
     cutouts: CutoutsConfig = field(default_factory=CutoutsConfig)
     augmentations: list[FilledText] = field(default_factory=list)
-    classes: ClassesConfig = field(default_factory=ClassesConfig)
+    max_classes: PositiveInt | None = None
+    class_temperature: PositiveFloat = 2.0
     tokens: TokensConfig = field(default_factory=TokensConfig)
     save_every: PositiveInt = 50
     video: FilledText | None = None

@@ -161,6 +161,21 @@ def test_init_prior_starts_from_what_infer_draws(run_optimize: Optimize, tiny_mo
     assert run_optimize(TEXT, "--init", "prior", "--generator", "faces")[0] == 1
 
 
+def test_init_prior_is_infer_refine(run_optimize: Optimize, tiny_model: Path) -> None:
+    cutouts = {"count": "4", "distribution": "uniform", "min-size": "0.8", "max-size": "1", "jitter": "0.1"}
+    settings = ["--lr", "0.03", "--distribution-weight", "0.1", "--latent", "w", "--iterations", "3"]
+    flags = [word for name, value in cutouts.items() for word in (f"--cutouts.{name}", value)]
+    code = optimize.main([TEXT, "--model", str(tiny_model), "--init", "prior", "--device", "cpu", *settings, *flags])
+    assert code == 0
+    pipeline = Text2LatentPipeline.from_pretrained(str(tiny_model))
+    plain, refined = (pipeline(TEXT, seeds=[0], refine=steps).latents[0] for steps in (0, 3))
+    w = torch.from_numpy(np.load("a-man-0/best.npz")["w"])[0, :1]
+    last = float(points("a-man-0")[-1]["clip_score"])
+    assert last == max(float(row["clip_score"]) for row in points("a-man-0"))
+    torch.testing.assert_close(w, refined, atol=1e-3, rtol=1e-3)
+    assert (refined - plain).abs().max() > 0.01
+
+
 def test_text_and_image_and_what_to_avoid(run_optimize: Optimize, tiny_world: Path) -> None:
     generator = load_generator(str(tiny_world))
     picture = generator.synthesize(generator.map(generator.sample_latents(1, 77)))[0]
@@ -179,14 +194,8 @@ def test_text_and_image_and_what_to_avoid(run_optimize: Optimize, tiny_world: Pa
 @pytest.mark.parametrize(
     ("source", "extra"),
     [
-        ("biggan", ("--classes.max-classes", "2", "--ema-decay", "0.5", "--latent", "w")),
-        (
-            "biggan",
-            (
-                "--init",
-                "mean",
-            ),
-        ),
+        ("biggan", ("--max-classes", "2", "--class-temperature", "1", "--ema-decay", "0.5", "--latent", "w")),
+        ("biggan", ("--init", "mean")),
         ("dalle/decoder.pkl", ("--tokens.sampling", "gumbel", "--augmentations", "[crop, 'rotation:10']")),
     ],
 )
@@ -269,10 +278,19 @@ def test_divergence_keeps_the_best_and_says_the_iteration(run_optimize: Optimize
         ((TEXT, "--cutouts.min-size", "0.99"), 2, "cutouts.min_size: expected at most max_size"),
         ((TEXT, "--cutouts.count", "0"), 2, "--cutouts.count: expected"),
         ((TEXT, "--memory", "0.000001"), 2, "memory: expected at least"),
+        ((TEXT, "--max-classes", "0"), 2, "--max-classes: expected"),
+        (
+            (TEXT, "--generator", str(DATA / "biggan"), "--clip", "faces", "--max-classes", "6"),
+            2,
+            "max_classes: expected a whole number from 1 to 5",
+        ),
         ((TEXT, "--video", "x.avi"), 2, "--video: expected a file name that ends in .gif or .mp4"),
         ((TEXT, "--image", "none.png"), 1, "none.png: no such file"),
         ((TEXT, "--image", "text.txt"), 1, "text.txt: expected an image file"),
         ((TEXT, "--output", "text.txt"), 1, "expected a folder, text.txt is a file"),
+        ((TEXT, "--output", "text.txt/run"), 1, "text.txt is a file"),
+        ((TEXT, "--output", "/proc/run"), 1, "cannot write into /proc"),
+        ((TEXT, "--video", "/proc/x.gif"), 1, "--video: cannot write into /proc"),
         ((TEXT, "--output", "full"), 1, "expected a new folder or one of a run, found other.txt"),
         ((TEXT, "--output", "damaged"), 1, "run.json: damaged"),
         ((TEXT, "--init", "prior"), 1, "expected a trained prior"),

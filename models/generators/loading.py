@@ -51,7 +51,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
-        return _load_biggan(*published.biggan_files(path), _name(source, path), str(source))
+        return _load_biggan(*published.biggan_files(path, str(source)), _name(source, path), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
     digest = folder_sha256(path) if path.is_dir() else sha256_of(path)
     generator.identity = Identity(_name(source, path), str(source), digest)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from text2latent.configs.errors import InputError
 from text2latent.models.generators.weights import GeneratorWeights
+from text2latent.models.hub import parse_hub_address
 from text2latent.models.json_file import read_object
-from text2latent.models.sources import fetch
+from text2latent.models.sources import HUB_SCHEME, fetch
 
 BIGGAN_ADDRESS = "https://s3.amazonaws.com/models.huggingface.co/biggan/{name}-{file}"
 BIGGAN_NAMES = ("biggan-deep-128", "biggan-deep-256", "biggan-deep-512")
@@ -51,13 +52,18 @@ def fetch_biggan(name: str) -> tuple[Path, Path]:
     return config, weights
 
 
-def biggan_files(folder: Path) -> tuple[Path, Path]:
-    """Config and weights file of a folder.
+def biggan_files(folder: Path, source: str) -> tuple[Path, Path]:
+    """Config and weights file of a folder that a source names.
 
     Raises:
         InputError: when there are no weights.
     """
     found = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if not found and source.startswith(HUB_SCHEME):
+        # Of folders on the hub, pickles come only when they are named.
+        address = parse_hub_address(source)
+        place = "/".join(part for part in (address.repo, address.path, WEIGHT_FILES[-1]) if part)
+        found = [fetch(f"{HUB_SCHEME}{place}" + (f"@{address.revision}" if address.revision else ""))]
     if not found:
         raise InputError(f"{folder}: expected BigGAN's weights beside {CONFIG}: one of {', '.join(WEIGHT_FILES)}")
     return folder / CONFIG, found[0]

@@ -161,8 +161,8 @@ class Job:
         start = Start(
             config.init,
             config.latent,
-            config.classes.max_classes,
-            config.classes.temperature,
+            config.max_classes,
+            config.class_temperature,
             config.tokens.sampling == "gumbel",
             config.tokens.temperature,
         )

@@ -174,8 +174,11 @@ class Start:
         return space, x
 
     def _distribution(self, networks: Networks, goal: Goal, seed: int) -> tuple[LatentSpace, Tensor]:
-        generator = networks.generator
-        space = LatentDistribution.of_samples(_random_latents(generator))
+        generator, pipeline = networks.generator, networks.pipeline
+        if self.init == "prior" and pipeline is not None:
+            space = pipeline.latent_distribution  # as `text2latent infer --refine` has it
+        else:
+            space = LatentDistribution.of_samples(_random_latents(generator))
         latents = self._first_latents(networks, goal, seed, space)
         tokens = 1 if self.latent == "w" else generator.num_ws
         return space, space.normalize(latents).expand(-1, tokens, -1)

@@ -1,6 +1,7 @@
 """Videos are read back by Pillow and ffmpeg."""
 
 import itertools
+import weakref
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -46,16 +47,17 @@ def test_an_mp4_is_h264_and_holds_the_last(frames: list[Path], tmp_path: Path) -
     assert means[-1] == pytest.approx(GREYS[-1], abs=4)
 
 
-def test_frames_are_read_one_at_a_time(frames: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a thousand frames, at most the palette's are alive at once."""
+@pytest.mark.parametrize(("name", "at_most"), [("way.gif", pictures.PALETTE_FRAMES + 2), ("way.mp4", 3)])
+def test_frames_are_read_one_at_a_time(
+    frames: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, at_most: int
+) -> None:
+    """Of 150 frames, few are alive at once: those of the palette, or the first, the latest and the next."""
     alive: set[int] = set()
     most = itertools.count()
     peak = [0]
     read = pictures._read
 
     def count(file: Path) -> Image.Image:
-        import weakref
-
         picture, number = read(file), next(most)
         alive.add(number)
         weakref.finalize(picture, alive.discard, number)
@@ -63,8 +65,9 @@ def test_frames_are_read_one_at_a_time(frames: list[Path], tmp_path: Path, monke
         return picture
 
     monkeypatch.setattr(pictures, "_read", count)
-    save_video(frames * 50, tmp_path / "way.gif", 10, 0)
-    assert peak[0] <= pictures.PALETTE_FRAMES + 2
+    save_video(frames * 50, tmp_path / name, 10, 1)
+    assert next(most) >= 150
+    assert peak[0] <= at_most
 
 
 def test_what_is_there_is_kept(frames: list[Path], tmp_path: Path) -> None:
