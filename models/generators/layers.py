@@ -169,8 +169,8 @@ def own_precision(device: torch.device, exact: bool = True) -> AbstractContextMa
     """Context that keeps autocast to bfloat16 out, if images are to be `exact`; autocast to float16 stays.
 
     bfloat16 has eight significant bits: each convolution in it adds an error of 0.3 % of its output. By their root
-    mean square, images of all layers in bfloat16 are off by 0.4 to 1.3 % of their standard deviation, but single pixels
-    by 3 to 8 %; with only the last convolution in bfloat16 single pixels are still off by up to 4 %. So there is no
+    mean square, images of all layers in bfloat16 are off by 0.3 to 1.3 % of their standard deviation, but single pixels
+    by 1 to 11 %; with only the last convolution in bfloat16 single pixels are still off by up to 4 %. So there is no
     choice of layers that gains speed and keeps all pixels within 2 %.
     """
     rounds = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
