@@ -46,7 +46,7 @@ def assert_documented(path: str) -> None:
         load_generator(path)
     rows = [row for row in DOCUMENTED if row.startswith(f"{path}: ") or f"'{path}'" in row]
     assert len(rows) == 1
-    pattern = re.escape(rows[0]).replace(r"\.\.\.", ".*").replace("49152", r"\d+").replace("88206", r"\d+")
+    pattern = re.escape(rows[0]).replace(r"\.\.\.", ".*")
     assert re.fullmatch(pattern, str(caught.value)), str(caught.value)
 
 
