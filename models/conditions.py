@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -139,11 +139,18 @@ def _embed_image(clip: ClipEncoder, query: Query) -> Tensor:
     return clip.encode_image(image[None].to(clip.device))
 
 
+def as_list(value: Any) -> list[Any] | None:
+    """A text, picture or tensor as a list of one; other sequences as lists; None as it is."""
+    if value is None:
+        return None
+    return [value] if isinstance(value, (str, Image.Image, Tensor)) else list(value)
+
+
 def make_queries(
     prompts: Sequence[str] | None,
     images: Sequence[Image.Image | Tensor] | None,
     negatives: Sequence[str] | None,
-    image_weight: float,
+    image_weight: float = DEFAULT_IMAGE_WEIGHT,
 ) -> list[Query]:
     """Pair prompts, images and negative prompts up; of each there may be one for all.
 

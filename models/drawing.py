@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from text2latent.models.conditions import Query, encode_queries
+from text2latent.models.conditions import Query
 from text2latent.models.domain import DomainScore
-from text2latent.models.editing import edit_direction, interpolate
+from text2latent.models.editing import Edit, draw_edited, interpolate
 from text2latent.models.identity import Identity
 from text2latent.models.images import to_pil
 from text2latent.models.pipeline import Draw, Settings, Text2LatentPipeline
@@ -96,15 +96,6 @@ def draw_frames(
         yield DrawnImage(drawn.picture, prompt, seeds[index % len(seeds)], drawn.clip_score, drawn.latent)
 
 
-@dataclass(frozen=True)
-class Edit:
-    """What is changed into what, and by how much; see `editing.edit`."""
-
-    source: Query
-    target: Query
-    strength: float
-
-
 def draw_latents(
     pipeline: Text2LatentPipeline,
     starts: Sequence[tuple[str, int, Tensor]],
@@ -119,36 +110,14 @@ def draw_latents(
         settings: of these, truncation and batch size count, and for an edit all that the prior needs.
         edit: how to change them; CLIP scores tell how near they come to its target.
     """
-    target: Tensor | None = None
+    if not starts:
+        return
     if edit is not None:
         score_domain(pipeline, [edit.source, edit.target])
-        direction = edit.strength * edit_direction(pipeline, edit.source, edit.target, settings)
-        target = encode_queries(pipeline, [edit.target]).target
-    for first in range(0, len(starts), settings.batch_size):
-        group = starts[first : first + settings.batch_size]
-        latents = torch.stack([latent for _, _, latent in group]).to(pipeline.device)
-        if edit is not None:
-            latents = latents + direction
-        if settings.truncation != 1:
-            latents = pipeline.generator.truncate(latents, settings.truncation)
-        draw = pipeline.render(latents, None if target is None else target.expand(len(group), -1), settings.batch_size)
-        for drawn, (label, seed, _) in zip(_one_by_one([draw]), group, strict=True):
-            yield DrawnImage(drawn.picture, label, seed, drawn.clip_score, drawn.latent)
-
-
-def draw_starts(
-    pipeline: Text2LatentPipeline, queries: Sequence[Query], seeds: Sequence[int], settings: Settings
-) -> Tensor:
-    """Latents `[N, L, D]` to edit, a seed each: the prior's for queries, or, without any, the generator's own.
-
-    The generator's own are those of random z, not truncated. Of queries, all seeds of the first come first.
-    """
-    with torch.no_grad():
-        if not queries:
-            z = torch.cat([pipeline.generator.sample_latents(1, seed) for seed in seeds])
-            return pipeline.generator.map(z.to(pipeline.device))
-        rows = [query for query in queries for _ in seeds]
-        return torch.cat([draw.latents for draw in pipeline.stream(rows, list(seeds) * len(queries), settings)])
+    latents = torch.stack([latent for _, _, latent in starts])
+    drawn = _one_by_one(draw_edited(pipeline, latents, settings, edit))
+    for image, (label, seed, _) in zip(drawn, starts, strict=True):
+        yield DrawnImage(image.picture, label, seed, image.clip_score, image.latent)
 
 
 @dataclass(frozen=True)

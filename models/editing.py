@@ -1,8 +1,12 @@
-"""Between and beyond prompts: interpolation between two, and edits of latents along the direction between two."""
+"""Between and beyond prompts: interpolation between two, and edits of latents along the direction between two.
+
+The pipeline offers these as methods, see `text2latent.models.pipeline_editing`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,8 +83,10 @@ def edit_direction(pipeline: Text2LatentPipeline, source: Query, target: Query, 
     """The difference that two queries make to a latent, `[L, D]`: that of the means of what the prior draws of them.
 
     Both are drawn from the same noise, so that most of what neither query speaks of cancels out, and the mean over
-    `DIRECTION_DRAWS` draws takes the rest away. The direction depends on the queries only, not on what is edited.
+    `DIRECTION_DRAWS` draws takes the rest away. The direction depends on the queries only, not on what is edited, and
+    isn't truncated.
     """
+    settings = replace(settings, truncation=1.0)
     seeds = range(DIRECTION_SEED, DIRECTION_SEED + DIRECTION_DRAWS)
     noise = initial_noise(seeds, pipeline.prior.latent_shape).to(pipeline.device)
     ends = encode_queries(pipeline, [source, target])
@@ -89,6 +95,30 @@ def edit_direction(pipeline: Text2LatentPipeline, source: Query, target: Query, 
         for row in (0, 1)
     )
     return after - before
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is changed into what, and by how much.
+
+    Attributes:
+        source: what is to go, or the latents' own description.
+        target: what is to come.
+        strength: 1 moves by the difference between the two queries, 0 not at all, -1 the other way.
+
+    Raises:
+        UsageError: for a strength beyond `MAX_STRENGTH`.
+    """
+
+    source: Query
+    target: Query
+    strength: float
+
+    def __post_init__(self) -> None:
+        if not abs(self.strength) <= MAX_STRENGTH:
+            raise UsageError(
+                f"strength: expected a number between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}, got {self.strength}"
+            )
 
 
 def edit(
@@ -104,9 +134,7 @@ def edit(
     Args:
         pipeline: the prior that carries texts into latent space.
         latents: `[N, L, D]`.
-        source: what is to go, or the latents' own description.
-        target: what is to come.
-        strength: 1 moves by the difference between the two queries, 0 not at all, -1 the other way.
+        source, target, strength: see `Edit`.
         settings: how the prior draws.
 
     Returns:
@@ -115,6 +143,45 @@ def edit(
     Raises:
         UsageError: for a strength beyond `MAX_STRENGTH`.
     """
-    if not abs(strength) <= MAX_STRENGTH:
-        raise UsageError(f"strength: expected a number between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}, got {strength}")
-    return latents + strength * edit_direction(pipeline, source, target, settings)
+    change = Edit(source, target, strength)
+    return latents + change.strength * edit_direction(pipeline, source, target, settings)
+
+
+def draw_starts(
+    pipeline: Text2LatentPipeline, queries: Sequence[Query], seeds: Sequence[int], settings: Settings
+) -> Tensor:
+    """Latents `[N, L, D]` to edit, one per seed: the prior's for N queries, or, without any, the generator's own.
+
+    The generator's own are those of random z. None are truncated: that comes after the edit.
+    """
+    with torch.no_grad():
+        if not queries:
+            return torch.cat([pipeline.generator.sample_w(1, seed) for seed in seeds])
+        untruncated = replace(settings, truncation=1.0)
+        return torch.cat([draw.latents for draw in pipeline.stream(queries, seeds, untruncated)])
+
+
+def draw_edited(
+    pipeline: Text2LatentPipeline, latents: Tensor, settings: Settings, change: Edit | None = None
+) -> Iterator[Draw]:
+    """Draw given latents, edited or as they are.
+
+    Args:
+        pipeline: what draws.
+        latents: `[N, L, D]`.
+        settings: of these, truncation and batch size count, and for an edit all that the prior needs.
+        change: the edit; CLIP scores tell how near the images come to its target.
+
+    Yields:
+        Groups of consecutive images, in order.
+    """
+    latents, target = latents.to(pipeline.device), None
+    if change is not None:
+        latents = edit(pipeline, latents, change.source, change.target, change.strength, settings)
+    if change is not None and settings.return_scores:
+        target = encode_queries(pipeline, [change.target]).target
+    if settings.truncation != 1:
+        latents = pipeline.generator.truncate(latents, settings.truncation)
+    for batch in latents.split(settings.batch_size):
+        wanted = None if target is None else target.expand(len(batch), -1)
+        yield pipeline.render(batch, wanted, settings.batch_size)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from text2latent.configs.errors import InputError, UsageError
 from text2latent.models import registry
-from text2latent.models.conditions import Conditions, Query, embed_prompts, encode_queries, make_queries
+from text2latent.models.conditions import Conditions, Query, as_list, embed_prompts, encode_queries, make_queries
 from text2latent.models.diffusion import Denoiser, initial_noise, sample
 from text2latent.models.guidance import NegativePrior
 from text2latent.models.identity import Identity, require_same
-from text2latent.models.images import to_pil
 from text2latent.models.layouts import layout_shape, to_w, w_statistics
+from text2latent.models.pipeline_editing import EditingMixin
+from text2latent.models.pipeline_output import (
+    Draw,
+    Text2LatentOutput,
+    best_of,
+    concatenate,
+    require_output_type,
+    to_output,
+)
 from text2latent.models.prior_base import Prior
 from text2latent.models.prior_folder import TrainedPrior, load_prior
 from text2latent.models.refine import LatentDistribution, Optimization, optimize_latents
@@ -57,44 +62,9 @@ __all__ = [
 ]
 
 ENCODED_AT_ONCE = 256
-OUTPUT_TYPES = ("pil", "pt")
 
 
-@dataclass
-class Text2LatentOutput(BaseOutput):
-    """What the pipeline drew, N images in the order of the prompts.
-
-    Attributes:
-        images: N RGB pictures, or a tensor `[N, 3, H, W]` in [-1, 1] on the pipeline's device.
-        latents: `[N, L, D]`, the latents that were synthesised, after truncation.
-        clip_scores: `[N]`, cosine similarity of each image's CLIP embedding and its prompt's; None if not asked for.
-        seeds: N seeds that draw the images again.
-    """
-
-    images: list[Image.Image] | Tensor
-    latents: Tensor
-    clip_scores: Tensor | None
-    seeds: list[int]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A group of images as the pipeline makes them.
-
-    Attributes:
-        images: `[n, 3, H, W]` in [-1, 1].
-        latents: `[n, L, D]`.
-        clip_scores: `[n]`, or None.
-        embeddings: `[n, E]`, CLIP's of the images, where scores were computed.
-    """
-
-    images: Tensor
-    latents: Tensor
-    clip_scores: Tensor | None
-    embeddings: Tensor | None = None
-
-
-class Text2LatentPipeline:
+class Text2LatentPipeline(EditingMixin):
     """Draws images of a generator's domain from texts (clip2latent, arXiv:2210.02347, section 3.3).
 
     Args:
@@ -219,14 +189,11 @@ class Text2LatentPipeline:
         scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
         settings = Settings(num_inference_steps, scale, truncation, rerank, batch_size, return_scores, refine)
         require_count("num_images_per_prompt", num_images_per_prompt)
-        if output_type not in OUTPUT_TYPES:
-            raise UsageError(f"output_type: expected one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        require_output_type(output_type)
         queries = make_queries(as_list(prompt), as_list(image), as_list(negative_prompt), image_weight)
         all_seeds = seeds_per_image(len(queries), num_images_per_prompt, generator, seeds)
         repeated = [query for query in queries for _ in range(num_images_per_prompt)]
-        drawn = _concatenate(list(self.stream(repeated, all_seeds, settings)))
-        images = to_pil(drawn.images) if output_type == "pil" else drawn.images
-        return Text2LatentOutput(images=images, latents=drawn.latents, clip_scores=drawn.clip_scores, seeds=all_seeds)
+        return to_output(list(self.stream(repeated, all_seeds, settings)), all_seeds, output_type)
 
     def stream(self, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
         """Draw one image per prompt or query, a group at a time, so that any number of them fits in memory.
@@ -308,7 +275,7 @@ class Text2LatentPipeline:
         latents = latents.to(self.device)
         targets = [None] * len(latents) if target is None else target.split(batch_size)
         batches = zip(latents.split(batch_size), targets, strict=False)
-        return _concatenate([self._finish(batch, wanted) for batch, wanted in batches])
+        return concatenate([self._finish(batch, wanted) for batch, wanted in batches])
 
     @property
     def latent_distribution(self) -> LatentDistribution:
@@ -328,7 +295,7 @@ class Text2LatentPipeline:
         if settings.refine and settings.rerank == 1:
             return self._refine(torch.cat(latents), conditions.target, seeds, settings)
         targets = [row.target if scored else None for row, _ in batches]
-        best = _best(_concatenate(list(map(self._finish, latents, targets))), settings.rerank)
+        best = best_of(concatenate(list(map(self._finish, latents, targets))), settings.rerank)
         return self._refine(best.latents, conditions.target, seeds, settings) if settings.refine else best
 
     def _finish(self, latents: Tensor, target: Tensor | None) -> Draw:
@@ -342,22 +309,6 @@ class Text2LatentPipeline:
         how = Optimization(settings.refine)
         refined = optimize_latents(self.generator, self.clip, target, latents, self.latent_distribution, how, seeds)
         return self._finish(refined, target if settings.return_scores else None)
-
-
-def as_list(value: Any) -> list[Any] | None:
-    """A text, picture or tensor as a list of one; other sequences as lists; None as it is."""
-    if value is None:
-        return None
-    return [value] if isinstance(value, (str, Image.Image, Tensor)) else list(value)
-
-
-def _best(draw: Draw, candidates: int) -> Draw:
-    """Of each image's candidates, which lie side by side, the one of the highest CLIP score."""
-    if candidates == 1 or draw.clip_scores is None:
-        return draw
-    best = draw.clip_scores.view(-1, candidates).argmax(dim=1)
-    chosen = best + torch.arange(len(best), device=best.device) * candidates
-    return _map_parts(lambda parts: parts[0][chosen], [draw])
 
 
 def _require_pair(expected: Identity, actual: Identity | None, what: str) -> None:
@@ -375,16 +326,3 @@ def _require_fit(prior: Prior, generator: Generator, clip: ClipEncoder) -> None:
         )
     if prior.embedding_dim != clip.embedding_dim:
         raise InputError(f"prior: takes embeddings of {prior.embedding_dim} channels, CLIP gives {clip.embedding_dim}")
-
-
-def _concatenate(draws: Sequence[Draw]) -> Draw:
-    if len(draws) == 1:
-        return draws[0]
-    return _map_parts(torch.cat, draws)
-
-
-def _map_parts(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
-    """One draw from several, by what `function` makes of each of their parts; a part that is missing stays so."""
-    columns = {field.name: [getattr(draw, field.name) for draw in draws] for field in dataclasses.fields(Draw)}
-    parts: dict[str, Any] = {name: None if column[0] is None else function(column) for name, column in columns.items()}
-    return Draw(**parts)

@@ -190,15 +190,16 @@ class LatentsRequest(Request):
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
     ) -> Iterator[DrawnImage]:
         """See `Request`."""
-        from text2latent.models.drawing import Edit, draw_latents, draw_starts
+        from text2latent.models.drawing import draw_latents
+        from text2latent.models.editing import Edit, draw_starts
         from text2latent.models.latents_file import load_latents
 
         pictures: dict[Path, Image.Image] = {}
         if self.file is not None:
             latents = load_latents(self.file, pipeline.generator.latent_shape)
         else:
-            queries = [subject.to_query(pictures) for subject in self.subjects]
-            latents = draw_starts(pipeline, queries, self.seeds, settings)
+            queries = [query for subject in self.subjects for query in [subject.to_query(pictures)] * len(self.seeds)]
+            latents = draw_starts(pipeline, queries, list(self.seeds) * len(self.labels), settings)
         rows = [(label, seed) for label in self.labels for seed in self.seeds]
         starts = [(label, seed, latent) for (label, seed), latent in zip(rows, latents, strict=True)]
         edit = None
