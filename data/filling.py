@@ -48,7 +48,8 @@ def fill_shards(
     """Make the shards of `indices` that aren't there whole.
 
     A shard that another process has claimed is put off to the end, and made then if it still isn't there: its maker
-    may be dead. So any number of processes share the work, at the price of at most one shard made twice by each.
+    may be dead. So any number of processes share the work, at the price that at the end each may make once more what
+    others are still at.
 
     Args:
         place: of a dataset that `open_dataset` has started.

@@ -89,6 +89,7 @@ def test_twenty_kills_leave_no_partial_shard_and_no_work_is_done_twice(tmp_path:
         there, kills = now, kills + alive
         if there == MANIFEST.num_shards:
             shutil.rmtree(place)
+            open_dataset(place, MANIFEST)
             log.unlink()
             there = 0
     fill(place, log)
@@ -107,7 +108,8 @@ def test_processes_that_know_nothing_of_each_other_share_the_work(tmp_path: Path
         process.join()
         assert process.exitcode == 0
     assert set(drawn(log)) == set(range(MANIFEST.num_shards))
-    assert len(drawn(log)) <= MANIFEST.num_shards + len(processes)
+    # At the end each may make what each other is still at.
+    assert len(drawn(log)) <= MANIFEST.num_shards + len(processes) * (len(processes) - 1)
     assert_finished(place)
 
 
