@@ -53,6 +53,7 @@ OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
 RERANK, REFINE = 8, 20
 REFINED = f"refine {REFINE}"
+PAPER = "clip2latent's recipe"
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {
@@ -222,7 +223,7 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
         draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
         key = f"{recipe.digest}-{scale:g}"
         count = contest.config.slow_prompts if steps == PAPER_STEPS[-1] else None
-        rows.append(contest.row(f"paper's recipe, {steps} steps", "clip2latent's recipe", draw, trained, key, count))
+        rows.append(contest.row(f"paper's recipe, {steps} steps", PAPER, draw, trained, key, count))
     return rows
 
 
@@ -271,6 +272,27 @@ def training_curve(
         measured = bench.measure(f"curve-{recipe.digest}-{scale:g}-{index}", draw)
         curve.append({"seconds": seconds, **dataclasses.asdict(bench.summarize(measured)["named"])})
     return curve
+
+
+def single_image_speeds(contest: Contest, parts: dict[str, tuple[Trained, Recipe, int, float]]) -> dict[str, Any]:
+    """How long an image takes that is drawn alone, for methods by name: weights, recipe, steps and guidance of each."""
+    found = {}
+    for name, (trained, recipe, steps, scale) in parts.items():
+        scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
+        found[f"{name}, {_count(steps)}, milliseconds for an image alone"] = 1000 * contest.bench.single_image_seconds(
+            draw
+        )
+    ours, paper = found.values()
+    return {**found, "ours over the paper's recipe, speed for an image alone": paper / ours}
+
+
+def separations(rows: Sequence[Row]) -> dict[str, Any]:
+    """Whether our prior's interval of named attributes lies above that of each rival it is to beat."""
+    by_name = {row.name: row.figures["named"] for row in rows}
+    ours = by_name[f"ours, {_count(DEFAULT_STEPS)}"]
+    rivals = [row.name for row in rows if row.group in ("without training", "without diffusion", PAPER)]
+    return {f"ours above {name}, intervals apart": bool(ours.low > by_name[name].high) for name in rivals}
 
 
 def claims(rows: Sequence[Row], curves: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
@@ -327,7 +349,12 @@ def compare(config: Namespace) -> None:
         "ours": training_curve(contest, our_recipe, trained, DEFAULT_STEPS, config.guidance_scale),
         "paper's recipe": training_curve(contest, paper_recipe, paper, 100, config.paper_guidance_scale),
     }
-    results = Results(command_line(build_parser(), config), rows, curves, claims(rows, curves))
+    alone = {
+        "ours": (trained, our_recipe, DEFAULT_STEPS, config.guidance_scale),
+        "paper's recipe": (paper, paper_recipe, 100, config.paper_guidance_scale),
+    }
+    found = {**claims(rows, curves), **separations(rows), **single_image_speeds(contest, alone)}
+    results = Results(command_line(build_parser(), config), rows, curves, found)
     print(markdown(results))
     for file in write_results(results, output, "priors", plot=True):
         print(f"wrote {file}", file=sys.stderr)

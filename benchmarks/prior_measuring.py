@@ -131,6 +131,17 @@ class Bench:
             return Measured(**arrays, num_prompts=len(captions))
 
     @torch.no_grad()
+    def single_image_seconds(self, draw: Draw, num_images: int = 12) -> float:
+        """Median wall-clock time of an image that is drawn alone, from its text to its pixels, once all is warm."""
+        taken = []
+        for caption in self.captions[: num_images + 1]:
+            started = time.perf_counter()
+            drawn = draw(self.clip.encode_text([caption.text]), [caption.text], self.seeds[:1])
+            self.generator.synthesize(drawn.latents)
+            taken.append(time.perf_counter() - started)
+        return float(np.median(taken[1:]))
+
+    @torch.no_grad()
     def _measure_group(self, draw: Draw, captions: Sequence[Caption]) -> dict[str, NDArray[Any]]:
         """What is kept of some prompts' images, by the names of `Measured`."""
         prompts = [caption.text for caption in captions for _ in self.seeds]

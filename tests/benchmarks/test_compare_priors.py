@@ -126,6 +126,14 @@ def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path
     assert all(0 <= row.figures["named"].low <= row.figures["named"].high <= 1 for row in results.rows)
     assert all(row.figures["seconds"].value > 0 for row in results.rows)
     assert len(results.curves["ours"]) > 1
+    alone = [
+        results.claims[f"{name}, milliseconds for an image alone"]
+        for name in ("ours, 8 steps", "paper's recipe, 100 steps")
+    ]
+    assert results.claims["ours over the paper's recipe, speed for an image alone"] == pytest.approx(
+        alone[1] / alone[0]
+    )
+    assert isinstance(results.claims["ours above nearest training pair, intervals apart"], bool)
     assert (tmp_path / "results/priors.svg").read_text().startswith("<?xml")
     kept = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir())
     assert compare_priors.main(words) == 0
@@ -159,6 +167,22 @@ def test_every_ablation_is_a_valid_configuration_and_has_its_own_name() -> None:
     assert base.diffusion.noise_covariance == "data"
     assert "noise of the data's covariance" not in [variant.name for variant in variants]
     assert [variant.num_pairs for variant in variants if variant.group == "pairs"] == [1000, 4000, 16_000]
+
+
+def test_intervals_are_apart_only_where_ours_lies_above() -> None:
+    rows = [("random latents", 0.2, "without training"), ("nearest training pair", 0.75, "without training")]
+    rows += [("paper's recipe, 4 steps", 0.99, compare_priors.PAPER), ("CLIP gradient", 0.1, "optimisation")]
+    found = compare_priors.separations(
+        [
+            Row(name, group, row(name, named=value).figures, 8)
+            for name, value, group in [*rows, ("ours, 8 steps", 0.9, "ours")]
+        ]
+    )
+    assert found == {
+        "ours above random latents, intervals apart": True,
+        "ours above nearest training pair, intervals apart": False,
+        "ours above paper's recipe, 4 steps, intervals apart": False,
+    }
 
 
 def row(name: str, **figures: float) -> Row:
