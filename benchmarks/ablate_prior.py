@@ -232,6 +232,18 @@ def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Be
     )
 
 
+def retrieval_rows(variants: Sequence[Variant], pairs: Pairs, bench: Bench) -> list[Row]:
+    """What retrieval gives from as few pairs as some rows train on, and from all."""
+    latents, embeddings = pairs.tensors
+    fewer = [variant.num_pairs for variant in variants if variant.num_pairs]
+    rows = []
+    for count in [*fewer, len(latents)] if fewer else []:
+        name = f"nearest of {count} pairs"
+        measured = bench.measure(file_name(name), methods.retrieval(bench, latents[:count], embeddings[:count]))
+        rows.append(Row(name, "retrieval", bench.summarize(measured), measured.num_prompts))
+    return rows
+
+
 def ablate(config: Namespace) -> None:
     """Train, measure and write everything."""
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
@@ -242,6 +254,7 @@ def ablate(config: Namespace) -> None:
     bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
     variants = choose_variants(base, len(pairs.tensors[0]), config.only)
     rows = [measure_variant(variant, base, pairs, bench, work) for variant in variants]
+    rows += retrieval_rows(variants, pairs, bench)
     results = Results(command_line(build_parser(), config), rows)
     print(markdown(results))
     for file in write_results(results, output, "ablations", plot=False):

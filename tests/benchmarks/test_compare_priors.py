@@ -15,6 +15,7 @@ from text2latent.benchmarks import ablate_prior, compare_priors, readme_priors
 from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, estimate_frechet
 from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
 from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown
+from text2latent.benchmarks.prior_training import Pairs
 from text2latent.configs.schema import DataConfig, TrainConfig
 from text2latent.evaluation.metrics import Estimate, frechet_distance
 from text2latent.models.refine import LatentDistribution
@@ -148,6 +149,15 @@ def test_ablations_from_end_to_end(untrained_faces: Path, untrained_pairs: Path,
     groups = {row.group for row in results.rows}
     assert groups == {"as configured", "guidance", "latents"}
     assert "--only guidance --only latents" in results.command
+
+
+def test_retrieval_has_as_few_pairs_as_the_priors(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
+    pairs, one = Pairs(untrained_pairs, 20), bench(untrained_faces, tmp_path)
+    variants = [ablate_prior.Variant("as configured", "all"), ablate_prior.Variant("pairs", "two", num_pairs=2)]
+    few, whole = ablate_prior.retrieval_rows(variants, pairs, one)
+    assert [few.name, whole.name] == ["nearest of 2 pairs", f"nearest of {len(pairs.tensors[0])} pairs"]
+    assert whole.figures["clip_score"].value > few.figures["clip_score"].value
+    assert ablate_prior.retrieval_rows(variants[:1], pairs, one) == []
 
 
 def test_unknown_group_of_ablations_is_refused(
