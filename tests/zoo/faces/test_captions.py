@@ -130,14 +130,16 @@ ABSENCE = {
         ("サングラス(を(かけ|し)ていな|なし)", "eyewear", "none glasses"),
     ),
 }
+BEARDS = {"en": "beard|m(u|ou)stach", "ja": "髭|ひげ|ヒゲ"}
+"""A coloured beard tells of the hair as well: that it is of the beard's colour, so that there is some."""
 STEMS = {
     "en": {
         "eyewear": "glass|spectacle|shades|specs|eyewear|eyes",
         "facial_hair": "beard|m(u|ou)stach|facial hair|whisker|shav|chin|hair on the face",
         "earrings": "ear ?(ring|jewel|stud)|ears",
         "headwear": "hat|cap|head",
-        "hair_color": "hair|headed|brunette|redhead|ginger|blonde?|locks",
-        "hair_style": "hair|bald|head|curl|short|long",
+        "hair_color": f"hair|headed|brunette|redhead|ginger|blonde?|locks|{BEARDS['en']}",
+        "hair_style": f"hair|bald|head|curl|short|long|{BEARDS['en']}",
         "skin": "skin|pale|complexion|tan",
     },
     "ja": {
@@ -145,8 +147,9 @@ STEMS = {
         "facial_hair": "髭|ひげ|ヒゲ",
         "earrings": "イヤリング|ピアス|耳飾り",
         "headwear": "帽|ハット|キャップ|かぶ",
-        "hair_color": "髪|毛|ブロンド|ヘア|しらが",
-        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|(い|た|グの)(ブロンド|しらが)",
+        "hair_color": f"髪|毛|ブロンド|ヘア|しらが|{BEARDS['ja']}",
+        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|(い|た|グの)(ブロンド|しらが)"
+        f"|{BEARDS['ja']}",
         "skin": "肌|色白|色黒|皮膚|小麦|日焼け|色の[白黒]",
     },
 }
