@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from text2latent import infer
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.tests.pictures import Infer
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Tests that were started in the background ignore Ctrl-C, and what they start would as well."""
 TINY_CLIP: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},

@@ -55,7 +55,7 @@ def test_an_error_in_a_batch_ends_the_others(
     generator, clip = networks
     begun: list[int] = []
 
-    def fail(latents: torch.Tensor) -> torch.Tensor:
+    def fail(latents: torch.Tensor, **options: object) -> torch.Tensor:
         begun.append(len(latents))
         raise RuntimeError("no such kernel")
 

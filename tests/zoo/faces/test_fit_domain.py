@@ -44,14 +44,12 @@ def test_foreign_prompts_are_outside_and_prompts_of_faces_are_not(pipeline: Text
     assert all(outside(pipeline, FOREIGN))
 
 
-def test_wording_tells_foreign_japanese_that_clip_takes_for_faces(pipeline: Text2LatentPipeline) -> None:
-    domain = pipeline.domain
-    assert isinstance(domain, Domain)
-    with_wording = sum(outside(pipeline, FOREIGN_JAPANESE))
-    pipeline.domain = replace(domain, wording=None)
-    without = sum(outside(pipeline, FOREIGN_JAPANESE))
-    pipeline.domain = domain
-    assert with_wording > max(without, len(FOREIGN_JAPANESE) // 2)
+def test_wording_tells_foreign_japanese_that_clip_takes_for_faces() -> None:
+    shipped = Text2LatentPipeline.from_pretrained("faces")
+    assert isinstance(shipped.domain, Domain)
+    assert all(outside(shipped, FOREIGN_JAPANESE))
+    shipped.domain = replace(shipped.domain, wording=None)
+    assert sum(outside(shipped, FOREIGN_JAPANESE)) <= 1
 
 
 def test_few_held_out_captions_are_warned_of(pipeline: Text2LatentPipeline) -> None:
