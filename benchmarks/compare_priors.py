@@ -22,6 +22,18 @@ from typing import Any, cast
 import torch
 
 from text2latent.benchmarks import prior_methods as methods
+from text2latent.benchmarks.prior_claims import (
+    OPTIMISATION,
+    OURS,
+    PAPER,
+    PAPER_SLOW,
+    RANDOM,
+    REFINE,
+    SIMPLE,
+    WITHOUT_DIFFUSION,
+    claims,
+    count_steps,
+)
 from text2latent.benchmarks.prior_measuring import Bench, Draw
 from text2latent.benchmarks.prior_report import Results, Row, command_line, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
@@ -51,9 +63,7 @@ PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
-RERANK, REFINE = 8, 20
-REFINED = f"refine {REFINE}"
-PAPER = "clip2latent's recipe"
+RERANK = 8
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {
@@ -150,10 +160,10 @@ class Contest:
 
 def simple_rows(contest: Contest) -> list[Row]:
     """Random latents and retrieval, which need no training."""
-    bench, group = contest.bench, "without training"
+    bench = contest.bench
     return [
-        contest.row("random latents", group, methods.random_latents(bench)),
-        contest.row("nearest training pair", group, methods.retrieval(bench, *contest.pairs.tensors)),
+        contest.row(RANDOM, SIMPLE, methods.random_latents(bench)),
+        contest.row("nearest training pair", SIMPLE, methods.retrieval(bench, *contest.pairs.tensors)),
     ]
 
 
@@ -179,7 +189,7 @@ def regression_rows(contest: Contest) -> list[Row]:
             )
             trained = train_recipe(recipe, contest.pairs, contest.work)
             draw = methods.regression(cast(RegressionPrior, trained.prior))
-            rows.append(contest.row(label, "without diffusion", draw, trained, recipe.digest))
+            rows.append(contest.row(label, WITHOUT_DIFFUSION, draw, trained, recipe.digest))
     return rows
 
 
@@ -210,7 +220,7 @@ def optimization_rows(contest: Contest) -> list[Row]:
             name = f"CLIP gradient, {count} steps, best of {best_of}"
             measured = bench.measure(file_name(name), trials.method(count, best_of), config.optimized_prompts)
             figures = bench.summarize(measured)
-            rows.append(Row(name, "optimisation", figures, measured.num_prompts, subset=figures))
+            rows.append(Row(name, OPTIMISATION, figures, measured.num_prompts, subset=figures))
     return rows
 
 
@@ -235,7 +245,7 @@ def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> l
     rows = []
     for steps in OUR_STEPS:
         draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
-        rows.append(contest.row(f"{name}, {_count(steps)}", name, draw, trained, key))
+        rows.append(contest.row(f"{name}, {count_steps(steps)}", name, draw, trained, key))
     return rows
 
 
@@ -246,17 +256,13 @@ def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recip
     rows = []
     for what, settings in (
         (f"best of {RERANK}", Settings(DEFAULT_STEPS, scale, rerank=RERANK, return_scores=False)),
-        (REFINED, Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
+        (f"refine {REFINE}", Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
     ):
         draw = methods.controlled(contest.bench, trained.prior, scheduler, settings)
-        label = f"{name}, {_count(DEFAULT_STEPS)}, {what}"
-        count = contest.config.slow_prompts if what == REFINED else None
+        label = f"{name}, {count_steps(DEFAULT_STEPS)}, {what}"
+        count = contest.config.slow_prompts if settings.refine else None
         rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}", count))
     return rows
-
-
-def _count(steps: int) -> str:
-    return f"{steps} step{'s' if steps > 1 else ''}"
 
 
 def training_curve(
@@ -274,54 +280,10 @@ def training_curve(
     return curve
 
 
-def single_image_speeds(contest: Contest, parts: dict[str, tuple[Trained, Recipe, int, float]]) -> dict[str, Any]:
-    """How long an image takes that is drawn alone, for methods by name: weights, recipe, steps and guidance of each."""
-    found = {}
-    for name, (trained, recipe, steps, scale) in parts.items():
-        scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
-        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
-        found[f"{name}, {_count(steps)}, milliseconds for an image alone"] = 1000 * contest.bench.single_image_seconds(
-            draw
-        )
-    ours, paper = found.values()
-    return {**found, "ours over the paper's recipe, speed for an image alone": paper / ours}
-
-
-def separations(rows: Sequence[Row]) -> dict[str, Any]:
-    """Whether our prior's interval of named attributes lies above that of each rival it is to beat."""
-    by_name = {row.name: row.figures["named"] for row in rows}
-    ours = by_name[f"ours, {_count(DEFAULT_STEPS)}"]
-    rivals = [row.name for row in rows if row.group in ("without training", "without diffusion", PAPER)]
-    return {f"ours above {name}, intervals apart": bool(ours.low > by_name[name].high) for name in rivals}
-
-
-def claims(rows: Sequence[Row], curves: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Ratios of rows that the project's promises are about."""
-    by_name = {row.name: row for row in rows}
-    ours, paper = by_name[f"ours, {_count(DEFAULT_STEPS)}"], by_name["paper's recipe, 100 steps"]
-    refined = by_name[f"ours, {_count(DEFAULT_STEPS)}, {REFINED}"]
-    slowest = [row for row in rows if row.group == "optimisation"][-2:]
-    few = [by_name[name].figures["named"].value for name in ("ours, 32 steps", "distilled, 2 steps")]
-    target = curves["paper's recipe"][-1]
-    reached = [point["seconds"] for point in curves["ours"] if point["value"] >= target["value"]]
-    found = {
-        "ours at the default steps over the paper's recipe in 100, speed": _ratio(paper, ours, "seconds"),
-        "the same, without text embedding and synthesis": _ratio(paper, ours, "latent_seconds"),
-        "ours at the default steps over the paper's recipe in 100, diversity": _ratio(ours, paper, "diversity"),
-        "32 steps of ours less 2 distilled ones, points of named attributes": 100 * (few[0] - few[1]),
-        "refined ours, named attributes on the optimisation's prompts": refined.subset["named"].value,
-        "training time of the paper's recipe, seconds": target["seconds"],
-        "its final accuracy on development captions": target["value"],
-        "seconds of training until ours reaches that": reached[0] if reached else "not reached",
-    }
-    for row in slowest:
-        found[f"{row.name}, named attributes"] = row.figures["named"].value
-        found[f"refined ours over {row.name}, time"] = _ratio(refined, row, "seconds")
-    return found
-
-
-def _ratio(one: Row, other: Row, name: str) -> float:
-    return one.figures[name].value / other.figures[name].value
+def seconds_alone(contest: Contest, trained: Trained, recipe: Recipe, steps: int, scale: float) -> float:
+    """How long an image takes that is drawn alone."""
+    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
+    return contest.bench.single_image_seconds(methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale))
 
 
 def compare(config: Namespace) -> None:
@@ -350,11 +312,10 @@ def compare(config: Namespace) -> None:
         "paper's recipe": training_curve(contest, paper_recipe, paper, 100, config.paper_guidance_scale),
     }
     alone = {
-        "ours": (trained, our_recipe, DEFAULT_STEPS, config.guidance_scale),
-        "paper's recipe": (paper, paper_recipe, 100, config.paper_guidance_scale),
+        OURS: seconds_alone(contest, trained, our_recipe, DEFAULT_STEPS, config.guidance_scale),
+        PAPER_SLOW: seconds_alone(contest, paper, paper_recipe, 100, config.paper_guidance_scale),
     }
-    found = {**claims(rows, curves), **separations(rows), **single_image_speeds(contest, alone)}
-    results = Results(command_line(build_parser(), config), rows, curves, found)
+    results = Results(command_line(build_parser(), config), rows, curves, claims(rows, curves, alone))
     print(markdown(results))
     for file in write_results(results, output, "priors", plot=True):
         print(f"wrote {file}", file=sys.stderr)

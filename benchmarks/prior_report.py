@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import machine, replacing
+from text2latent.benchmarks.report import FIGURES_HEAD, Figure, figure_lines, machine, replacing
 from text2latent.configs.command import CommandParser
 from text2latent.configs.errors import InputError
 from text2latent.evaluation.metrics import Estimate
@@ -30,6 +32,17 @@ COLUMNS = {
 """Figures of the table, and how it calls them."""
 UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0, "latent_seconds": 1000.0}
 """What figures are multiplied with in the table: shares are shown in percent, seconds in milliseconds."""
+
+LOWEST_SHOWN = 85
+"""Percent of named attributes below which the plot tells a method in words."""
+Place = tuple[int, int, str, str]
+ABOVE: Place = (0, 7, "center", "bottom")
+BELOW: Place = (0, -8, "center", "top")
+LEFT: Place = (-6, 1, "right", "bottom")
+RIGHT: Place = (6, -1, "left", "top")
+LABEL_PLACES = ((ABOVE,), (LEFT,), (LEFT, LEFT, RIGHT), (BELOW,), (ABOVE,), (BELOW,))
+"""Where the plot's labels are, by group and in turn: x and y in points, and how they are aligned there."""
+STEPS = re.compile(r"(\d+) steps?$")
 
 
 @dataclass(frozen=True)
@@ -63,14 +76,14 @@ class Results:
         command: that was run.
         rows: of the table.
         curves: for each of some methods, accuracy by seconds trained: `{"seconds", "value", "low", "high"}`.
-        claims: other numbers by what they mean.
+        claims: what the rows and curves are to show.
         machine, versions, date: where, with what and when.
     """
 
     command: str
     rows: list[Row]
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    claims: dict[str, Any] = field(default_factory=dict)
+    claims: list[Figure] = field(default_factory=list)
     machine: str = field(default_factory=machine)
     versions: dict[str, str] = field(
         default_factory=lambda: {name: importlib.metadata.version(name) for name in LIBRARIES}
@@ -91,7 +104,11 @@ class Results:
         """
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**found | {"rows": [_row(row) for row in found["rows"]]})
+            parts = {
+                "rows": [_row(row) for row in found["rows"]],
+                "claims": [Figure(**one) for one in found["claims"]],
+            }
+            return cls(**found | parts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: expected results that a comparison of priors has kept: {error}") from error
 
@@ -156,30 +173,65 @@ def save_plot(results: Results, file: Path) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for group in dict.fromkeys(row.group for row in results.rows):
-        _plot_group(axes, group, [row for row in results.rows if row.group == group])
-    axes.set(xscale="log", xlabel="seconds per image", ylabel="named attributes that are there, %")
+    lower = rows_below(results.rows)
+    shown = [row for row in results.rows if row not in lower]
+    groups = dict.fromkeys(row.group for row in shown)
+    for group, place in zip(groups, cycle(LABEL_PLACES), strict=False):
+        _plot_group(axes, group, [row for row in shown if row.group == group], place)
+    axes.set(xscale="log", xlabel="seconds per image, from the text's embedding to the latent")
+    axes.set(ylabel="named attributes that are there, %", ylim=(LOWEST_SHOWN if lower else 0, 100.5))
+    axes.margins(x=0.2)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", title=_told(lower), fontsize=8, title_fontsize=8)
     with replacing(file) as partial:
         figure.savefig(partial, format="svg")
 
 
-def _plot_group(axes: Any, group: str, rows: Sequence[Row]) -> None:
-    seconds = [row.figures["seconds"].value for row in rows]
+def rows_below(rows: Sequence[Row]) -> list[Row]:
+    """The few rows that are so far below all others that a plot has no room for them."""
+    lower = [row for row in rows if 100 * row.figures["named"].value < LOWEST_SHOWN]
+    return lower if len(lower) < len(rows) / 2 else []
+
+
+def _told(rows: Sequence[Row]) -> str | None:
+    told = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
+    return "\n".join(["below:", *told, ""]) if told else None
+
+
+def _plot_group(axes: Any, group: str, rows: Sequence[Row], places: Sequence[Place]) -> None:
+    """Draw the methods of a group, and as a line those that are one prior in several numbers of steps."""
+    from matplotlib.patheffects import withStroke
+
+    drawn = None
+    steps = {row.name: STEPS.search(row.name) for row in rows}
+    for line in (True, False):
+        part = [row for row in rows if bool(steps[row.name]) is line]
+        if part:
+            label = None if drawn else group + (", by steps" if line else "")
+            drawn = _plot_points(axes, part, "o-" if line else "o", label, drawn)
+    for row, (x, y, horizontal, vertical) in zip(rows, cycle(places), strict=False):
+        match, at = steps[row.name], (row.figures["latent_seconds"].value, 100 * row.figures["named"].value)
+        label = match[1] if match else row.name.removeprefix(f"{group}, ").removeprefix("CLIP gradient, ")
+        look = {"ha": horizontal, "va": vertical, "fontsize": 8, "color": drawn}
+        look["path_effects"] = [withStroke(linewidth=2.5, foreground="white")]
+        axes.annotate(label, at, xytext=(x, y), textcoords="offset points", **look)
+
+
+def _plot_points(axes: Any, rows: Sequence[Row], style: str, label: str | None, color: Any) -> Any:
+    """Draw points with their intervals; returns their colour."""
+    seconds = [row.figures["latent_seconds"].value for row in rows]
     named = [row.figures["named"] for row in rows]
-    values = [100 * one.value for one in named]
     errors = [[100 * (one.value - one.low) for one in named], [100 * (one.high - one.value) for one in named]]
-    axes.errorbar(seconds, values, yerr=errors, fmt="o", capsize=3, label=group)
-    for row, x, y in zip(rows, seconds, values, strict=True):
-        axes.annotate(row.name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    look = {"capsize": 2, "elinewidth": 0.8, "color": color, "label": label}
+    values = [100 * one.value for one in named]
+    return axes.errorbar(seconds, values, yerr=errors, fmt=style, **look)[0].get_color()
 
 
 def write_results(results: Results, folder: Path, name: str, plot: bool) -> list[Path]:
     """Write `NAME.json`, `NAME.md` and perhaps `NAME.svg` into a folder; returns the files."""
     json_file, markdown_file, plot_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg"))
     results.save(json_file)
-    text = "\n\n".join([f"`{results.command}`", markdown(results), by_attribute(results), *_told_claims(results)])
+    text = "\n\n".join([f"`{results.command}`", markdown(results), by_attribute(results), *claims_table(results)])
     with replacing(markdown_file) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
     if plot:
@@ -187,10 +239,9 @@ def write_results(results: Results, folder: Path, name: str, plot: bool) -> list
     return [json_file, markdown_file, *([plot_file] if plot else [])]
 
 
-def _told_claims(results: Results) -> list[str]:
-    lines = [f"- {name}: {value:.4g}" if isinstance(value, float) else f"- {name}: {value}"
-             for name, value in results.claims.items()]  # fmt: skip
-    return ["\n".join(lines)] if lines else []
+def claims_table(results: Results) -> list[str]:
+    """A Markdown table of the claims with their targets; none if nothing is claimed."""
+    return ["\n".join([*FIGURES_HEAD, *figure_lines(results.claims)])] if results.claims else []
 
 
 def command_line(parser: CommandParser, config: Namespace) -> str:

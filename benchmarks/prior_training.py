@@ -33,7 +33,8 @@ from text2latent.training import assembly
 from text2latent.zoo.faces.evaluation import SEED
 
 UNLIMITED_STEPS = 10**9
-SNAPSHOTS = 7
+SNAPSHOTS = tuple(2 ** (-k / 2) for k in range(10, 0, -1))
+"""When weights are looked at, as shares of the time to train, beside its end."""
 TRAINING_KEYS = ("prior", "diffusion", "optimizer", "data", "max_minutes", "precision", "seed", "text")
 
 
@@ -188,7 +189,7 @@ def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
     objective = (recipe.new_objective or assembly.build_objective)(config, pairs.module)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
     averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
-    snapshots = Snapshots(averages, [seconds / 2**halvings for halvings in range(SNAPSHOTS, 0, -1)])
+    snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=config.precision,

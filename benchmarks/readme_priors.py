@@ -1,4 +1,4 @@
-"""Write the comparison of priors and its ablations into the README: their tables, and the plot beside the pictures."""
+"""Write the comparison of priors with its plot into the README, and the ablations into docs/priors.md."""
 
 from __future__ import annotations
 
@@ -7,43 +7,46 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from text2latent.benchmarks.prior_report import RESULTS, Results, markdown, save_plot
+from text2latent.benchmarks.prior_report import RESULTS, Results, claims_table, markdown, save_plot
 from text2latent.benchmarks.readme_table import README, ROOT, between
 from text2latent.benchmarks.report import replacing, script_parser
 from text2latent.configs.command import CommandParser, check_output_file, run_command
 
+DOCS = ROOT / "docs" / "priors.md"
 PLOT = ROOT / "docs" / "images" / "priors.svg"
 BLOCKS = {
-    "priors": ("<!-- priors: written by benchmarks/readme_priors.py -->", "<!-- end of priors -->"),
-    "ablations": ("<!-- ablations: written by benchmarks/readme_priors.py -->", "<!-- end of ablations -->"),
+    "priors": ("readme", "<!-- priors: written by benchmarks/readme_priors.py -->", "<!-- end of priors -->"),
+    "ablations": ("docs", "<!-- ablations: written by benchmarks/readme_priors.py -->", "<!-- end of ablations -->"),
 }
-"""Where in the README the results of each name go."""
+"""The flag of the page that the results of each name go into, and the lines of it that they go between."""
 
 
 def build_parser() -> CommandParser:
     """The flags of this script."""
     parser = script_parser("readme_priors", __doc__)
     parser.add_argument("--results", default=str(RESULTS), metavar="FOLDER", help="Folder of the results.")
-    parser.add_argument("--readme", default=str(README), metavar="FILE", help="The file to write the tables into.")
+    parser.add_argument("--readme", default=str(README), metavar="FILE", help="The page to write the comparison into.")
+    parser.add_argument("--docs", default=str(DOCS), metavar="FILE", help="The page to write the ablations into.")
     parser.add_argument("--plot", default=str(PLOT), metavar="FILE", help="Where the plot goes, an SVG.")
     return parser
 
 
 def block(results: Results) -> str:
-    """The command and the table of results."""
-    return f"`{results.command}`\n\n{markdown(results)}"
+    """The command, the table of results, and what they are to show."""
+    return "\n\n".join([f"`{results.command}`", markdown(results), *claims_table(results)])
 
 
 def run(config: Namespace) -> None:
-    """Replace the tables of all results that are there, and the plot."""
-    readme = check_output_file(config.readme, overwrite=True, flag="--readme")
-    plot = check_output_file(config.plot, overwrite=True, flag="--plot")
-    text = readme.read_text(encoding="utf-8")
+    """Replace the tables of all results, and the plot."""
     found = {name: Results.load(Path(config.results) / f"{name}.json") for name in BLOCKS}
-    for name, results in found.items():
-        text = between(text, *BLOCKS[name], block(results))
-    with replacing(readme) as partial:
-        partial.write_text(text, encoding="utf-8")
+    plot = check_output_file(config.plot, overwrite=True, flag="--plot")
+    pages = {}
+    for name, (flag, begin, end) in BLOCKS.items():
+        page = check_output_file(getattr(config, flag), overwrite=True, flag=f"--{flag}")
+        pages[page] = between(page.read_text(encoding="utf-8"), begin, end, block(found[name]), f"--{flag}")
+    for page, text in pages.items():
+        with replacing(page) as partial:
+            partial.write_text(text, encoding="utf-8")
     save_plot(found["priors"], plot)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import read_parts, replacing, script_parser
+from text2latent.benchmarks.report import FIGURES_HEAD, figure_lines, read_parts, replacing, script_parser
 from text2latent.configs.command import CommandParser, check_output_file, run_command
 from text2latent.configs.errors import InputError
 
@@ -20,11 +20,10 @@ BEGIN, END = "<!-- figures: written by benchmarks/readme_table.py -->", "<!-- en
 
 def markdown_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
     """A Markdown table of all figures but the details, each part under its command, and the machines measured on."""
-    lines = ["| figure | measured | target | |", "|---|---|---|---|"]
+    lines = [*FIGURES_HEAD]
     for part in parts.values():
         lines.append(f"| **`{part['command']}`** | | | |")
-        shown = [figure for figure in part["figures"] if not figure.detail]
-        lines += [f"| {figure.name} | {figure.measured} | {figure.goal} | {figure.verdict} |" for figure in shown]
+        lines += figure_lines(part["figures"])
     machines = dict.fromkeys(part["machine"] for part in parts.values())
     return "\n".join([*lines, "", f"Measured on {'; '.join(machines)}."])
 

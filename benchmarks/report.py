@@ -85,6 +85,15 @@ def table(part: str, figures: Iterable[Figure]) -> str:
     return "\n".join([part, *(f"  {line}" for line in lines)])
 
 
+FIGURES_HEAD = ["| figure | measured | target | |", "|---|---|---|---|"]
+
+
+def figure_lines(figures: Iterable[Figure]) -> list[str]:
+    """The lines of a Markdown table of figures that go below `FIGURES_HEAD`, details left out."""
+    shown = [figure for figure in figures if not figure.detail]
+    return [f"| {figure.name} | {figure.measured} | {figure.goal} | {figure.verdict} |" for figure in shown]
+
+
 def script_parser(name: str, description: str | None) -> CommandParser:
     """The parser of the script `benchmarks/NAME.py`, without flags."""
     parser = CommandParser(name, description)
