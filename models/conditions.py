@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,15 @@ from torch.nn.functional import normalize
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.images import from_pil
-from text2latent.models.prompts import check_prompts, parse_prompt
+from text2latent.models.prompts import WeightedText, check_prompts, parse_prompt
 from text2latent.models.settings import DEFAULT_IMAGE_WEIGHT, require_fraction
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
     from text2latent.models.pipeline import Text2LatentPipeline
+
+NEUTRAL_TEXT = "picture"
+"""A text that says nothing of what is in a picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +88,33 @@ class Conditions:
 
 
 def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings `[N, E]` of prompts, L2-normalised; those of a weighted prompt's parts are added by weight.
+    """Text embeddings `[N, E]` of prompts, L2-normalised.
+
+    A prompt of weighted parts is what each of them adds by its weight to a text that says nothing. So weights whose sum
+    is 1 make the weighted mean, and greater ones do not water down what each part says.
 
     Raises:
         UsageError: for an unusable prompt, or parts that cancel out.
     """
     parsed = [parse_prompt(prompt) for prompt in prompts]
-    texts = list(dict.fromkeys(part.text for parts in parsed for part in parts))
-    embedded = dict(zip(texts, clip.encode_text(texts), strict=True))
-    sums = [torch.stack([part.weight * embedded[part.text] for part in parts]).sum(dim=0) for parts in parsed]
-    for prompt, total in zip(prompts, sums, strict=True):
-        if not total.norm() > 1e-4:
-            raise UsageError(f"prompt {prompt!r}: expected parts that differ, got ones that cancel out")
-    return normalize(torch.stack(sums), dim=1) if sums else clip.encode_text([])
+    texts = dict.fromkeys(part.text for parts in parsed for part in parts)
+    if any(len(parts) > 1 for parts in parsed):
+        texts[NEUTRAL_TEXT] = None
+    embedded = dict(zip(texts, clip.encode_text(list(texts)), strict=True))
+    if not parsed:
+        return clip.encode_text([])
+    sums = [_add_parts(prompt, parts, embedded) for prompt, parts in zip(prompts, parsed, strict=True)]
+    return normalize(torch.stack(sums), dim=1)
+
+
+def _add_parts(prompt: str, parts: Sequence[WeightedText], embedded: Mapping[str, Tensor]) -> Tensor:
+    if len(parts) == 1:
+        return embedded[parts[0].text]
+    neutral = embedded[NEUTRAL_TEXT]
+    said = torch.stack([part.weight * (embedded[part.text] - neutral) for part in parts]).sum(dim=0)
+    if not said.norm() > 1e-4:
+        raise UsageError(f"prompt {prompt!r}: expected parts that differ, got ones that cancel out")
+    return neutral + said
 
 
 def encode_queries(pipeline: Text2LatentPipeline, queries: Sequence[Query]) -> Conditions:

@@ -4,13 +4,14 @@ Grammar of a prompt::
 
     prompt  =  part  { "|"  part }
     part    =  text  [ ":"  weight ]
-    weight  =  [ "+" | "-" ]  digits  [ "."  digits ]         between -100 and 100; 1 where it is left out
+    weight  =  [ "+" | "-" ]  digits  [ "."  digits ]         between -100 and 100
 
 `blonde woman:1.0 | glasses:0.5` asks for a blonde woman and, half as much, for glasses; a negative weight moves away
-from its text. The full-width forms `｜`, `：`, `．`, `－`, `＋` and digits mean the same:
-`金髪の女性：１．０｜眼鏡：０．５`. White space around parts, colons and weights doesn't count. A colon weighs only
-where a number and nothing else follows it to the end of its part, and only in a prompt of several parts:
-`a clock at 10:30` is a text as it stands.
+from its text. Parts without a weight are read together, as one text of weight 1 with commas: CLIP understands
+`blonde woman, glasses` better than the sum of two embeddings. The full-width forms `｜`, `：`, `．`, `－`, `＋` and
+digits mean the same: `金髪の女性：１．０｜眼鏡：０．５`. White space around parts, colons and weights doesn't count. A
+colon weighs only where a number and nothing else follows it to the end of its part, and only in a prompt of several
+parts: `a clock at 10:30` is a text as it stands.
 
 A backslash before `|`, `:`, their full-width forms or another backslash makes that character a plain one: `a \| b` is
 one part, and `a clock at 10\:30 | a man` has no weight of 30. Before any other character a backslash is itself.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def parse_prompt(prompt: str) -> tuple[WeightedText, ...]:
     parts = split_parts(prompt)
     if len(parts) == 1:
         return (WeightedText(_plain(prompt)),)
-    weighted = tuple(_parse_part(part, prompt) for part in parts)
+    weighted = _join_unweighted([_parse_part(part, prompt) for part in parts])
     if not sum(part.weight for part in weighted) > 0:
         raise UsageError(f"prompt {prompt!r}: expected weights whose sum is positive")
     return weighted
@@ -77,15 +78,27 @@ def _plain(text: str) -> str:
     return ESCAPE.sub(r"\1", text)
 
 
-def _parse_part(part: str, prompt: str) -> WeightedText:
+def _join_unweighted(parts: Sequence[tuple[str, float | None]]) -> tuple[WeightedText, ...]:
+    """One text of the parts without a weight, if there are any, and then the others."""
+    weighted = [WeightedText(text, weight) for text, weight in parts if weight is not None]
+    texts = [text for text, weight in parts if weight is None]
+    comma = "、" if any(map(_is_wide, "".join(texts))) else ", "
+    return (*([WeightedText(comma.join(texts))] if texts else []), *weighted)
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F")
+
+
+def _parse_part(part: str, prompt: str) -> tuple[str, float | None]:
     match = WEIGHT.fullmatch(part)
     text = _plain((match["text"] if match else part).strip())
-    weight = float("".join(unicodedata.normalize("NFKC", match["weight"]).split())) if match else 1.0
+    weight = float("".join(unicodedata.normalize("NFKC", match["weight"]).split())) if match else None
     if not text:
         raise UsageError(f"prompt {prompt!r}: expected a text in each part between | and |")
-    if abs(weight) > MAX_WEIGHT:
+    if weight is not None and abs(weight) > MAX_WEIGHT:
         raise UsageError(f"prompt {prompt!r}: expected weights between -100 and 100, got {weight:g}")
-    return WeightedText(text, weight)
+    return text, weight
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from text2latent.configs.errors import InputError, UsageError
-from text2latent.models.conditions import Query, encode_queries
+from text2latent.models.conditions import NEUTRAL_TEXT, Query, encode_queries
 from text2latent.models.diffusion import guided_prediction
 from text2latent.models.guidance import NegativePrior
 from text2latent.models.images import from_pil
@@ -26,11 +26,17 @@ def picture() -> Image.Image:
     return Image.linear_gradient("L").resize((40, 48)).convert("RGB")
 
 
-def test_weighted_prompt_is_the_weighted_sum_of_its_parts(pipe: Text2LatentPipeline) -> None:
-    woman, glasses = pipe.clip.encode_text([WOMAN, GLASSES])
+def test_weighted_parts_add_to_a_neutral_text(pipe: Text2LatentPipeline) -> None:
+    woman, glasses, neutral = pipe.clip.encode_text([WOMAN, GLASSES, NEUTRAL_TEXT])
     rows = pipe.encode_prompts([f"{WOMAN}:1.5 | {GLASSES}:-0.5", WOMAN, f"{WOMAN}：２｜{GLASSES}"])
-    expected = torch.stack([1.5 * woman - 0.5 * glasses, woman, 2 * woman + glasses])
+    expected = torch.stack([1.5 * woman - 0.5 * glasses, woman, 2 * woman + glasses - 2 * neutral])
     torch.testing.assert_close(rows, normalize(expected, dim=1))
+
+
+def test_parts_without_weights_are_one_text(pipe: Text2LatentPipeline) -> None:
+    rows = pipe.encode_prompts(["a man | a hat|sea", "a man, a hat, sea", "男性｜帽子", "男性、帽子"])
+    assert torch.equal(rows[0], rows[1])
+    assert torch.equal(rows[2], rows[3])
 
 
 def test_parts_that_cancel_out_are_refused(pipe: Text2LatentPipeline) -> None:
