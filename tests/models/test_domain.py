@@ -179,7 +179,7 @@ def test_scores_are_told_by_the_pipeline(tiny_model: Path) -> None:
     near = pipe.encode_prompts(["a man", "a dog"])
     around = torch.cat([cloud(row, 50, seed) for seed, row in enumerate(near)])
     pipe.domain = fit_domain(near.repeat(8, 1), around)
-    scores = pipe.domain_scores(["a man", "quarterly report on the price of steel", "a dog:2 | a dog"])
+    scores = pipe.domain_scores(["a man", "quarterly report on the price of steel", "a dog:0.5 | a dog:0.5"])
     assert scores is not None
     assert [score.is_outside for score in scores] == [False, True, False]
     assert [score.percentile for score in scores] == [0, 100, 0]

@@ -38,7 +38,7 @@ def test_runs_are_trigrams_of_tokens(clip: ClipEncoder) -> None:
     shared = set(token_runs(clip, KNOWN[0]).tolist()) & set(token_runs(clip, KNOWN[1]).tolist())
     assert len(shared) == len(trigrams(clip, KNOWN[0]) & trigrams(clip, KNOWN[1]))
     parts = torch.cat([token_runs(clip, "a man"), token_runs(clip, "a hat")])
-    assert torch.equal(token_runs(clip, "a man:2 | a hat"), parts)
+    assert torch.equal(token_runs(clip, "a man:2 | a hat:1"), parts)
 
 
 def test_unfamiliar_is_what_no_known_prompt_has(clip: ClipEncoder) -> None:
