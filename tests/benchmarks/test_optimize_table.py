@@ -49,7 +49,10 @@ def test_what_is_missing_is_told_and_the_page_stays(
 ) -> None:
     page = tmp_path / "optimize.md"
     page.write_text("nothing", encoding="utf-8")
-    for file, message in ((kept, "--docs: expected a file with the lines"), (tmp_path / "none.json", "expected the part ways")):
+    for file, message in (
+        (kept, "--docs: expected a file with the lines"),
+        (tmp_path / "none.json", "expected the part ways"),
+    ):
         assert main(["--json", str(file), "--docs", str(page)]) == 1
         err = capsys.readouterr().err
         assert err.count("\n") == 1
