@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.clip import ClipEncoder
+from text2latent.models.conditions import NEUTRAL_TEXT
 from text2latent.models.generators import load_generator
 from text2latent.models.images import from_pil
 from text2latent.models.optimization.spaces import ClassConditionalSpace, LatentDistribution, TokenSpace
@@ -30,11 +31,13 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-def test_phrases_are_weighed_and_normalised(clip: ClipEncoder) -> None:
-    ice, pyramid = clip.encode_text(["ice", "pyramid"])
-    target, direction = Goal("ice:3 | pyramid").embed(clip)
-    torch.testing.assert_close(target[0], normalize(3 * ice + pyramid, dim=0))
+def test_phrases_are_read_as_prompts_are(clip: ClipEncoder) -> None:
+    both, ice, pyramid, neutral = clip.encode_text(["ice, pyramid", "ice", "pyramid", NEUTRAL_TEXT])
+    target, direction = Goal("ice | pyramid").embed(clip)
+    torch.testing.assert_close(target[0], both)
     assert direction is target
+    weighted, _ = Goal("ice:3 | pyramid").embed(clip)
+    torch.testing.assert_close(weighted[0], normalize(neutral + 3 * (ice - neutral) + (pyramid - neutral), dim=0))
 
 
 def test_what_to_avoid_is_taken_from_the_direction_and_not_from_the_target(clip: ClipEncoder) -> None:
