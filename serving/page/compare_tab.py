@@ -64,7 +64,6 @@ def _handler(desk: Desk) -> Any:
             f"{both(name)} {duration(way.seconds)} (CLIP {score(way)})."
             for name, way in zip(("prior_took", "optimisation_took"), ways, strict=True)
         )
-        galleries = [gr.Gallery(value=cards([way]), columns=1) for way in ways]
-        return [*galleries, notice(f"{told} <b>{times:.0f}×</b>"), *([way] for way in ways)]
+        return [*(cards([way]) for way in ways), notice(f"{told} <b>{times:.0f}×</b>"), *([way] for way in ways)]
 
     return compare

@@ -43,7 +43,7 @@ def text_box(key: str, max_length: int, **more: Any) -> gr.Textbox:
 
 def pictures(name: str, square: bool = True) -> gr.Gallery:
     """A gallery whose pictures can be clicked; square, whatever is in it, so that nothing moves when they come."""
-    return gr.Gallery(format="png", show_label=False, columns=2, object_fit="contain", allow_preview=False,
+    return gr.Gallery(format="png", show_label=False, object_fit="contain", allow_preview=False,
         interactive=False, buttons=[], elem_id=name,
         elem_classes="t2l-gallery t2l-square" if square else "t2l-gallery")  # fmt: skip
 

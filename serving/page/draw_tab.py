@@ -12,7 +12,7 @@ from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.serving.page.selection import chosen, show_first, show_last
-from text2latent.serving.page.shown import cards, columns, duration, notice, score, took
+from text2latent.serving.page.shown import cards, duration, notice, score, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, RefineRequest
 from text2latent.serving.results import ServedImage
@@ -51,13 +51,13 @@ class DrawTab:
     def wire(self, desk: Desk) -> None:
         """Connect the events."""
         controls, selection = desk.controls, desk.selection
-        draw, vary, refine = _handlers(desk)
+        draw, vary_selected, refine = _handlers(desk)
         asked = {"outputs": self.outputs, "show_progress_on": self.gallery, "concurrency_limit": None}
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(draw),
             [self.prompt, *controls.inputs], api_name="draw", **asked)  # fmt: skip
         example = self.examples.click(lambda sample: sample[0], self.examples, self.prompt, api_visibility="private")
         example = example.then(takes_settings(draw), [self.prompt, *controls.inputs], api_visibility="private", **asked)
-        varied = selection.vary.click(vary, [selection.image, controls.num_images, controls.seed],
+        varied = selection.vary.click(vary_selected, [selection.image, controls.num_images, controls.seed],
             api_visibility="private", **asked)  # fmt: skip
         refined = selection.refine.click(refine, [selection.image, controls.refine_steps],
             api_visibility="private", **asked)  # fmt: skip
@@ -79,7 +79,7 @@ def _handlers(desk: Desk) -> tuple[Any, Any, Any]:
         result = await ask(engine.submit_draw, with_prompt(how, prompt))
         return _shown(result.images, took(len(result.images), result.seconds))
 
-    async def vary(image: ServedImage | None, n: int, seed: int | None) -> list[Any]:
+    async def vary_selected(image: ServedImage | None, n: int, seed: int | None) -> list[Any]:
         result = await ask(engine.submit_vary, chosen(image), n, seed)
         return _shown(result.images, took(len(result.images), result.seconds))
 
@@ -88,7 +88,7 @@ def _handlers(desk: Desk) -> tuple[Any, Any, Any]:
         before, after = result.before, result.after
         return _shown([before, after], f"CLIP {score(before)} → {score(after)}, {duration(result.seconds)}")
 
-    return draw, vary, refine
+    return draw, vary_selected, refine
 
 
 def with_prompt(how: DrawRequest, prompt: str) -> DrawRequest:
@@ -98,5 +98,4 @@ def with_prompt(how: DrawRequest, prompt: str) -> DrawRequest:
 
 def _shown(images: Images, text: str) -> list[Any]:
     """Values of the tab's outputs."""
-    gallery = gr.Gallery(value=cards(images), columns=columns(len(images)))
-    return [gallery, notice(text, images[0].out_of_domain), images]
+    return [cards(images), notice(text, images[0].out_of_domain), images]

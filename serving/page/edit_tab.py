@@ -12,7 +12,7 @@ from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, text_box, titled_pictures
 from text2latent.serving.page.selection import chosen, show_first
-from text2latent.serving.page.shown import cards, columns, notice, took
+from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, EditRequest
 from text2latent.serving.results import EditResult, ServedImage
@@ -94,6 +94,5 @@ def _base(selected: ServedImage | None, before: Images, after: Images) -> tuple[
 
 def _shown(result: EditResult) -> list[Any]:
     """Values of the tab's outputs."""
-    side = columns(len(result.after))
-    galleries = [gr.Gallery(value=cards(images), columns=side) for images in (result.before, result.after)]
-    return [*galleries, notice(took(len(result.after), result.seconds)), result.before, result.after]
+    told = notice(took(len(result.after), result.seconds))
+    return [cards(result.before), cards(result.after), told, result.before, result.after]

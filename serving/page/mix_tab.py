@@ -46,12 +46,15 @@ class MixTab:
     def wire(self, desk: Desk) -> None:
         """Connect the events."""
         inputs = [self.start, self.end, self.frames, *desk.controls.inputs]
-        outputs = [self.strip, self.animation, self.notice, self.images, self.save, self.position]
+        outputs = [self.strip, self.animation, self.notice, self.images, self.save]
         mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             outputs, api_name="mix", show_progress_on=self.frame, concurrency_limit=None)  # fmt: skip
         look = {"fn": _look, "inputs": [self.images, self.position], "outputs": [self.frame, self.shown],
             "api_visibility": "private", "show_progress": "hidden"}  # fmt: skip
-        first = mixed.success(**look)
+        mixed.success(_unlock, self.images, [self.position, self.save], api_visibility="private",
+            show_progress="hidden")  # fmt: skip
+        first = mixed.success(_look_at_first, self.images, [self.frame, self.shown], api_visibility="private",
+            show_progress="hidden")  # fmt: skip
         moved = self.position.input(**look, trigger_mode="always_last")
         clicked = self.strip.select(_place, self.images, self.position, api_visibility="private").then(**look)
         for event in (first, moved, clicked):
@@ -75,17 +78,9 @@ def _handler(desk: Desk) -> Any:
         result = await ask(engine.submit_mix, request, from_thread(progress))
         gif = keep(result.animation(".gif"), f"{result.frames[0].stem}.gif")
         # The strip's pictures are small, and what they are is told of the large one.
-        strip = gr.Gallery(value=[path for path, _ in cards(result.frames)], columns=len(result.frames))
-        slider = gr.Slider(value=0, step=1 / (len(result.frames) - 1), interactive=True)
+        strip = [path for path, _ in cards(result.frames)]
         told = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}")
-        return [
-            strip,
-            keep(moving(result.frames), "mix.webp"),
-            told,
-            result.frames,
-            gr.DownloadButton(value=gif, interactive=True),
-            slider,
-        ]
+        return [strip, keep(moving(result.frames), "mix.webp"), told, result.frames, gif]
 
     return mix
 
@@ -98,10 +93,20 @@ def moving(frames: Images) -> bytes:
     return data.getvalue()
 
 
+def _unlock(images: Images) -> list[Any]:
+    """The slider, with a step for each frame, and the button that saves them."""
+    return [gr.Slider(value=0, step=1 / (len(images) - 1), interactive=True), gr.DownloadButton(interactive=True)]
+
+
 def _look(images: Images, position: float) -> list[Any]:
     """The frame at a position in [0, 1]."""
     frame = images[round(position * (len(images) - 1))]
-    return [gr.Gallery(value=cards([frame]), columns=1), [frame]]
+    return [cards([frame]), [frame]]
+
+
+def _look_at_first(images: Images) -> list[Any]:
+    """The first frame."""
+    return _look(images, 0)
 
 
 def _place(images: Images, event: gr.SelectData) -> float:

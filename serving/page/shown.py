@@ -39,11 +39,6 @@ def duration(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def columns(count: int) -> int:
-    """Columns of a square that holds `count` pictures."""
-    return next(side for side in range(1, count + 1) if side * side >= count)
-
-
 def png_file(image: ServedImage) -> str:
     """Path of an image's PNG file, metadata included."""
     return keep(image.png(), f"{image.stem}.png")

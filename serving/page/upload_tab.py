@@ -14,7 +14,7 @@ from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import ask, complaint, takes_settings, work
 from text2latent.serving.page.desk import Desk, pictures, text_box
 from text2latent.serving.page.selection import show_first
-from text2latent.serving.page.shown import cards, columns, notice, took
+from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest
 from text2latent.serving.uploads import read_upload
@@ -69,7 +69,6 @@ def _handler(desk: Desk) -> Any:
         request = replace(how, image=picture, image_name=name, prompt=prompt.strip() or None, image_weight=image_weight)
         result = await ask(engine.submit_draw, request)
         images = result.images
-        gallery = gr.Gallery(value=cards(images), columns=columns(len(images)))
-        return [gallery, notice(took(len(images), result.seconds), result.out_of_domain), images]
+        return [cards(images), notice(took(len(images), result.seconds), result.out_of_domain), images]
 
     return vary
