@@ -7,13 +7,14 @@ comparisons) has a queue and a thread of its own, so that it doesn't hold the dr
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from text2latent.serving.batching import BatchQueue
+from text2latent.serving.batching import BatchQueue, Closed
 from text2latent.serving.library import ModelInfo, ModelLibrary
 from text2latent.serving.limits import Batching, Limits
 from text2latent.serving.operations import Progress, compare, edit, mix, refine
@@ -64,6 +65,7 @@ class Engine:
         self.library = ModelLibrary(models, device)
         self.limits = limits or Limits()
         self.batching = batching or Batching()
+        self._closing = threading.Event()
         self._draws: BatchQueue[Task, DrawResult] = BatchQueue(
             draw_together,
             lambda task: task.key,
@@ -84,7 +86,8 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Refuse what waits, let what runs end, and end the threads."""
+        """Refuse what waits, let a draw that runs end, stop what takes long at its next step, and end the threads."""
+        self._closing.set()
         self._draws.close()
         self._long.close()
 
@@ -140,7 +143,7 @@ class Engine:
         """As `mix`."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=request.start, image=None, n=1, rerank=1))
-        return self._submit_long(lambda: mix(task, request, progress))
+        return self._submit_long(lambda told: mix(task, request, told), progress)
 
     def edit(self, request: EditRequest, progress: Progress = ignore) -> EditResult:
         """Move images along the direction between two texts."""
@@ -151,7 +154,7 @@ class Engine:
         request.check(self.limits)
         base = request.base
         task = self._prepare(base) if isinstance(base, DrawRequest) else self._prepare_from(base[0])
-        return self._submit_long(lambda: edit(task, request, progress))
+        return self._submit_long(lambda told: edit(task, request, told), progress)
 
     def refine(self, request: RefineRequest, progress: Progress = ignore) -> RefineResult:
         """Move an image by CLIP-guided gradient descent."""
@@ -161,7 +164,7 @@ class Engine:
         """As `refine`."""
         request.check(self.limits)
         task = self._prepare_from(request.image)
-        return self._submit_long(lambda: refine(task, request, progress))
+        return self._submit_long(lambda told: refine(task, request, told), progress)
 
     def compare(self, request: CompareRequest, progress: Progress = ignore) -> Comparison:
         """Draw a text with the prior, and look for it by optimisation."""
@@ -171,7 +174,7 @@ class Engine:
         """As `compare`."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1))
-        return self._submit_long(lambda: compare(task, request, progress))
+        return self._submit_long(lambda told: compare(task, request, told), progress)
 
     def _prepare(self, request: DrawRequest) -> Task:
         """Check a request, and fill in its model, which is loaded, and its seed."""
@@ -189,5 +192,10 @@ class Engine:
         source = self.library.public_source(name)
         return Task(request, image.settings, self.library.get(name), source, time.perf_counter())
 
-    def _submit_long(self, task: Callable[[], R]) -> Future[R]:
-        return self._long.submit(task)
+    def _submit_long(self, work: Callable[[Progress], R], progress: Progress) -> Future[R]:
+        def tell(share: float, what: str) -> None:
+            if self._closing.is_set():
+                raise Closed
+            progress(share, what)
+
+        return self._long.submit(lambda: work(tell))

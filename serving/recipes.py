@@ -98,6 +98,8 @@ def refine_recipe(source: str, start: ServedImage, prompt: str | None, iteration
     python = (
         PIPELINE.format(imports=imports, source=source)
         + LATENTS.format(file=f"{start.stem}.npz")
+        # Files hold a w for each layer; one that is for all layers has to be moved as one.
+        + ("latents = latents[:, :1]\n" if len(start.latent) == 1 else "")
         + f"target = pipe.encode_prompts([{target!r}])\n"
         + "refined = optimize_latents(\n"
         + "    pipe.generator, pipe.clip, target, latents, pipe.latent_distribution,\n"

@@ -96,7 +96,7 @@ class DrawRequest:
         check_whole("n", self.n, 1, limits.max_images)
         check_whole("steps", self.steps, 1, limits.max_steps)
         check_whole("rerank", self.rerank, 1, limits.max_rerank)
-        check_seed(self.seed)
+        check_seed(self.seed, self.n)
         if self.guidance_scale is not None:
             check_number("guidance_scale", self.guidance_scale, 0, limits.max_guidance_scale)
         check_number("truncation", self.truncation, 0, limits.max_truncation)
@@ -220,9 +220,10 @@ def check_number(name: str, value: float, least: float, most: float) -> None:
         raise UsageError(f"{name}: expected a number in [{least:g}, {most:g}], got {value}")
 
 
-def check_seed(seed: int | None) -> None:
-    """Refuse all but whole numbers in [0, 2^63); None passes."""
+def check_seed(seed: int | None, n: int = 1) -> None:
+    """Refuse a first seed of `n` images unless all of theirs are whole numbers in [0, 2^63); None passes."""
     if seed is not None:
         require_count("seed", seed, at_least=0)
-        if seed >= MAX_SEED:
-            raise UsageError(f"seed: expected less than 2^63, got {seed}")
+        if seed + n - 1 >= MAX_SEED:
+            bound = "2^63" if n == 1 else f"2^63 - {n - 1} for {n} images"
+            raise UsageError(f"seed: expected less than {bound}, got {seed}")
