@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from text2latent.configs.errors import InputError
+from text2latent.data.storage import write_atomic
 
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(
@@ -147,10 +147,9 @@ def plain(value: Any) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a small file whole or not at all.
+
+    Raises:
+        InputError: when it can't be written.
+    """
+    write_atomic(path, text.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from text2latent.configs.errors import InputError
 from text2latent.models.run_folder import RunFolder, flatten, open_run, plain, write_text
+from text2latent.tests.sample_runs import largest_file
 
 CONFIG: dict[str, Any] = {
     "output": "run",
@@ -112,3 +114,11 @@ def test_a_failed_write_leaves_the_file_and_no_other(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(tmp_path / "a.txt", "\ud800")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    write_text(file, "whole")
+    with largest_file(100), pytest.raises(InputError, match=re.escape(f"cannot write {file}: File too large")):
+        write_text(file, "x" * 1000)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]

@@ -142,7 +142,8 @@ def modules_in_modules() -> bytes:
     for level in range(64):
         child = b"h" + bytes([level])
         children = b"}(" + text("b4") + child + text("synthesis") + child + b"u"
-        networks += persistent(b"}" + text("_modules") + children + b"s") + b"q" + bytes([level + 1])
+        arguments = text("_init_args") + b")" + text("_init_kwargs") + b"}"
+        networks += persistent(b"}(" + text("_modules") + children + arguments + b"u") + b"q" + bytes([level + 1])
     return whole(b"}(" + text("all") + b"(" + networks + b"t" + text("G_ema") + b"h\x40u")
 
 
