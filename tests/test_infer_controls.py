@@ -63,6 +63,16 @@ def test_prompt_files_stream_and_go_on_where_they_stopped(run_infer: Infer) -> N
     assert Path(f"out/{names[0]}").read_text() == "mine"
 
 
+def test_text_files_stream_with_progress(run_infer: Infer) -> None:
+    texts = [TEXT, JAPANESE, "a man | a hat:0.5"]
+    Path("p.txt").write_text("\n\n".join(texts), encoding="utf-8-sig")
+    code, out, err = run_infer("--prompts", "p.txt", *SMALL, "--output", "{index}.png", "--batch-size", "4", "--json")
+    assert code == 0, err
+    assert [image["prompt"] for image in json.loads(out)["images"]] == [text for text in texts for _ in range(2)]
+    assert "6/6" in err
+    assert "images" in err
+
+
 def test_latents_are_kept_and_drawn_again(run_infer: Infer, tiny_model: Path) -> None:
     assert run_infer("--text", TEXT, "--text", JAPANESE, *SMALL, "--output", "a/", "--save-latents", "w.npz")[0] == 0
     with np.load("w.npz") as arrays:
@@ -112,6 +122,15 @@ def test_interpolations_move_or_lie_side_by_side(run_infer: Infer) -> None:
     sheet = Image.open("way.png").convert("RGB")
     assert differ(sheet.crop((0, 34, 32, 66)).tobytes(), pixels("start.png")) <= 1
     assert differ(sheet.crop((102, 0, 134, 32)).tobytes(), pixels("end.png")) <= 1
+
+
+def test_interpolation_as_a_film(run_infer: Infer) -> None:
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    code, _, err = run_infer("--interpolate", "若い女性", "老いた女性", "--frames", "3", "--output", "way.mp4")
+    assert code == 0, err
+    reader = imageio_ffmpeg.read_frames("way.mp4")
+    assert next(reader)["size"] == (32, 32)
+    assert len(list(reader)) == 3
 
 
 def test_refined_image_is_the_pipelines(run_infer: Infer, tiny_model: Path) -> None:

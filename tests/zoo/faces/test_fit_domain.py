@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,23 @@ FOREIGN_JAPANESE = [
     "サーバーを再起動してください",
     "骨折した腕のレントゲン写真",
 ]
+ARTICLES = [
+    "A photograph of a young blonde woman with eyeglasses and ear rings",
+    "middle aged man with beard and a happy expression by the sea",
+    "Chinese man with large sunglasses and a negative expression by the forest",
+    "筋肉質な精悍な男性",
+    "イヤリングを付けたメガネの若い金髪の女性の写真",
+    "森のそばでサングラスをかけた中国人がネガティブな表情をしている",
+    "a face outdoors in front of green trees",
+    "a boy with sunglasses and an angry face",
+]
+"""Prompts of faces in articles on this method."""
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Text2LatentPipeline:
+    return Text2LatentPipeline.from_pretrained("faces")
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +62,28 @@ def test_foreign_prompts_are_outside_and_prompts_of_faces_are_not(pipeline: Text
     assert all(outside(pipeline, FOREIGN))
 
 
-def test_wording_tells_foreign_japanese_that_clip_takes_for_faces() -> None:
-    shipped = Text2LatentPipeline.from_pretrained("faces")
+def test_shipped_domain_warns_of_no_prompt_that_people_write_of_faces(shipped: Text2LatentPipeline) -> None:
+    patterns = (
+        r'--text "([^"]+)"',
+        r"<td>([^<]+)<br>",
+        r'pipe\("([^"]+)"',
+        r'--(?:edit|interpolate) "([^"]+)" "([^"]+)"',
+    )
+    found = [prompt for pattern in patterns for prompt in re.findall(pattern, README)]
+    quoted = [text for prompt in found for text in ([prompt] if isinstance(prompt, str) else prompt)]
+    assert len(quoted) >= 12
+    prompts = [*ARTICLES, *INSIDE, *VAGUE, *JAPANESE, *quoted]
+    warned = [prompt for prompt, is_outside in zip(prompts, outside(shipped, prompts), strict=True) if is_outside]
+    assert warned == []
+    assert all(outside(shipped, FOREIGN))
+
+
+def test_wording_tells_foreign_japanese_that_clip_takes_for_faces(shipped: Text2LatentPipeline) -> None:
     assert isinstance(shipped.domain, Domain)
     assert all(outside(shipped, FOREIGN_JAPANESE))
-    shipped.domain = replace(shipped.domain, wording=None)
-    assert sum(outside(shipped, FOREIGN_JAPANESE)) <= 1
+    conditions = shipped.text_condition(shipped.encode_prompts(FOREIGN_JAPANESE))
+    _, percentiles = replace(shipped.domain, wording=None).rate(shipped.clip, FOREIGN_JAPANESE, conditions)
+    assert (percentiles >= shipped.domain.threshold).sum() <= 1
 
 
 def test_few_held_out_captions_are_warned_of(pipeline: Text2LatentPipeline) -> None:
