@@ -44,12 +44,24 @@ class ClientGone(Exception):
 
 
 def make_router(engine: Engine, store: ImageStore) -> APIRouter:
-    """The API's endpoints."""
+    """The endpoints that a token may be asked for: drawing, and the list of models."""
     router = APIRouter()
     _add_drawing(router, engine, store)
     _add_variations(router, engine, store)
+    _add_models(router, engine)
+    return router
+
+
+def make_open_router(engine: Engine, store: ImageStore) -> APIRouter:
+    """The endpoints that need no token: images by names that can't be guessed, and the server's health."""
+    router = APIRouter()
     _add_files(router, store)
-    _add_about(router, engine)
+
+    @router.get("/health", responses={"default": RESPONSES["default"]})
+    def health() -> Health:
+        """Whether the server is up; needs no token."""
+        return Health(version=__version__, waiting=engine.num_waiting)
+
     return router
 
 
@@ -88,7 +100,7 @@ def _add_files(router: APIRouter, store: ImageStore) -> None:
         return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600, immutable"})
 
 
-def _add_about(router: APIRouter, engine: Engine) -> None:
+def _add_models(router: APIRouter, engine: Engine) -> None:
     started = int(time.time())
 
     @router.get("/v1/models", responses=RESPONSES)
@@ -106,11 +118,6 @@ def _add_about(router: APIRouter, engine: Engine) -> None:
                 for info in engine.models
             ]
         )
-
-    @router.get("/health", responses={"default": RESPONSES["default"]})
-    def health() -> Health:
-        """Whether the server is up; needs no token."""
-        return Health(version=__version__, waiting=engine.num_waiting)
 
 
 async def _answer(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text2latent import __version__
-from text2latent.serving.api import make_router
+from text2latent.serving.api import make_open_router, make_router
 from text2latent.serving.errors import install_handlers
 from text2latent.serving.guards import BodyLimit, TokenGuard
 from text2latent.serving.image_store import ImageStore
@@ -66,7 +67,11 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     install_handlers(app)
-    app.include_router(make_router(engine, ImageStore()))
+    store = ImageStore()
+    # The guard asks for the token; this tells readers and clients of the OpenAPI documents of it.
+    asked = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="The server's token."))]
+    app.include_router(make_router(engine, store), dependencies=asked)
+    app.include_router(make_open_router(engine, store))
     return _mount_page(app, engine, root_path) if page else app
 
 

@@ -55,7 +55,8 @@ def field_types(limits: Limits) -> dict[str, Any]:
 def image_request(limits: Limits) -> type[BaseModel]:
     """The body of `POST /v1/images`: a class of its own for each server, since its bounds are in it."""
     prompt = Field(min_length=1, max_length=limits.max_prompt_characters,
-        description="What to draw; parts may be weighted: 'woman:1 | glasses:0.5'.")  # fmt: skip
+        description="What to draw; parts may be weighted: 'woman:1 | glasses:0.5'.",
+        examples=["blonde woman with glasses", "眼鏡をかけた金髪の女性"])  # fmt: skip
     config = ConfigDict(strict=True, extra="forbid")
     fields: dict[str, Any] = {"prompt": (Annotated[str, prompt], ...), **field_types(limits)}
     return create_model("ImageRequest", __config__=config, **fields)
