@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.calls import ask, from_thread, takes_settings, work, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.serving.page.selection import chosen, show_first, show_last
 from text2latent.serving.page.shown import cards, duration, notice, score, took
@@ -17,32 +17,44 @@ from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, RefineRequest
 from text2latent.serving.results import ServedImage
 
+if TYPE_CHECKING:
+    from text2latent.serving.engine import Engine
+
 TAB = "draw"
 
 
+def examples_for(engine: Engine, model: str) -> list[str]:
+    """Prompts that suit a model: those of its name or of its generator's; none where nothing is known.
+
+    Raises:
+        ModelUnavailable: when the model has another name, and can't be loaded.
+    """
+    return read_examples(model) or read_examples(engine.library.get(model).generator.identity.name)
+
+
 def read_examples(name: str) -> list[str]:
-    """Prompts that suit a model of that name; none for one that nothing is known of."""
-    file = files("text2latent.serving.page").joinpath("examples", f"{name}.txt")
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    """Prompts for a world of that name; none for one that nothing is known of."""
+    files_there = files("text2latent.serving.page").joinpath("examples").iterdir()
+    lines = [file.read_text(encoding="utf-8").splitlines() for file in files_there if file.name == f"{name}.txt"]
+    return lines[0] if lines else []
 
 
-def _samples(model: str) -> dict[str, Any]:
-    """Properties of the examples."""
-    examples = read_examples(model)
+def _samples(examples: list[str]) -> dict[str, Any]:
+    """Properties of the component that shows them."""
     return {"samples": [[text] for text in examples], "visible": bool(examples)}
 
 
 class DrawTab:
     """The first tab."""
 
-    def __init__(self, limits: Limits, model: str) -> None:
+    def __init__(self, limits: Limits, examples: list[str]) -> None:
         with gr.Tab(say("draw"), id=TAB, elem_id="tab-draw"):
             with gr.Row(elem_classes="t2l-ask"):
                 self.prompt = text_box("prompt", limits.max_prompt_characters, autofocus=True, scale=1,
                     elem_id="prompt", show_label=False, container=False)  # fmt: skip
                 self.button = gr.Button(say("draw"), variant="primary", scale=0, elem_id="draw")
             self.examples = gr.Dataset(components=[self.prompt], label=say("examples"), elem_id="examples",
-                **_samples(model))  # fmt: skip
+                **_samples(examples))  # fmt: skip
             self.notice = gr.HTML(notice(both("ready")), elem_id="notice")
             self.gallery = pictures("gallery")
             self.images = gr.State([])
@@ -52,6 +64,10 @@ class DrawTab:
         """Connect the events."""
         controls, selection = desk.controls, desk.selection
         draw, vary_selected, refine = _handlers(desk)
+
+        async def suggest(model: str) -> gr.Dataset:
+            return gr.Dataset(**_samples(await work(examples_for, desk.engine, model)))
+
         asked = {"outputs": self.outputs, "show_progress_on": self.gallery, "concurrency_limit": None}
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(draw),
             [self.prompt, *controls.inputs], api_name="draw", **asked)  # fmt: skip
@@ -66,8 +82,8 @@ class DrawTab:
         for event, show in ((drawn, show_first), (example, show_first), (varied, show_first), (refined, show_last)):
             event.success(show, self.images, selection.outputs, api_visibility="private", show_progress="hidden")
         selection.follow(self.gallery, self.images)
-        controls.model.change(lambda name: gr.Dataset(**_samples(name)), controls.model, self.examples,
-            api_visibility="private", show_progress="hidden")  # fmt: skip
+        controls.model.change(suggest, controls.model, self.examples, api_visibility="private",
+            show_progress="hidden", concurrency_limit=None)  # fmt: skip
 
 
 def _handlers(desk: Desk) -> tuple[Any, Any, Any]:

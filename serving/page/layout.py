@@ -10,7 +10,7 @@ import gradio as gr
 from text2latent.serving.page.compare_tab import CompareTab
 from text2latent.serving.page.controls import Controls
 from text2latent.serving.page.desk import Desk
-from text2latent.serving.page.draw_tab import DrawTab
+from text2latent.serving.page.draw_tab import DrawTab, examples_for
 from text2latent.serving.page.edit_tab import EditTab
 from text2latent.serving.page.mix_tab import MixTab
 from text2latent.serving.page.selection import Selection
@@ -35,7 +35,7 @@ def build_page(engine: Engine) -> gr.Blocks:
             with gr.Column(elem_id="t2l-controls"):
                 controls = Controls(model, engine.limits)
             with gr.Column(elem_id="t2l-stage"), gr.Tabs(elem_id="tabs") as tabs:
-                draw = DrawTab(engine.limits, model.value)
+                draw = DrawTab(engine.limits, examples_for(engine, model.value))
                 others = [tab(engine.limits) for tab in (MixTab, EditTab, CompareTab, UploadTab)]
             with gr.Column(elem_id="t2l-selection"):
                 selection = Selection()

@@ -74,7 +74,7 @@ def notice(text: str = "", outside: DomainScore | None = None) -> str:
     """HTML of the line under a tab's button; a warning where the prompt is out of the model's domain."""
     if outside is not None and outside.is_outside:
         numbers = f"{outside.percentile:.1f} / {outside.threshold:.1f}"
-        return _notice(f"<b>{both('outside')}</b> <small>{both('domain_score')} {numbers}</small>", "t2l-warning")
+        return _notice(f"{both('outside')} <small>{both('domain_score')} {numbers}</small>", "t2l-warning")
     return _notice(text)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from text2latent import Text2LatentPipeline, infer
 from text2latent.models.domain import DomainScore
 from text2latent.models.latents_file import load_latents
+from text2latent.models.registry import ZOO
 from text2latent.serving.engine import Engine
 from text2latent.serving.requests import DrawRequest, EditRequest, RefineRequest
 
@@ -24,7 +25,7 @@ gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
 
 from text2latent.serving.page import appearance, calls, selection, shown, texts  # noqa: E402
-from text2latent.serving.page.draw_tab import read_examples  # noqa: E402
+from text2latent.serving.page.draw_tab import examples_for, read_examples  # noqa: E402
 
 TEXT = "blonde woman with glasses"
 SETTINGS = {"model": "faces", "n": 2, "seed": 5, "guidance_scale": 1.5, "steps": 4, "truncation": 1.0,
@@ -290,6 +291,13 @@ def test_examples_are_in_the_domain(faces_engine: Engine) -> None:
     assert scores is not None
     assert not any(score.is_outside for score in scores)
     assert read_examples("a model that nobody knows") == []
+
+
+def test_examples_follow_the_generator_where_the_name_tells_nothing(engine: Engine) -> None:
+    with Engine([f"mine={ZOO / 'faces' / 'weights' / 'prior'}"]) as renamed:
+        assert examples_for(renamed, "mine") == read_examples("faces")
+    assert examples_for(engine, "tiny") == []
+    assert read_examples("../examples/faces") == []
 
 
 def test_the_page_asks_nothing_of_other_servers() -> None:
