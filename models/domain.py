@@ -49,7 +49,7 @@ class DomainScore:
         percentile: share of in-domain prompts, in percent, that are nearer to the generator's images than this one.
         threshold: the percentile from which on a prompt counts as out of domain.
         is_outside: whether the prompt is out of domain. A text that says nothing, such as "a picture", can be as far
-            from every image as a foreign one, but isn't outside.
+            from every image as a foreign one, but isn't outside, unless its wording is.
     """
 
     percentile: float
@@ -113,9 +113,25 @@ class Domain:
         embeddings = embed_prompts(pipeline.clip, prompts)
         percentiles = self.rate(pipeline.clip, prompts, pipeline.text_condition(embeddings))[1].tolist()
         vague = says_nothing(pipeline.clip, prompts, embeddings)
+        strange = self.are_worded_strangely(pipeline.clip, prompts)
+        excused = [is_vague and not is_strange for is_vague, is_strange in zip(vague, strange, strict=True)]
         return [
-            DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_vague)
-            for percentile, is_vague in zip(percentiles, vague, strict=True)
+            DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_excused)
+            for percentile, is_excused in zip(percentiles, excused, strict=True)
+        ]
+
+    def are_worded_strangely(self, clip: ClipEncoder, prompts: Sequence[str]) -> list[bool]:
+        """Tell which prompts are outside by their wording alone; none where no wording was learnt.
+
+        A small CLIP may see nothing in a text that does say something, but not of the domain.
+        """
+        if self.wording is None:
+            return [False] * len(prompts)
+        usual = {latin: self.wording.shares[self.wording.alike(latin)] for latin in (True, False)}
+        shares = self.wording.unfamiliar(clip, prompts)
+        return [
+            bool(_percentiles(share, usual[is_latin(prompt)]) >= self.threshold)
+            for share, prompt in zip(shares, prompts, strict=True)
         ]
 
 
