@@ -14,6 +14,9 @@ from text2latent.models.optimization.run import Point
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+HIGH_LOSS = 3.0
+"""Only the penalty can lift a loss above it, and may by powers of ten; these are drawn on a logarithmic scale."""
+
 
 def has_plots() -> bool:
     """Whether matplotlib is there to plot with."""
@@ -21,18 +24,24 @@ def has_plots() -> bool:
 
 
 def save_curves(curves: Mapping[str, Sequence[Sequence[Point]]], prior: Amortised | None, output: Path) -> None:
+    """Write the plot of `plot_curves` as a PNG file; one that is there is replaced."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = plot_curves(curves, prior)
+    FigureCanvasAgg(figure)
+    _save(figure, output)
+
+
+def plot_curves(curves: Mapping[str, Sequence[Sequence[Point]]], prior: Amortised | None) -> Figure:
     """Plot CLIP scores over iterations and over seconds, and losses, means of several runs; the prior on the same axes.
 
     Args:
         curves: by name, one or several runs; of runs of different lengths the shortest counts.
         prior: over iterations it is a line, over seconds a point; or None.
-        output: a PNG file; one that is there is replaced.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     by_iteration, by_time, losses = figure.subplots(1, 3)
     by_time.sharey(by_iteration)
     for name, runs in curves.items():
@@ -46,8 +55,11 @@ def save_curves(curves: Mapping[str, Sequence[Sequence[Point]]], prior: Amortise
     by_iteration.set(xlabel="iterations", ylabel="CLIP similarity x 100", title="Similarity by iterations")
     by_time.set(xlabel="seconds", title="Similarity by time", xscale="log")
     losses.set(xlabel="iterations", ylabel="loss", title="Loss on cutouts, penalty included")
-    by_time.legend()
-    _save(figure, output)
+    if losses.get_ylim()[1] > HIGH_LOSS:
+        losses.set_yscale("symlog", linthresh=HIGH_LOSS)
+    for axes in (by_iteration, by_time):
+        axes.legend()
+    return figure
 
 
 def _means(runs: Sequence[Sequence[Point]]) -> tuple[list[float], ...]:
