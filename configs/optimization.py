@@ -80,7 +80,8 @@ class OptimizeConfig:
         optimizer_arguments: More arguments of the class, as in 'betas=[0.9, 0.99], weight_decay=0.01'.
         accumulate: Draws of cutouts whose gradients are averaged in a step.
         ema_decay: Decay per step of a moving average of the latents that images are drawn of; 0 is none.
-        distribution_weight: Weight of the penalty for leaving the generator's latents.
+        distribution_weight: Weight of the penalty for leaving the generator's latents; null is 1 for BigGAN, whose
+            penalty is Big Sleep's, and 0.1 for others, as for infer --refine.
         cutouts: What CLIP sees.
         augmentations: Changes to each cutout, as NAME or NAME:STRENGTH of crop, rotation, affine, perspective, color
             and noise.
@@ -118,7 +119,7 @@ class OptimizeConfig:
     optimizer_arguments: FilledText | None = None
     accumulate: PositiveInt = 1
     ema_decay: Fraction = 0.0
-    distribution_weight: NonNegativeFloat = 1.0
+    distribution_weight: NonNegativeFloat | None = None
     cutouts: CutoutsConfig = field(default_factory=CutoutsConfig)
     augmentations: list[FilledText] = field(default_factory=list)
     max_classes: PositiveInt | None = None

@@ -48,7 +48,7 @@ class Optimization:
     num_cutouts: int = 4
     min_cutout: float = 0.8
     jitter: float = 0.1
-    distribution_weight: float = 0.1
+    distribution_weight: float = LatentDistribution.penalty_weight
 
     def __post_init__(self) -> None:
         require_count("iterations", self.iterations, at_least=0)

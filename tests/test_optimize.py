@@ -163,7 +163,7 @@ def test_init_prior_starts_from_what_infer_draws(run_optimize: Optimize, tiny_mo
 
 def test_init_prior_is_infer_refine(run_optimize: Optimize, tiny_model: Path) -> None:
     cutouts = {"count": "4", "distribution": "uniform", "min-size": "0.8", "max-size": "1", "jitter": "0.1"}
-    settings = ["--lr", "0.03", "--distribution-weight", "0.1", "--latent", "w", "--iterations", "3"]
+    settings = ["--lr", "0.03", "--latent", "w", "--iterations", "3"]
     flags = [word for name, value in cutouts.items() for word in (f"--cutouts.{name}", value)]
     code = optimize.main([TEXT, "--model", str(tiny_model), "--init", "prior", "--device", "cpu", *settings, *flags])
     assert code == 0

@@ -173,7 +173,7 @@ class Job:
             self.rate(optimizer),
             self.arguments,
             self.cutouts,
-            config.distribution_weight,
+            space.penalty_weight if config.distribution_weight is None else config.distribution_weight,
             config.accumulate,
             config.ema_decay,
             LOSS_UNIT,

@@ -19,7 +19,13 @@ LOSS_UNIT = 100.0
 
 
 class LatentSpace(Protocol):
-    """What optimisation needs to know of `x` `[N, L, D]`, N images of L tokens."""
+    """What optimisation needs to know of `x` `[N, L, D]`, N images of L tokens.
+
+    Attributes:
+        penalty_weight: weight of the penalty where none is asked for.
+    """
+
+    penalty_weight: float
 
     def latents(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """What the generator takes, `[N, L, w_dim]`; random where generators, one per image, are given."""
@@ -36,6 +42,8 @@ class LatentDistribution:
         std: `[L, D]`, standard deviations; channels that never vary count as 1.
         covariance: `[L * D, L * D]`; None takes the channels as independent.
     """
+
+    penalty_weight = 0.1
 
     def __init__(self, mean: Tensor, std: Tensor, covariance: Tensor | None = None) -> None:
         self.mean = mean
@@ -110,6 +118,8 @@ class ClassConditionalSpace:
         UsageError: for more classes than there are, or a temperature that isn't positive.
     """
 
+    penalty_weight = 1.0
+
     def __init__(self, embedding: Tensor, z_dim: int, max_classes: int | None = None, temperature: float = 2.0) -> None:
         count = embedding.shape[1]
         if max_classes is not None and not 1 <= max_classes <= count:
@@ -164,6 +174,8 @@ class TokenSpace:
     Raises:
         UsageError: for a temperature that isn't positive.
     """
+
+    penalty_weight = 0.0
 
     def __init__(self, temperature: float = 1.0, gumbel: bool = False) -> None:
         if not temperature > 0:
