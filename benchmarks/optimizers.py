@@ -195,11 +195,11 @@ def build_parser() -> CommandParser:
     add("--world", default="faces", metavar="NAME", help="Zoo world whose judge to ask; any other name asks none.")
     add("--prompts", default=str(PROMPTS), metavar="FILE", help="Prompts and what they want, .jsonl.")
     add("--output", default="runs/optimizers", metavar="DIR", help="Folder of the study.")
-    add("--num-seeds", type=positive_int, default=2, metavar="N", help="Images per prompt and optimizer.")
+    add("--num-seeds", type=positive_int, default=1, metavar="N", help="Images per prompt and optimizer.")
     add("--iterations", type=positive_int, default=100, metavar="N", help="Steps from a random latent.")
     add("--prior-iterations", type=positive_int, default=50, metavar="N", help="Steps from the prior's answer.")
     add("--refine", type=positive_int, default=20, metavar="K", help="Steps of infer --refine.")
-    add("--cutouts", type=positive_int, default=8, metavar="N", help="Cutouts in each step.")
+    add("--cutouts", type=positive_int, default=4, metavar="N", help="Cutouts in each step.")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
     add_report_flags(parser, PARTS)
     return parser
