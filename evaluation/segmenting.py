@@ -11,10 +11,11 @@ from typing import Any
 from PIL import Image
 
 from text2latent.configs.progress import progress
+from text2latent.models.contact_sheet import with_legend
 from text2latent.models.images import from_pil, read_picture, save_png
 from text2latent.models.outputs import slugify
 from text2latent.models.run_folder import write_text
-from text2latent.models.segmentation import Segmenter, overlay
+from text2latent.models.segmentation import Found, Segmenter, colors, overlay
 
 FOLDER, RESULTS = "segmentation", "segmentation.json"
 GAP = 2
@@ -24,7 +25,7 @@ Named = tuple[str, Image.Image]
 
 
 def segment_pictures(segmenter: Segmenter, pictures: Iterable[Named], total: int, folder: Path) -> list[dict[str, Any]]:
-    """Segment pictures one by one and write an overlay of each.
+    """Segment pictures one by one and write an overlay of each, over a legend of the classes found.
 
     Args:
         segmenter: the network.
@@ -38,11 +39,12 @@ def segment_pictures(segmenter: Segmenter, pictures: Iterable[Named], total: int
     results = []
     for name, picture in progress(pictures, total, "images", description="segment"):
         classes = segmenter.segment(from_pil(picture))
-        found = [asdict(one) for one in segmenter.find(classes)]
-        file = folder / FOLDER / f"{name}.png"
-        words = ", ".join(f"{one['label']} {one['share']:.3f}" for one in found)
-        save_png(overlay(picture, classes), file, {"Description": words or "nothing found"}, overwrite=True)
-        results.append({"name": name, "found": found})
+        found = segmenter.find(classes)
+        palette = colors(len(segmenter.labels)).tolist()
+        entries = [(_share_of(one), tuple(palette[segmenter.labels.index(one.label)])) for one in found]
+        sheet = with_legend(overlay(picture, classes), entries)
+        save_png(sheet, folder / FOLDER / f"{name}.png", {"Description": _words(found)}, overwrite=True)
+        results.append({"name": name, "found": [asdict(one) for one in found]})
     write_text(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
 
@@ -74,8 +76,12 @@ def cut_grids(files: Sequence[Path], size: int, texts: Sequence[str], seeds: Seq
 
 def to_text(results: Sequence[dict[str, Any]]) -> str:
     """A line per picture: its name, the classes found and their shares in per cent."""
-    lines = []
-    for result in results:
-        found = ", ".join(f"{one['label']} {100 * one['share']:.1f}%" for one in result["found"])
-        lines.append(f"{result['name']}: {found or 'nothing found'}")
-    return "\n".join(lines)
+    return "\n".join(f"{result['name']}: {_words([Found(**one) for one in result['found']])}" for result in results)
+
+
+def _words(found: Sequence[Found]) -> str:
+    return ", ".join(map(_share_of, found)) or "nothing found"
+
+
+def _share_of(found: Found) -> str:
+    return f"{found.label} {100 * found.share:.1f}%"

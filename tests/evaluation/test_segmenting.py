@@ -48,8 +48,13 @@ def test_files(folder: Path, weights: str, capsys: pytest.CaptureFixture[str]) -
     assert [result["name"] for result in results] == ["0000-a-red-one", "0001-b"]
     for result, size in zip(results, ((30, 20), (16, 16)), strict=True):
         assert sum(found["share"] for found in result["found"]) <= 1 + 1e-9
-        assert Image.open(folder / f"out/segmentation/{result['name']}.png").size == size
-        assert result["name"] in out
+        sheet = Image.open(folder / f"out/segmentation/{result['name']}.png")
+        # The picture stands over a legend with a line for each class found.
+        assert sheet.width >= size[0]
+        assert (sheet.height > size[1]) == bool(result["found"])
+        told = ", ".join(f"{found['label']} {100 * found['share']:.1f}%" for found in result["found"])
+        assert sheet.text["Description"] == (told or "nothing found")
+        assert f"{result['name']}: {told or 'nothing found'}" in out
     assert evaluate.main([*arguments, "--device", "cpu"]) == 1
     assert "segmentation.json exists already" in capsys.readouterr().err
 

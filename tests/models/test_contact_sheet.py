@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from text2latent.models.contact_sheet import contact_sheet
+from text2latent.models.contact_sheet import contact_sheet, with_legend
 
 COLORS = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 0), (0, 90, 90)]
 
@@ -48,6 +48,22 @@ def test_captions_stand_under_their_pictures_and_titles_before_their_rows() -> N
 def test_long_captions_widen_the_columns() -> None:
     narrow, wide = (boxes(contact_sheet(pictures(), [words] * 5, 3)) for words in ("1", "a caption of some length"))
     assert wide[1][0] - wide[0][2] > narrow[1][0] - narrow[0][2]
+
+
+def test_a_legend_tells_colours_by_words_under_the_whole_picture() -> None:
+    picture = Image.new("RGB", (40, 30), COLORS[0])
+    sheet = with_legend(picture, [("dog", COLORS[1]), ("a word of some length", COLORS[2])])
+    assert sheet.crop((0, 0, 40, 30)).tobytes() == picture.tobytes()
+    line = (sheet.height - 30) // 2
+    for i, color in enumerate(COLORS[1:3]):
+        band = sheet.crop((0, 30 + i * line, sheet.width, 30 + (i + 1) * line))
+        rows, columns = np.nonzero((np.asarray(band) == color).all(axis=2))
+        square = int(columns.max()) + 1
+        assert len(rows) >= 50
+        assert ink(band, (square, 0, band.width, line)) > 0
+        assert ink(band, (band.width - 2, 0, band.width, line)) == 0
+    assert sheet.width > 100
+    assert with_legend(picture, []).tobytes() == picture.tobytes()
 
 
 def test_text_grows_with_pictures_within_bounds() -> None:
