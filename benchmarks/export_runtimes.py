@@ -31,6 +31,10 @@ class Runtime:
     load: Callable[[Path], Draw]
     files: Sequence[str]
 
+    def is_in(self, folder: Path) -> bool:
+        """Whether the folder has what it reads."""
+        return all(any(folder.glob(pattern)) for pattern in self.files)
+
     def size(self, folder: Path) -> int:
         """Bytes of the files that it reads."""
         return sum(path.stat().st_size for pattern in self.files for path in folder.glob(pattern))

@@ -69,7 +69,7 @@ def timed(name: str, folder: Path, repeats: int) -> Timing:
 def timings(config: Namespace, names: Sequence[str]) -> dict[str, Timing]:
     """What tools take, by name, without those that the folder has no files for."""
     folder, repeats = exported(config), QUICK_REPEATS if config.quick else config.repeats
-    return {name: timed(name, folder, repeats) for name in names if RUNTIMES[name].size(folder)}
+    return {name: timed(name, folder, repeats) for name in names if RUNTIMES[name].is_in(folder)}
 
 
 def format_figures(config: Namespace) -> list[Figure]:
