@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.settings import DEFAULT_IMAGE_WEIGHT, DEFAULT_STEPS, MAX_SEED
@@ -16,6 +16,14 @@ from text2latent.serving.uploads import FORMATS
 
 SIZE = r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"
 MODEL_CHARACTERS, USER_CHARACTERS = 200, 200
+
+
+def to_whole(value: Any) -> Any:
+    """A number such as 2.0, which JSON Schema calls an integer, as one; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(to_whole)
 
 
 def field_types(limits: Limits) -> dict[str, Any]:
@@ -39,15 +47,15 @@ def field_types(limits: Limits) -> dict[str, Any]:
     user = Field(max_length=USER_CHARACTERS, description="Taken for OpenAI's clients, and not used.")
     return {
         "model": (Annotated[str | None, model], None),
-        "n": (Annotated[int, counts["n"]], 1),
+        "n": (Annotated[int, counts["n"], WHOLE], 1),
         "size": (Annotated[str, size], "auto"),
         "response_format": (Annotated[Literal["url", "b64_json"], how], "url"),
-        "seed": (Annotated[int | None, seed], None),
+        "seed": (Annotated[int | None, seed, WHOLE], None),
         "guidance_scale": (Annotated[float | None, scale], None),
-        "steps": (Annotated[int, counts["steps"]], DEFAULT_STEPS),
+        "steps": (Annotated[int, counts["steps"], WHOLE], DEFAULT_STEPS),
         "truncation": (Annotated[float, psi], 1.0),
         "negative_prompt": (Annotated[str | None, negative], None),
-        "rerank": (Annotated[int, counts["rerank"]], 1),
+        "rerank": (Annotated[int, counts["rerank"], WHOLE], 1),
         "user": (Annotated[str | None, user], None),
     }
 

@@ -29,6 +29,7 @@ httpx = pytest.importorskip("httpx")
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
 PATIENCE = 60.0
+AS_JSON = {"Content-Type": "application/json"}
 IMAGES, VARIATIONS = "/v1/images", "/v1/images/variations"
 
 
@@ -90,6 +91,12 @@ def test_images_can_be_in_the_answer(client: httpx.Client, path: str) -> None:
     assert '"negative_text": "hat"' in picture.info["text2latent"]
 
 
+def test_whole_numbers_may_be_written_with_a_point(client: httpx.Client) -> None:
+    answer = client.post(IMAGES, content=b'{"prompt": "a", "n": 2.0, "seed": 1e3}', headers=AS_JSON)
+    assert [image["seed"] for image in answer.json()["data"]] == [1000, 1001]
+    assert error_of(client.post(IMAGES, json={"prompt": "a", "n": 1.5}), 400)["param"] == "n"
+
+
 def test_without_a_seed_each_image_has_its_own(client: httpx.Client) -> None:
     seeds = [client.post(IMAGES, json={"prompt": TEXT}).json()["data"][0]["seed"] for _ in range(2)]
     assert seeds[0] != seeds[1]
@@ -133,12 +140,11 @@ def test_fields_that_are_wrong_are_named(client: httpx.Client, field: str, value
 
 
 def test_bodies_that_are_no_json_objects_are_refused(client: httpx.Client) -> None:
-    as_json = {"Content-Type": "application/json"}
     for body in (b"", b"{", b"[]", b"nonsense", b'{"prompt": NaN}', b"\xff\xfe", b"[" * 10_000):
-        error_of(client.post(IMAGES, content=body, headers=as_json), 400)
-    unpaired = client.post(IMAGES, content=b'{"prompt": "\\ud800"}', headers=as_json)
+        error_of(client.post(IMAGES, content=body, headers=AS_JSON), 400)
+    unpaired = client.post(IMAGES, content=b'{"prompt": "\\ud800"}', headers=AS_JSON)
     assert error_of(unpaired, 400)["param"] == "prompt"
-    infinite = client.post(IMAGES, content=b'{"prompt": "a", "guidance_scale": 1e999}', headers=as_json)
+    infinite = client.post(IMAGES, content=b'{"prompt": "a", "guidance_scale": 1e999}', headers=AS_JSON)
     assert error_of(infinite, 400)["param"] == "guidance_scale"
 
 
@@ -221,7 +227,7 @@ def test_a_body_that_does_not_tell_its_length_is_bounded_too(client: httpx.Clien
             yield b" " * 2**16
 
     try:
-        answer = client.post(IMAGES, content=endless(), headers={"Content-Type": "application/json"})
+        answer = client.post(IMAGES, content=endless(), headers=AS_JSON)
     except httpx.TransportError:  # the server has hung up before all was sent
         return
     assert answer.status_code == 413
