@@ -58,10 +58,15 @@ def test_one_step_gives_the_mean(objective: str, sampler: str) -> None:
     assert denoiser.calls == 1
 
 
-def test_thousand_ancestral_steps_give_the_data_distribution() -> None:
-    drawn, denoiser = draw("sample", "ddpm", 1000, 100)
-    assert drawn.std() == pytest.approx(STD, rel=0.04)
-    assert denoiser.calls == 1000
+@pytest.mark.parametrize(
+    ("objective", "sampler"),
+    [("sample", "ddpm"), ("epsilon", "ddim"), ("v", "dpm++"), ("v", "heun"), ("flow", "euler"), ("flow", "dpm++")],
+)
+def test_thousand_steps_give_the_data_distribution(objective: str, sampler: str) -> None:
+    drawn, denoiser = draw(objective, sampler, 1000, 100)
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.05)
+    assert drawn.std() == pytest.approx(STD, rel=0.05)
+    assert denoiser.calls == {"heun": 1999, "dpm++": 1000 if objective == "flow" else 996}.get(sampler, 1000)
 
 
 def test_rows_of_a_stochastic_sampler_depend_on_their_own_seed_only() -> None:
