@@ -139,7 +139,7 @@ def build_parser() -> CommandParser:
 def default_parts(config: Namespace) -> list[str]:
     """All parts that can be measured here."""
     if config.folder:
-        compiled = bool(RUNTIMES[COMPILED].size(Path(config.folder)))
+        compiled = RUNTIMES[COMPILED].is_in(Path(config.folder))
     else:
         compiled = compiler() is not None and not config.quick
     return [part for part in PARTS if part != "compile" or compiled]

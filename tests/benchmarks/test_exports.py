@@ -15,6 +15,12 @@ from text2latent.benchmarks.exports_table import main as write_tables
 from text2latent.benchmarks.report import Figure, keep_part, read_parts
 
 
+def save_files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"{}")
+
+
 def test_formats_and_eight_bits(faces_export: Path, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     assert main(["--folder", str(faces_export), "--json", str(file), "--quick"]) == 0
@@ -33,9 +39,7 @@ def test_speed_up_is_that_of_one_image(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "text2latent.benchmarks.exports.timed", lambda name, *_: Timing(1.0, seconds[name], np.zeros((1, 1, 3)))
     )
-    (tmp_path / "pt2").mkdir()
-    for name in ("text2latent.pt2", "text2latent.aoti.pt2"):
-        (tmp_path / "pt2" / name).write_bytes(b"program")
+    save_files(tmp_path, "pt2/text2latent.pt2", "pt2/text2latent.aoti.pt2", "tokenizer/tokenizer.json")
     flags = ["--folder", str(tmp_path), "--only", "compile"]
     assert main([*flags, "--json", str(tmp_path / "figures.json")]) == 0
     (figure,) = read_parts(tmp_path / "figures.json")["compile"]["figures"]
@@ -46,9 +50,9 @@ def test_speed_up_is_that_of_one_image(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_compiled_package_is_measured_where_there_is_one(tmp_path: Path) -> None:
     config = Namespace(folder=str(tmp_path), quick=False)
+    save_files(tmp_path, "tokenizer/tokenizer.json")
     assert default_parts(config) == ["formats", "int8"]
-    (tmp_path / "pt2").mkdir()
-    (tmp_path / "pt2" / "text2latent.aoti.pt2").write_bytes(b"program")
+    save_files(tmp_path, "pt2/text2latent.aoti.pt2")
     assert default_parts(config) == ["formats", "int8", "compile"]
     assert default_parts(Namespace(folder=None, quick=True)) == ["formats", "int8"]
 
