@@ -1,0 +1,55 @@
+"""The files for a Hugging Face Space: they say what a Space asks for, and `app.py` answers as a Space expects it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from text2latent.tests.serving.command import serving_command
+
+SPACE = Path(__file__).resolve().parents[1] / "space"
+
+
+def head() -> dict[str, str]:
+    _, text, _ = (SPACE / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(text)
+
+
+def test_the_head_tells_what_the_package_needs():
+    extra = [Requirement(line) for line in requires("text2latent") or []]
+    gradio = next(one for one in extra if one.name == "gradio" and one.marker.evaluate({"extra": "serve"}))
+    assert head()["sdk"] == "gradio"
+    assert head()["sdk_version"] in gradio.specifier
+    assert (SPACE / head()["app_file"]).is_file()
+    assert head()["python_version"] in ("3.10", "3.11", "3.12", "3.13")
+
+
+def test_the_requirements_are_the_package_with_its_extra():
+    (line,) = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert Requirement(line).name == "text2latent"
+    assert Requirement(line).extras == {"serve"}
+
+
+def test_other_models_can_be_listed():
+    assert runpy.run_path(str(SPACE / "app.py"))["MODELS"] == ["faces"]
+
+
+def test_the_app_answers_on_all_addresses():
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
+    with serving_command(str(SPACE / "app.py"), GRADIO_SERVER_PORT="0") as (address, process):
+        page = httpx.get(address, trust_env=False, timeout=60)
+        assert (page.status_code, "text2latent" in page.text) == (200, True)
+        proxied = {"X-Forwarded-Proto": "https", "Host": "somebody-text2latent.hf.space"}
+        drawn = httpx.post(
+            f"{address}/v1/images", json={"prompt": "man"}, headers=proxied, trust_env=False, timeout=120
+        )
+        url = drawn.json()["data"][0]["url"]
+    assert re.fullmatch(r"https://somebody-text2latent\.hf\.space/v1/images/files/\S+\.png", url)
+    assert process.returncode == 130
