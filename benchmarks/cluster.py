@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from text2latent.benchmarks.report import Figure, Measure, add_report_flags, mea
 from text2latent.benchmarks.speed import sample_figures
 from text2latent.configs.command import CommandParser, positive_int, run_command
 from text2latent.configs.errors import InputError
+from text2latent.data.datamodule import PairDataModule
 from text2latent.data.filling import fill_shards
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
@@ -87,13 +89,20 @@ def finishing_figures(config: Namespace) -> list[Figure]:
 
 
 def streaming_figures(config: Namespace) -> list[Figure]:
-    """Pairs per second that one process reads from shards on this disk, in shuffled batches."""
+    """Pairs per second that one process reads in shuffled batches, from shards on this disk and from memory."""
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(Path(folder), config.num_pairs)
         stream = StreamedPairs(open_store(pairs), read_manifest(pairs), 0, BATCH_SIZE)
-        started = time.perf_counter()
-        read = sum(len(latents) for latents, _ in stream)
-        return [Figure("streaming, one process", read / (time.perf_counter() - started), "pairs/s")]
+        held = PairDataModule(pairs, BATCH_SIZE, val_pairs=1, in_memory=True)
+        held.setup("fit")
+        readers = {"streaming": stream, "from memory": held.train_dataloader()}
+        return [Figure(f"{name}, one process", _rate(batches), "pairs/s") for name, batches in readers.items()]
+
+
+def _rate(batches: Iterable[tuple[Any, Any]]) -> float:
+    started = time.perf_counter()
+    read = sum(len(latents) for latents, _ in batches)
+    return read / (time.perf_counter() - started)
 
 
 def training_figures(config: Namespace) -> list[Figure]:

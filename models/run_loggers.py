@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
         if importlib.util.find_spec("wandb") is None:
             raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
         folder.mkdir(parents=True, exist_ok=True)
-        # The name as id lets a resumed session go on in the same run.
-        loggers.append(WandbLogger(name=run_name, id=run_name, project=wandb, save_dir=folder, resume="allow"))
+        # An id that follows from the place lets a resumed session go on in the same run, and no other.
+        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+        name = {"name": run_name, "id": f"{run_name}-{place}"}
+        loggers.append(WandbLogger(**name, project=wandb, save_dir=folder, resume="allow"))
     return loggers

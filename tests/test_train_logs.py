@@ -86,23 +86,27 @@ def test_a_world_of_the_zoo_measures_attributes(tmp_path: Path) -> None:
 
 
 def test_weights_and_biases_by_flag(tiny_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, which writes the same run to the disk."""
+    """Offline, which writes the same run to the disk; sessions of a run share its id there, other runs don't."""
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = tmp_path / "run"
-    extra = ("--wandb", "tiny", "--validation.prompts", PROMPTS, "--csv", "false", "--tensorboard", "false")
-    assert train.main(arguments(tiny_pairs, run, *extra)) == 0
-    assert wandb.run is not None
-    told, name = dict(wandb.run.summary), wandb.run.id
-    wandb.finish()
-    metrics = json.loads((run / "checkpoints/metrics.json").read_text())
-    for key in (*LOGGED, "val_loss", "clip_score"):
-        if key in metrics and key not in ("minutes",):
+    for place in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{place}_DIR", str(tmp_path / "wandb"))
+    ids = []
+    for run, steps in ((tmp_path / "a/run", 12), (tmp_path / "a/run", 13), (tmp_path / "b/run", 1)):
+        extra = ("--wandb", "tiny", "--validation.prompts", PROMPTS, "--csv", "false", "--tensorboard", "false")
+        extra += ("--log-every-steps", "1", "--max-steps", str(steps))
+        assert train.main(arguments(tiny_pairs, run, *extra)) == 0
+        told = dict(wandb.run.summary)
+        ids.append(wandb.run.id)
+        wandb.finish()
+        metrics = json.loads((run / "checkpoints/metrics.json").read_text())
+        for key in metrics.keys() & {"train_loss", "lr", "grad_norm", "ema_decay", "val_loss", "clip_score"}:
             assert told[key] == pytest.approx(metrics[key], rel=1e-5), key
-    assert name == "run"
-    (folder,) = (run / "logs/wandb").glob("offline-run-*")
-    assert len(list(folder.glob("files/media/images/prompts_*.png"))) == len(VALIDATIONS)
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].startswith("run-")
+    pictures = (tmp_path / "a/run/logs/wandb").glob("offline-run-*/files/media/images/prompts_*.png")
+    assert len(list(pictures)) == len(VALIDATIONS) + 1
 
 
 def test_weights_and_biases_that_is_not_installed_is_told(
