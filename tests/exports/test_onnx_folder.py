@@ -14,7 +14,7 @@ from text2latent.configs.errors import InputError
 from text2latent.exports import onnx_folder
 from text2latent.exports.runtime.infer_onnx import OnnxPipeline
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.tests.exports.alone import JAPANESE, SEED, TEXT, mean_difference, pixels, run_alone
+from text2latent.tests.exports.alone import JAPANESE, PROVENANCE, SEED, TEXT, mean_difference, pixels, run_alone
 from text2latent.tests.exports.conftest import Drawn
 
 TEXTS, SEEDS = [TEXT, JAPANESE, "old man with a hat"], [0, 7, 2**40 + 3]
@@ -60,14 +60,25 @@ def test_eight_bits_are_a_quarter_of_the_size_and_draw_nearly_the_same(faces_exp
     assert 0 < max(differences) < LIMIT_OF_INT8
 
 
+def test_size_and_accuracy_are_told(faces_export: Path) -> None:
+    metrics = json.loads((faces_export / "text2latent.json").read_text())["export"]["metrics"]
+    packed = sum(path.stat().st_size for path in (faces_export / "onnx").glob("*.int8.onnx"))
+    assert metrics["onnx_int8_mebibytes"] == pytest.approx(packed / 2**20)
+    assert metrics["onnx_difference"] <= 1 / 255
+    assert 0 < metrics["onnx_int8_difference"] < LIMIT_OF_INT8 / 255
+    card = (faces_export / "README.md").read_text()
+    assert all(
+        f"| onnx_int8_{name} | {metrics[f'onnx_int8_{name}']:.4g} |" in card for name in ("mebibytes", "difference")
+    )
+
+
 def test_graphs_are_valid_and_carry_the_record(faces_export: Path) -> None:
     record = json.loads((faces_export / "text2latent.json").read_text())
     for path in (faces_export / "onnx").glob("*.onnx"):
         model = onnx.load(path)
         onnx.checker.check_model(model)
         carried = json.loads({one.key: one.value for one in model.metadata_props}["text2latent"])
-        assert carried["generator"] == record["generator"]
-        assert carried["dataset"] == record["dataset"]
+        assert {name: carried[name] for name in PROVENANCE} == {name: record[name] for name in PROVENANCE}
         shapes = [value.type.tensor_type.shape for value in (*model.graph.input, *model.graph.output)]
         assert {shape.dim[0].dim_param for shape in shapes} == {"batch"}
 

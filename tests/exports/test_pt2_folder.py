@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from text2latent import export
 from text2latent.configs.errors import InputError
 from text2latent.exports import pt2_folder
+from text2latent.exports.inspection import inspect_source
 from text2latent.exports.networks import GraphSettings
 from text2latent.models.diffusion import initial_noise
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.tests.exports.alone import JAPANESE, SEED, TEXT, mean_difference, pixels, run_alone
+from text2latent.tests.exports.alone import JAPANESE, PROVENANCE, SEED, TEXT, mean_difference, pixels, run_alone
 from text2latent.tests.exports.conftest import Drawn
 
 
@@ -37,6 +39,13 @@ def test_program_takes_any_batch(faces_export: Path, faces: Text2LatentPipeline)
     assert (together[:1] - alone).abs().max() <= 1e-3
 
 
+def test_program_carries_the_record(faces_export: Path) -> None:
+    record = json.loads((faces_export / "text2latent.json").read_text())
+    told = inspect_source(str(faces_export / "pt2" / "text2latent.pt2"))
+    assert told["kind"] == "torch.export program"
+    assert {name: told[name] for name in PROVENANCE} == {name: record[name] for name in PROVENANCE}
+
+
 def test_wanted_compilation_without_a_compiler_is_refused(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,3 +63,14 @@ def test_compiled_package_draws_the_same(tiny_model: Path, torch_python: Path, t
     for flags, name in (((), "plain.png"), (("--compiled",), "compiled.png")):
         run_alone(torch_python, tmp_path, folder / "infer_pt2.py", TEXT, "--output", name, *flags)
     assert mean_difference(pixels(tmp_path / "plain.png"), pixels(tmp_path / "compiled.png")) <= 1
+    record = json.loads((folder / "text2latent.json").read_text())
+    told = inspect_source(str(folder / "pt2" / "text2latent.aoti.pt2"))
+    assert (told["kind"], told["generator"], told["clip"]) == (
+        "AOTInductor package",
+        record["generator"],
+        record["clip"],
+    )
+    metrics = record["export"]["metrics"]
+    assert metrics["pt2_compiled_difference"] <= 1 / 255
+    assert min(metrics["pt2_compiled_speed_up"], metrics["pt2_compiled_mebibytes"]) > 0
+    assert "| pt2_compiled_speed_up |" in (folder / "README.md").read_text()
