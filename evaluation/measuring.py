@@ -36,13 +36,13 @@ class Measured:
     Attributes:
         embeddings: `[N, E]` float32, CLIP's of the images.
         clip_scores: `[N]` float32.
-        seconds: wall-clock time to draw them, CLIP included.
+        seconds: `[N]`, wall-clock time to draw each, CLIP included: that of the prompts drawn together, in equal parts.
         seen: what the judge sees in each, N or none.
     """
 
     embeddings: NDArray[np.float32]
     clip_scores: NDArray[np.float32]
-    seconds: float
+    seconds: NDArray[np.float64]
     seen: list[Seen]
 
 
@@ -104,7 +104,7 @@ def measure_prompts(
     return Measured(
         np.concatenate([part.embeddings for part in parts]),
         np.concatenate([part.clip_scores for part in parts]),
-        sum(part.seconds for part in parts),
+        np.concatenate([part.seconds for part in parts]),
         [seen for part in parts for seen in part.seen],
     )
 
@@ -127,7 +127,7 @@ def _measure_group(
     return Measured(
         np.concatenate([_numpy(draw.embeddings) for draw in draws]),
         np.concatenate([_numpy(draw.clip_scores) for draw in draws]),
-        seconds,
+        np.full(len(images), seconds / len(images)),
         [] if judge is None else list(judge.see(images)),
     )
 
@@ -166,7 +166,7 @@ def _unpack(arrays: dict[str, np.ndarray] | None) -> Measured | None:
     if arrays is None:
         return None
     seen = json.loads(str(arrays["seen"]))
-    return Measured(arrays["embeddings"], arrays["clip_scores"], float(arrays["seconds"]), seen)
+    return Measured(arrays["embeddings"], arrays["clip_scores"], arrays["seconds"], seen)
 
 
 def iterate_rows(lines: Sequence[PromptLine], seeds: Sequence[int]) -> Iterator[tuple[PromptLine, int]]:

@@ -71,20 +71,20 @@ def _moments(vectors: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Manifolds:
-    """How two sets of vectors cover each other.
+    """How N real and M drawn vectors cover each other; the measures of these names are the means.
 
     Attributes:
-        precision: share of drawn vectors within the real ones' neighbourhoods (arXiv:1904.06991, section 2).
-        recall: share of real vectors within the drawn ones' neighbourhoods.
-        density: mean number of real neighbourhoods that a drawn vector is in, over k (arXiv:2002.09797, eq. 4); it may
-            exceed 1.
-        coverage: share of real vectors with a drawn one in their neighbourhood (same, eq. 5).
+        precision: `[M]`, 1 for a drawn vector within the real ones' neighbourhoods (arXiv:1904.06991, section 2), or 0.
+        recall: `[N]`, 1 for a real vector within the drawn ones' neighbourhoods.
+        density: `[M]`, number of real neighbourhoods that a drawn vector is in, over k (arXiv:2002.09797, eq. 4); it
+            may exceed 1.
+        coverage: `[N]`, 1 for a real vector with a drawn one in its neighbourhood (same, eq. 5).
     """
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    precision: Array
+    recall: Array
+    density: Array
+    coverage: Array
 
 
 def compare_manifolds(real: ArrayLike, drawn: ArrayLike, k: int = NEIGHBOURS) -> Manifolds:
@@ -102,10 +102,10 @@ def compare_manifolds(real: ArrayLike, drawn: ArrayLike, k: int = NEIGHBOURS) ->
     distances = _distances(real, drawn)
     in_real = distances < real_radii[:, None]
     return Manifolds(
-        precision=float(in_real.any(axis=0).mean()),
-        recall=float((distances < drawn_radii[None]).any(axis=1).mean()),
-        density=float(in_real.sum(axis=0).mean() / k),
-        coverage=float((distances.min(axis=1) < real_radii).mean()),
+        precision=_float(in_real.any(axis=0)),
+        recall=_float((distances < drawn_radii[None]).any(axis=1)),
+        density=_float(in_real.sum(axis=0) / k),
+        coverage=_float(distances.min(axis=1) < real_radii),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,19 +39,25 @@ def to_markdown(metrics: Mapping[str, Any]) -> str:
         f"# {metrics['model']['name'] if metrics['model'] else 'model'}",
         "",
         f"{metrics['num_prompts']} prompts, {metrics['num_images_per_prompt']} images of each; {settings}. In brackets "
-        "95 % bootstrap intervals, prompts being drawn anew.",
+        "95 % bootstrap intervals, prompts (of recall and coverage the generator's own images) being drawn anew.",
         "",
         "| measure | value | | what it is |",
         "|---|---:|---|---|",
     ]
     for name, meaning in MEANINGS.items():
-        interval = metrics["intervals"].get(name)
-        shown = "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
+        shown = _range(metrics["intervals"].get(name))
         lines.append(f"| {name} | {_shown(metrics[name])} | {shown} | {meaning} |")
     if metrics["by_attribute"]:
-        lines += ["", "| attribute | share of images in which it is as wanted |", "|---|---:|"]
-        lines += [f"| {name} | {_shown(share)} |" for name, share in metrics["by_attribute"].items()]
+        lines += ["", "| attribute | share of images in which it is as wanted | |", "|---|---:|---|"]
+        intervals = metrics["attribute_intervals"]
+        lines += [
+            f"| {name} | {_shown(x)} | {_range(intervals.get(name))} |" for name, x in metrics["by_attribute"].items()
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
 
 
 def _shown(value: float | None) -> str:
@@ -100,18 +106,23 @@ def save_plots(metrics: Mapping[str, Any], drawn: ArrayLike, own: ArrayLike, fil
 def _plot_shares(axes: Axes, metrics: Mapping[str, Any]) -> None:
     """Shares with their intervals, and those of attributes."""
     shares = ("attribute_accuracy", "prompt_accuracy", "r_precision_1", "r_precision_10")
-    names = [name for name in shares if metrics[name] is not None]
-    means = {name.replace("_", " "): metrics[name] for name in names}
-    ends = np.array([metrics["intervals"][name] for name in names]).reshape(-1, 2).T
-    errors = np.abs(ends - np.array(list(means.values())))
-    axes.barh(list(means), list(means.values()), xerr=errors, color="tab:blue", capsize=3)
-    axes.barh(list(metrics["by_attribute"]), list(metrics["by_attribute"].values()), color="tab:green")
+    means = {name: metrics[name] for name in shares if metrics[name] is not None}
+    _plot_bars(axes, means, metrics["intervals"], "tab:blue")
+    _plot_bars(axes, metrics["by_attribute"], metrics["attribute_intervals"], "tab:green")
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share of images", title="What is asked for and there")
 
 
+def _plot_bars(axes: Axes, means: Mapping[str, float], intervals: Mapping[str, Sequence[float]], color: str) -> None:
+    ends = np.array([intervals[name] for name in means]).reshape(-1, 2).T
+    errors = np.abs(ends - np.array(list(means.values())))
+    names = [name.replace("_", " ") for name in means]
+    axes.barh(names, list(means.values()), xerr=errors, color=color, capsize=3)
+
+
 def _plot_scores(axes: Axes, metrics: Mapping[str, Any]) -> None:
     axes.hist([image["clip_score"] for image in metrics["images"]], bins=30, color="tab:blue")
+    axes.locator_params(axis="x", nbins=6)
     axes.axvline(metrics["clip_score"], color="black", linestyle="--", label="mean")
     axes.legend()
     axes.set(xlabel="cosine of image and prompt", ylabel="images", title="CLIP scores")
@@ -124,5 +135,5 @@ def _plot_places(axes: Axes, drawn: np.ndarray, own: np.ndarray) -> None:
     for name, rows, color in (("the generator's own", own, "tab:gray"), ("of the prompts", drawn, "tab:blue")):
         across, up = ((rows - mean) @ directions.T).T
         axes.scatter(across, up, s=6, alpha=0.5, color=color, label=name)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.3), ncols=2, frameon=False)
     axes.set(xlabel="first principal component", ylabel="second", title="Images in CLIP space")

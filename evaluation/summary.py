@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from text2latent.evaluation.judging import find_wanted
-from text2latent.evaluation.measuring import Measured, iterate_rows
+from text2latent.evaluation.measuring import PROMPTS_PER_GROUP, Measured, iterate_rows
 from text2latent.evaluation.metrics import (
     Estimate,
     compare_manifolds,
@@ -46,32 +45,43 @@ def summarize(
 
     Returns:
         Averages by name, None where there is nothing to average; `intervals`, by name the 95 % bootstrap interval of
-        those that are means; `by_attribute`; and `images`, what is measured of each.
+        those that are means; `by_attribute` and `attribute_intervals`; and `images`, what is measured of each.
     """
     images = describe_images(lines, seeds, measured, texts)
     groups = np.repeat(np.arange(len(lines)), len(seeds))
     estimates = {name: _estimate(images, name, groups) for name in ("clip_score", "r_precision_1", "r_precision_10")}
     estimates["attribute_accuracy"] = _estimate(images, "attribute_accuracy", groups, "num_wanted")
     estimates["prompt_accuracy"] = _estimate(images, "prompt_accuracy", groups)
-    by_prompt = measured.embeddings.reshape(len(lines), len(seeds), -1)
-    estimates["diversity"] = estimate_mean([pairwise_diversity(rows) for rows in by_prompt], np.arange(len(lines)))
-    manifolds = asdict(compare_manifolds(own, measured.embeddings))
-    plain = {
-        "frechet_distance": frechet_distance(own, measured.embeddings),
-        **manifolds,
-        "out_of_domain_rate": None if outside is None else float(np.mean(outside)),
-        "seconds_per_image": measured.seconds / len(images),
-    }
+    by_prompt, prompts = measured.embeddings.reshape(len(lines), len(seeds), -1), np.arange(len(lines))
+    estimates["diversity"] = estimate_mean([pairwise_diversity(rows) for rows in by_prompt], prompts)
+    estimates |= _estimate_manifolds(own, measured.embeddings, groups)
+    known = np.full(len(lines), np.nan) if outside is None else np.asarray(outside, dtype=np.float64)
+    estimates["out_of_domain_rate"] = estimate_mean(known, prompts)
+    estimates["seconds_per_image"] = estimate_mean(measured.seconds, groups // PROMPTS_PER_GROUP)
+    attributes = attribute_shares(lines, seeds, measured)
     return {
         **{name: _number(estimate.value) for name, estimate in estimates.items()},
-        **{name: _number(value) for name, value in plain.items()},
-        "intervals": {
-            name: [_number(estimate.low), _number(estimate.high)]
-            for name, estimate in estimates.items()
-            if not np.isnan(estimate.value)
-        },
-        "by_attribute": attribute_shares(lines, seeds, measured),
+        "frechet_distance": _number(frechet_distance(own, measured.embeddings)),
+        "intervals": _intervals(estimates),
+        "by_attribute": {name: _number(estimate.value) for name, estimate in attributes.items()},
+        "attribute_intervals": _intervals(attributes),
         "images": images,
+    }
+
+
+def _estimate_manifolds(own: NDArray, drawn: NDArray, groups: NDArray) -> dict[str, Estimate]:
+    """Precision and density over the drawn images by prompt, recall and coverage over the generator's own."""
+    manifolds, alone = compare_manifolds(own, drawn), np.arange(len(own))
+    by_name = {"precision": groups, "recall": alone, "density": groups, "coverage": alone}
+    return {name: estimate_mean(getattr(manifolds, name), rows) for name, rows in by_name.items()}
+
+
+def _intervals(estimates: Mapping[str, Estimate]) -> dict[str, list[float | None]]:
+    """Lower and upper ends by name, of those that there is a value of."""
+    return {
+        name: [_number(estimate.low), _number(estimate.high)]
+        for name, estimate in estimates.items()
+        if not np.isnan(estimate.value)
     }
 
 
@@ -106,13 +116,14 @@ def describe_images(
     return described
 
 
-def attribute_shares(lines: Sequence[PromptLine], seeds: Sequence[int], measured: Measured) -> dict[str, float]:
+def attribute_shares(lines: Sequence[PromptLine], seeds: Sequence[int], measured: Measured) -> dict[str, Estimate]:
     """Of each attribute that is wanted, the share of images in which it is there."""
-    answers: defaultdict[str, list[bool]] = defaultdict(list)
-    for (line, _), seen in zip(iterate_rows(lines, seeds), measured.seen, strict=False):
+    answers: defaultdict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for row, ((line, _), seen) in enumerate(zip(iterate_rows(lines, seeds), measured.seen, strict=False)):
         for attribute, there in find_wanted(line.want, seen).items():
-            answers[attribute].append(there)
-    return {attribute: _number(np.mean(found)) or 0.0 for attribute, found in sorted(answers.items())}
+            answers[attribute].append((row // len(seeds), there))
+    columns = {attribute: np.array(found).T for attribute, found in sorted(answers.items())}
+    return {attribute: estimate_mean(there, prompts) for attribute, (prompts, there) in columns.items()}
 
 
 def _estimate(images: Sequence[dict[str, Any]], name: str, groups: NDArray, weights: str | None = None) -> Estimate:

@@ -50,7 +50,7 @@ def test_results_are_those_of_the_pipelines_images(run_evaluate: Evaluate, tiny_
     z = pipe.generator.sample_latents(12, measuring.OWN_SEED)
     own = pipe.clip.encode_image(pipe.generator.synthesize(pipe.generator.map(z)))
     assert metrics["frechet_distance"] == pytest.approx(frechet_distance(own, embeddings), abs=1e-3)
-    assert metrics["coverage"] == compare_manifolds(own, embeddings).coverage
+    assert metrics["coverage"] == pytest.approx(compare_manifolds(own, embeddings).coverage.mean(), abs=1e-5)
     assert metrics["attribute_accuracy"] is None
     assert metrics["seconds_per_image"] > 0
     assert Image.open("out/plots.png").size[0] > 1000
@@ -90,7 +90,10 @@ def test_interrupted_run_goes_on(run_evaluate: Evaluate, monkeypatch: pytest.Mon
     shutil.rmtree("out")
     assert run_evaluate()[0] == 0
     again = json.loads(Path("out/metrics.json").read_text(encoding="utf-8"))
-    assert {**again, "seconds_per_image": 0} == {**first, "seconds_per_image": 0}
+    for metrics in (first, again):
+        assert metrics.pop("seconds_per_image") > 0
+        metrics["intervals"].pop("seconds_per_image")
+    assert again == first
 
 
 def test_other_settings_do_not_take_up_old_parts(run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from text2latent.evaluation.measuring import Measured
-from text2latent.evaluation.report import to_markdown
+from text2latent.evaluation.report import MEANINGS, to_markdown
 from text2latent.evaluation.summary import summarize
 from text2latent.models.prompts import PromptLine
 
@@ -26,7 +26,9 @@ def summary() -> dict:
     embeddings = np.stack([texts[0], texts[1], texts[1], texts[1], texts[2], np.eye(4, dtype=np.float32)[3]])
     own = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
     scores = np.array([1, 0, 1, 1, 1, 0], dtype=np.float32)
-    return summarize(LINES, [5, 6], Measured(embeddings, scores, 3.0, SEEN), texts, own, [False, False, True])
+    return summarize(
+        LINES, [5, 6], Measured(embeddings, scores, np.full(6, 0.5), SEEN), texts, own, [False, False, True]
+    )
 
 
 def test_averages(summary: dict) -> None:
@@ -57,19 +59,26 @@ def test_every_image_is_told(summary: dict) -> None:
 
 
 def test_intervals_hold_their_means(summary: dict) -> None:
-    for name in ("attribute_accuracy", "prompt_accuracy", "clip_score", "diversity", "r_precision_1"):
-        low, high = summary["intervals"][name]
-        assert low <= summary[name] + 1e-9
-        assert summary[name] <= high + 1e-9
+    means = {name for name in MEANINGS if name != "frechet_distance"}
+    assert summary["intervals"].keys() == means
+    assert summary["attribute_intervals"].keys() == summary["by_attribute"].keys()
+    values = [(summary[name], *summary["intervals"][name]) for name in means]
+    values += [(share, *summary["attribute_intervals"][name]) for name, share in summary["by_attribute"].items()]
+    assert all(low - 1e-5 <= value <= high + 1e-5 for value, low, high in values)
+    # One prompt of three is outside: drawn anew, none of them is or all are, often enough to be in the interval.
+    assert summary["intervals"]["out_of_domain_rate"] == [0, 1]
+    # Age is wanted of one prompt only, so that all that is drawn anew is alike.
+    assert summary["attribute_intervals"]["age"] == [0.5, 0.5]
 
 
 def test_without_a_judge_accuracies_are_untold(summary: dict) -> None:
     rng = np.random.default_rng(1)
-    measured = Measured(rng.standard_normal((6, 4)), rng.standard_normal(6), 1.0, [])
+    measured = Measured(rng.standard_normal((6, 4)), rng.standard_normal(6), np.ones(6), [])
     blind = summarize(LINES, [0, 1], measured, np.eye(4)[:3], rng.standard_normal((20, 4)), None)
     assert (blind["attribute_accuracy"], blind["prompt_accuracy"], blind["by_attribute"]) == (None, None, {})
     assert blind["out_of_domain_rate"] is None
     assert "attribute_accuracy" not in blind["intervals"]
+    assert "out_of_domain_rate" not in blind["intervals"]
 
 
 def test_one_prompt_twice_is_one_text_to_find(summary: dict) -> None:
@@ -77,7 +86,7 @@ def test_one_prompt_twice_is_one_text_to_find(summary: dict) -> None:
     lines = [PromptLine("a man"), PromptLine("a man"), PromptLine("a boat")]
     embeddings = np.eye(4)[[0, 0, 0, 0, 1, 1]]
     rng = np.random.default_rng(2)
-    measured = Measured(embeddings, np.ones(6), 1.0, [])
+    measured = Measured(embeddings, np.ones(6), np.ones(6), [])
     twice = summarize(lines, [0, 1], measured, texts, rng.standard_normal((20, 4)), None)
     assert twice["r_precision_1"] == 1
 
@@ -86,5 +95,5 @@ def test_table_has_every_number(summary: dict) -> None:
     head = {"model": {"name": "tiny"}, "settings": {"rerank": 1}, "num_prompts": 3, "num_images_per_prompt": 2}
     table = to_markdown({**head, **summary})
     assert "| attribute_accuracy | 0.6667 | [" in table
-    assert "| gender | 0.75 |" in table
+    assert "| gender | 0.75 | [0.5, 1] |" in table
     assert "3 prompts, 2 images of each; rerank 1" in table
