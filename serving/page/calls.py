@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 
 from text2latent.configs.errors import InputError
 from text2latent.serving.requests import DrawRequest
+
+if TYPE_CHECKING:
+    from text2latent.models.domain import DomainScore
+    from text2latent.serving.engine import Engine
 
 T = TypeVar("T")
 SETTINGS = ("model", "n", "seed", "guidance_scale", "steps", "truncation", "negative_prompt", "rerank")
@@ -39,6 +43,12 @@ async def work(function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.to_thread(function, *arguments)
     except InputError as error:
         raise complaint(str(error)) from error
+
+
+async def farthest(engine: Engine, texts: Sequence[str], model: str | None) -> DomainScore | None:
+    """The domain score of the text that is farthest from what a model draws; None where it can't be told."""
+    scores = [await work(engine.domain_score, text, model) for text in texts]
+    return max((score for score in scores if score is not None), key=lambda score: score.percentile, default=None)
 
 
 def complaint(message: str) -> gr.Error:

@@ -64,6 +64,10 @@ def _handler(desk: Desk) -> Any:
             f"{both(name)} {duration(way.seconds)} (CLIP {score(way)})."
             for name, way in zip(("prior_took", "optimisation_took"), ways, strict=True)
         )
-        return [*(cards([way]) for way in ways), notice(f"{told} <b>{times:.0f}×</b>"), *([way] for way in ways)]
+        return [
+            *(cards([way]) for way in ways),
+            notice(f"{told} <b>{times:.0f}×</b>", result.amortised.out_of_domain),
+            *([way] for way in ways),
+        ]
 
     return compare

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from text2latent.models.settings import DEFAULT_STRENGTH
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.calls import ask, farthest, from_thread, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, text_box, titled_pictures
 from text2latent.serving.page.selection import chosen, show_first
 from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, EditRequest
 from text2latent.serving.results import EditResult, ServedImage
+
+if TYPE_CHECKING:
+    from text2latent.models.domain import DomainScore
 
 MOST_STRENGTH = 3.0
 
@@ -76,7 +79,9 @@ def _handlers(desk: Desk) -> tuple[Any, Any]:
         """Move pictures of the text `start` along the direction from one text to another."""
         base: Any = replace(how, prompt=start) if start.strip() else _base(selected, before, after)
         request = EditRequest(base, written(source), written(target), strength)
-        return _shown(await ask(submit, request, from_thread(progress)))
+        result = await ask(submit, request, from_thread(progress))
+        texts = [text for text in (start, source, target) if text.strip()]
+        return _shown(result, await farthest(desk.engine, texts, how.model))
 
     async def move(source: str, target: str, strength: float, before: Images) -> list[Any]:
         if not before:
@@ -92,7 +97,7 @@ def _base(selected: ServedImage | None, before: Images, after: Images) -> tuple[
     return tuple(before) if any(image is one for one in after) else (image,)
 
 
-def _shown(result: EditResult) -> list[Any]:
+def _shown(result: EditResult, outside: DomainScore | None = None) -> list[Any]:
     """Values of the tab's outputs."""
-    told = notice(took(len(result.after), result.seconds))
+    told = notice(took(len(result.after), result.seconds), outside)
     return [cards(result.before), cards(result.after), told, result.before, result.after]

@@ -9,7 +9,7 @@ import gradio as gr
 
 from text2latent.models.settings import DEFAULT_FRAMES
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.calls import ask, farthest, from_thread, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.serving.page.selection import show
 from text2latent.serving.page.shown import cards, duration, keep, notice
@@ -79,7 +79,8 @@ def _handler(desk: Desk) -> Any:
         gif = keep(result.animation(".gif"), f"{result.frames[0].stem}.gif")
         # The strip's pictures are small, and what they are is told of the large one.
         strip = [path for path, _ in cards(result.frames)]
-        told = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}")
+        outside = await farthest(engine, (start, end), how.model)
+        told = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}", outside)
         return [strip, keep(moving(result.frames), "mix.webp"), told, result.frames, gif]
 
     return mix

@@ -94,6 +94,15 @@ def test_a_prompt_beyond_the_model_is_warned_of(page: Any) -> None:
     assert "範囲" in notice
 
 
+def test_the_other_tabs_warn_too(page: Any) -> None:
+    far, near = "quantum physics", "a woman"
+    mixed = page.predict(start=near, end=far, frames=2, api_name="/mix", **SETTINGS)
+    edited = page.predict(source=near, target=far, strength=1, start=near, api_name="/edit", **SETTINGS)
+    compared = page.predict(prompt=far, iterations=1, api_name="/compare", **SETTINGS)
+    assert all("t2l-warning" in result[2] for result in (mixed, edited, compared))
+    assert "t2l-warning" not in page.predict(start=near, end=near, frames=2, api_name="/mix", **SETTINGS)[2]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

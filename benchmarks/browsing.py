@@ -1,0 +1,191 @@
+"""A visitor of the page: Chromium through Playwright, and what people do on each tab."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from text2latent.configs.errors import InputError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_SECONDS = 300.0
+"""How long anything may take before a visitor gives up; only a broken page takes so long."""
+IS_LOADED = "images => images.length > 0 && images.every(image => image.complete && image.naturalWidth > 0)"
+
+
+def find_browser() -> str | None:
+    """Path of Debian's Chromium or of another one; None without one."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def browsing(path: str | None = None) -> Iterator[Browser]:
+    """A browser without windows.
+
+    Args:
+        path: of its program; None takes what `find_browser` finds.
+
+    Raises:
+        InputError: without Playwright or a browser.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise InputError("screenshots need Playwright, not installed here; pip install 'text2latent[dev]'") from None
+    program = path or find_browser()
+    if program is None:
+        raise InputError("no Chromium found; apt-get install chromium, or name one with --browser")
+    # Chromium's sandbox doesn't work for root.
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=program, chromium_sandbox=not is_root, args=["--disable-dev-shm-usage"]
+            )
+        except Error as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"--browser: {program} doesn't start: {reason}") from None
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visitor:
+    """Somebody with the page in front of them.
+
+    Attributes:
+        page: Playwright's page.
+        width: pixels of the window.
+        errors: what the browser's console told of as errors, and pages' uncaught ones.
+        foreign: addresses of other servers that the page asked for something.
+
+    Args:
+        browser: the browser.
+        address: where the page is.
+        width: pixels of the window.
+        height: likewise.
+        scheme: `light` or `dark`, as the visitor's system is set.
+        locale: the visitor's language.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        locale: str = "en-US",
+    ) -> None:
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale=locale,
+            reduced_motion="reduce",
+        )
+        self.width = width
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(1000 * PATIENCE_SECONDS)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda told: self.errors.append(told.text) if told.type == "error" else None)
+        self.page.on("request", lambda asked: self._note(asked.url, address))
+        self.page.goto(address, wait_until="load")
+        self.page.locator("#prompt textarea").wait_for()
+
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.close()
+
+    def _note(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def go_to(self, tab: str) -> None:
+        """Open a tab, called by its id."""
+        self.page.locator(f"#tab-{tab}-button").click()
+        self.page.locator(f"#tab-{tab}").wait_for()
+
+    def write(self, name: str, text: str, enter: bool = False) -> None:
+        """Type into the text box `name`, and press Enter if told to."""
+        box = self.page.locator(f"#{name} textarea, #{name} input").first
+        box.fill(text)
+        if enter:
+            box.press("Enter")
+
+    def click(self, name: str) -> None:
+        """Click the button `name`."""
+        self.page.locator(f"button#{name}").click()
+
+    def wait_for_pictures(self, *names: str, count: int | None = None) -> None:
+        """Wait until something is done, and each of the named parts shows pictures, `count` of them if it is given."""
+        for name in names:
+            images = self.page.locator(f"#{name} img")
+            (images.first if count is None else images.nth(count - 1)).wait_for()
+            self.page.wait_for_function(
+                f"selector => ({IS_LOADED})([...document.querySelectorAll(selector)])", arg=f"#{name} img"
+            )
+
+    def wait_until_idle(self) -> None:
+        """Wait until nothing on the page says that it is at work."""
+        busy = "[data-testid=status-tracker]:not(.hide):has(.progress-text, .eta-bar, .progress-level)"
+        self.page.wait_for_function("selector => !document.querySelector(selector)", arg=busy)
+
+    def fetch(self, name: str) -> bytes:
+        """The file of the picture that a part shows."""
+        address = self.page.locator(f"#{name} img").get_attribute("src")
+        assert address is not None
+        return self.page.request.get(address).body()
+
+    def rest(self) -> None:
+        """Look at the top of the page, with nothing at work and the pointer out of the way."""
+        self.wait_until_idle()
+        self.page.mouse.move(0, 0)
+        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def draw(self, prompt: str, count: int = 4) -> None:
+        """Draw pictures of a text on the first tab."""
+        self.write("prompt", prompt, enter=True)
+        self.wait_for_pictures("gallery", count=count)
+        self.wait_for_pictures("selected-picture")
+
+    def mix(self, start: str, end: str) -> None:
+        """Draw the way from one text to another."""
+        self.go_to("mix")
+        self.write("mix-from", start)
+        self.write("mix-to", end, enter=True)
+        self.wait_for_pictures("mix-strip", "mix-animation", "mix-frame")
+
+    def edit(self, start: str, source: str, target: str) -> None:
+        """Change pictures of a text."""
+        self.go_to("edit")
+        self.write("edit-start", start)
+        self.write("edit-from", source)
+        self.write("edit-to", target, enter=True)
+        self.wait_for_pictures("edit-before", "edit-after")
+
+    def compare(self, prompt: str) -> None:
+        """Compare the prior with optimisation."""
+        self.go_to("compare")
+        self.write("compare-prompt", prompt, enter=True)
+        self.wait_for_pictures("amortised", "optimised")
+
+    def vary_upload(self, file: Path) -> None:
+        """Draw variations of a picture of one's own."""
+        self.go_to("upload")
+        self.page.locator("#upload-image input[type=file]").set_input_files(str(file))
+        self.wait_for_pictures("upload-image")
+        self.click("upload-draw")
+        self.wait_for_pictures("upload-gallery")
