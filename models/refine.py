@@ -90,7 +90,7 @@ def optimize_latents(
     distribution: LatentDistribution,
     settings: Optimization,
     seeds: Sequence[int],
-    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+    on_step: Callable[[int, Tensor, Tensor], object] | None = None,
 ) -> Tensor:
     """Move latents so that their images please CLIP, by gradient descent.
 
