@@ -29,7 +29,10 @@ def examples_for(engine: Engine, model: str) -> list[str]:
     Raises:
         ModelUnavailable: when the model has another name, and can't be loaded.
     """
-    return read_examples(model) or read_examples(engine.library.get(model).generator.identity.name)
+    if examples := read_examples(model):
+        return examples
+    identity = engine.library.get(model).generator.identity
+    return [] if identity is None else read_examples(identity.name)
 
 
 def read_examples(name: str) -> list[str]:
@@ -68,7 +71,7 @@ class DrawTab:
         async def suggest(model: str) -> gr.Dataset:
             return gr.Dataset(**_samples(await work(examples_for, desk.engine, model)))
 
-        asked = {"outputs": self.outputs, "show_progress_on": self.gallery, "concurrency_limit": None}
+        asked: dict[str, Any] = {"outputs": self.outputs, "show_progress_on": self.gallery, "concurrency_limit": None}
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(draw),
             [self.prompt, *controls.inputs], api_name="draw", **asked)  # fmt: skip
         example = self.examples.click(lambda sample: sample[0], self.examples, self.prompt, api_visibility="private")

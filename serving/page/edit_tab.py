@@ -47,7 +47,7 @@ class EditTab:
         edit, move = _handlers(desk)
         shown = [self.before, self.after, self.notice, self.images_before, self.images]
         selected = [desk.selection.image, self.images_before, self.images]
-        asked = {"outputs": shown, "show_progress_on": self.after, "concurrency_limit": None}
+        asked: dict[str, Any] = {"outputs": shown, "show_progress_on": self.after, "concurrency_limit": None}
         texts = [self.source, self.target, self.strength, self.start]
         triggers = [self.source.submit, self.target.submit, self.start.submit, self.button.click]
         edited = gr.on(triggers, takes_settings(edit), [*texts, *desk.controls.inputs, *selected], api_name="edit",
