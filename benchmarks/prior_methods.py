@@ -26,8 +26,7 @@ def random_latents(bench: Bench) -> Draw:
     """The generator's own latents, whatever the text says."""
 
     def draw(texts: Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
-        starts = [start_seed(*row) for row in zip(prompts, seeds, strict=True)]
-        z = torch.cat([bench.generator.sample_latents(1, start) for start in starts])
+        z = torch.cat([bench.generator.sample_latents(1, start) for start in start_seeds(prompts, seeds)])
         return Drawn(bench.generator.map(z))
 
     return draw
@@ -47,7 +46,7 @@ def regression(prior: RegressionPrior) -> Draw:
     """A regressor, or the decoder of an autoencoder."""
 
     def draw(texts: Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
-        return Drawn(prior.draw(prior.text_condition(texts), seeds))
+        return Drawn(prior.draw(prior.text_condition(texts), start_seeds(prompts, seeds)))
 
     return draw
 
@@ -56,7 +55,7 @@ def diffusion(bench: Bench, prior: Prior, scheduler: Any, steps: int, guidance: 
     """A prior sampled in some steps."""
 
     def draw(texts: Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
-        noise = initial_noise(seeds, prior.latent_shape)
+        noise = initial_noise(start_seeds(prompts, seeds), prior.latent_shape)
         latents = sample(prior, scheduler, prior.text_condition(texts), steps, guidance, noise)
         return Drawn(to_w(latents, prior.latent_layout, bench.generator))
 
@@ -71,7 +70,8 @@ def controlled(bench: Bench, prior: Prior, scheduler: Any, settings: Settings) -
     pipeline = Text2LatentPipeline(bench.generator, bench.clip, TrainedPrior(prior, scheduler, record))
 
     def draw(texts: Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
-        return Drawn(torch.cat([part.latents for part in pipeline.stream(prompts, seeds, settings)]))
+        starts = start_seeds(prompts, seeds)
+        return Drawn(torch.cat([part.latents for part in pipeline.stream(prompts, starts, settings)]))
 
     return draw
 
@@ -148,6 +148,11 @@ class OptimizationTrials:
         return found
 
 
+def start_seeds(prompts: Sequence[str], seeds: Sequence[int]) -> list[int]:
+    """`start_seed` of each image."""
+    return [start_seed(*row) for row in zip(prompts, seeds, strict=True)]
+
+
 def start_seed(prompt: str, seed: int) -> int:
-    """A seed that differs between prompts, for methods whose images would else be the same for all of them."""
+    """A seed that differs between prompts, so that what a text leaves open isn't the same in all prompts' images."""
     return 10 * (zlib.crc32(prompt.encode()) + seed)
