@@ -266,13 +266,22 @@ def test_code_beside_a_tokenizer_is_not_run(folders: Folders, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16-SigLIP", "xlm-roberta-base-ViT-B-32"])
-def test_real_sizes(name: str, hub_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "vocabulary"),
+    [
+        ("ViT-B-32", None),
+        ("ViT-L-14", None),
+        ("ViT-B-16-SigLIP", None),
+        ("xlm-roberta-base-ViT-B-32", 250_002),
+        ("nllb-clip-base", 256_206),
+    ],
+)
+def test_real_sizes(name: str, vocabulary: int | None, hub_cache: Path, tmp_path: Path) -> None:
     style, _, text_config = ARCHITECTURES.get(name, (None, {}, None))
     if style:
         save_tokenizer(tmp_path / "clip", style)
     config = open_clip.get_model_config(name)
-    whole = type(text_config())() if text_config else None
+    whole = type(text_config())(vocab_size=vocabulary) if text_config else None
     model = save_clip(tmp_path / "clip", config, whole, SIGLIP_PREPROCESSING if "SigLIP" in name else {})
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'clip'}")(TEXTS)
     pictures = torch.rand(2, 3, 256, 256) * 2 - 1
