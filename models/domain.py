@@ -103,8 +103,9 @@ class Domain:
         for kind in (True, False):
             rows, known = latin == kind, self.wording.alike(kind)
             usual = self.calibration[known], self.wording.shares[known]
-            found = sum(map(_beyond_usual, (distances[rows], shares[rows]), usual))
-            scores[rows], percentiles[rows] = found, _percentiles(found, sum(map(_beyond_usual, usual, usual)))
+            found = _beyond_usual(distances[rows], usual[0]) + _beyond_usual(shares[rows], usual[1])
+            known_scores = _beyond_usual(usual[0], usual[0]) + _beyond_usual(usual[1], usual[1])
+            scores[rows], percentiles[rows] = found, _percentiles(found, known_scores)
         return scores, percentiles
 
     @torch.no_grad()
@@ -189,12 +190,12 @@ def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
         return None
     try:
         tensors = load_file(path)
-        statistics = [tensors[name].float() for name in ("mean", "sample", "calibration")]
+        mean, sample, calibration = (tensors[name].float() for name in ("mean", "sample", "calibration"))
         threshold = float(tensors["threshold"])
         wording = Wording(*(tensors[name] for name in WORDING_PARTS)) if WORDING_PARTS[0] in tensors else None
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error
-    domain = Domain(*statistics, threshold, wording)
+    domain = Domain(mean, sample, calibration, threshold, wording)
     _require_sound(path, domain, embedding_dim)
     return domain
 
