@@ -70,10 +70,15 @@ def run(config: Namespace) -> None:
             visitor.draw("an old man with a white beard and a hat")
             upload.write_bytes(visitor.fetch("selected-picture"))
         for shot in shots:
-            path = folder / "page-{}-{}-{}.webp".format(*shot)
+            path = folder / file_name(shot)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(take(browser, address, shot, upload))
             print(path, flush=True)
+
+
+def file_name(shot: Shot) -> str:
+    """Name of a picture's file."""
+    return "page-{}-{}-{}.webp".format(*shot)
 
 
 def take(browser: Browser, address: str, shot: Shot, upload: Path) -> bytes:

@@ -49,7 +49,8 @@ class MixTab:
         outputs = [self.strip, self.animation, self.notice, self.images, self.save]
         mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             outputs, api_name="mix", show_progress_on=self.frame, concurrency_limit=None)  # fmt: skip
-        look: dict[str, Any] = {"fn": _look, "inputs": [self.images, self.position], "outputs": [self.frame, self.shown],
+        look: dict[str, Any] = {"fn": _look, "inputs": [self.images, self.position],
+            "outputs": [self.frame, self.shown],
             "api_visibility": "private", "show_progress": "hidden"}  # fmt: skip
         mixed.success(_unlock, self.images, [self.position, self.save], api_visibility="private",
             show_progress="hidden")  # fmt: skip

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from text2latent.benchmarks.browsing import Visitor, browsing, find_browser
+from text2latent.benchmarks.page_pictures import take
+
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
 pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
-
-from text2latent.benchmarks.browsing import Visitor, browsing, find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -229,3 +230,11 @@ def test_uploading_a_picture_draws_variations_of_it(visit: Visit, tmp_path: Path
     visitor.vary_upload(tmp_path / "teal.png")
     assert len(captions(visitor, "upload-gallery")) == 2
     wait_for_text(visitor, "selected-facts", "teal")
+
+
+def test_pictures_of_the_page_can_be_taken(browser: Browser, page_address: str, tmp_path: Path) -> None:
+    (tmp_path / "page.webp").write_bytes(take(browser, page_address, ("draw", 390, "dark"), tmp_path))
+    with Image.open(tmp_path / "page.webp") as picture:
+        assert picture.size == (390, 844)
+        shades = picture.convert("L").histogram()
+    assert sum(shades[:64]) > sum(shades[192:])

@@ -1,0 +1,45 @@
+"""The script that takes pictures of the page: what it shows is what the documents show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from text2latent.benchmarks import page_pictures
+from text2latent.benchmarks.browsing import find_browser
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {page_pictures.file_name(shot) for shot in page_pictures.SHOWN}
+
+
+def test_the_documents_show_what_it_takes() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/serving.md")]
+    assert {name for text in texts for name in re.findall(r"images/(page-[\w-]+\.webp)", text)} == NAMES
+
+
+@pytest.mark.parametrize("shot", page_pictures.SHOWN, ids=page_pictures.file_name)
+def test_pictures_are_as_wide_as_they_say(shot: page_pictures.Shot) -> None:
+    with Image.open(ROOT / "docs" / "images" / page_pictures.file_name(shot)) as picture:
+        assert picture.size == (shot[1], page_pictures.SIZES[shot[1]])
+
+
+def test_a_browser_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
+    code = page_pictures.main(["--browser", str(tmp_path / "none"), "--output", str(tmp_path / "out")])
+    told = capsys.readouterr().err.strip()
+    assert code == 1
+    assert "--browser" in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium here; apt-get install chromium")
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for module in ("playwright", "gradio", "uvicorn"):
+        pytest.importorskip(module)
+    assert page_pictures.main(["--model", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
+    assert "--model" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
