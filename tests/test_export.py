@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch.nn.functional import normalize
 
 from text2latent import export
 from text2latent.exports import exporting
+from text2latent.models.domain import fit_domain, save_domain
 from text2latent.models.generators import load_generator
 from text2latent.models.pipeline import Text2LatentPipeline
 
@@ -58,6 +61,18 @@ def test_an_export_can_be_exported_again(run_export: Export, tmp_path: Path) -> 
     )
     assert all(bool((first[key] == second[key]).all()) for key in first)
     Text2LatentPipeline.from_pretrained(str(tmp_path / "again"))
+
+
+def test_what_a_model_knows_of_its_domain_goes_along(run_export: Export, tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    embeddings = normalize(torch.randn(40, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    save_domain(model, fit_domain(embeddings, embeddings[:10]))
+    assert run_export(model=model)[0] == 0
+    ours, theirs = (Text2LatentPipeline.from_pretrained(str(folder)) for folder in (model, tmp_path / "out"))
+    assert ours.domain is not None
+    assert theirs.domain is not None
+    prompts = ["a cat", "quarterly report"]
+    assert theirs.domain.score(theirs, prompts) == ours.domain.score(ours, prompts)
 
 
 def test_measured_figures_go_into_record_and_card(run_export: Export, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ NOISE, NOISY_SHARE = 1e-5, 1e-3
 """What float rounding may change: latents by so much, and so many of a picture's values by one level.
 
 A level changes where a value lies on the border of two. With noise of 1e-6 that is about one value in 4,000."""
+PATIENCE = 900
+"""Seconds after which a process has hung: even a machine that does much else needs a tenth of them."""
 
 
 def run_alone(python: str | Path, folder: Path, *arguments: str | Path, **variables: str) -> str:
@@ -23,7 +25,7 @@ def run_alone(python: str | Path, folder: Path, *arguments: str | Path, **variab
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     environment = {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), **variables}
     command = [str(python), *map(str, arguments)]
-    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout
 
