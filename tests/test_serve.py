@@ -24,7 +24,7 @@ def test_it_answers_until_ctrl_c(tiny_model: Path) -> None:
     flags = ("--model", f"mine={tiny_model}", "--device", "cpu", "--port", "0", "--no-page", "--max-images", "2")
     command = ("-m", "text2latent", "serve", *flags)
     with serving_command(*command, TEXT2LATENT_TOKEN=TOKEN) as (address, process):
-        client = httpx.Client(base_url=address, timeout=120, trust_env=False)
+        client = httpx.Client(base_url=address, timeout=600, trust_env=False)
         assert client.get("/health").json()["status"] == "ok"
         assert client.post("/v1/images", json={"prompt": "a man"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {TOKEN}"

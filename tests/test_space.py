@@ -11,6 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from text2latent import serve
 from text2latent.tests.serving.command import serving_command
 
 SPACE = Path(__file__).resolve().parents[1] / "space"
@@ -36,19 +37,27 @@ def test_the_requirements_are_the_package_with_its_extra():
     assert Requirement(line).extras == {"serve"}
 
 
-def test_other_models_can_be_listed():
-    assert runpy.run_path(str(SPACE / "app.py"))["MODELS"] == ["faces"]
+def test_the_app_lets_the_proxy_of_the_space_in(monkeypatch: pytest.MonkeyPatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr(serve, "main", lambda flags: started.append(flags) or 0)
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
+    config = serve.build_parser().parse_args(started[0])
+    assert (ended.value.code, config.model, config.no_page) == (0, ["faces"], False)
+    assert (config.host, config.port, config.trusted_proxies) == ("0.0.0.0", 7860, "*")
 
 
+@pytest.mark.slow
 def test_the_app_answers_on_all_addresses():
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
     with serving_command(str(SPACE / "app.py"), GRADIO_SERVER_PORT="0") as (address, process):
-        page = httpx.get(address, trust_env=False, timeout=60)
+        page = httpx.get(address, trust_env=False, timeout=600)
         assert (page.status_code, "text2latent" in page.text) == (200, True)
         proxied = {"X-Forwarded-Proto": "https", "Host": "somebody-text2latent.hf.space"}
         drawn = httpx.post(
-            f"{address}/v1/images", json={"prompt": "man"}, headers=proxied, trust_env=False, timeout=120
+            f"{address}/v1/images", json={"prompt": "man"}, headers=proxied, trust_env=False, timeout=600
         )
         url = drawn.json()["data"][0]["url"]
     assert re.fullmatch(r"https://somebody-text2latent\.hf\.space/v1/images/files/\S+\.png", url)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 ADDRESS = re.compile(r"http://\S+")
-END_SECONDS = 120.0
+END_SECONDS = 600.0
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def address(engine: Engine) -> Iterator[str]:
 def client(address: str) -> Iterator[httpx.Client]:
     """A client of the API."""
     httpx = pytest.importorskip("httpx")
-    with httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
+    with httpx.Client(base_url=address, timeout=600, trust_env=False) as client:
         yield client
 
 

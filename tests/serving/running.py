@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from text2latent.serving.server import address_of, open_socket
 
-START_SECONDS, END_SECONDS = 120.0, 60.0
+START_SECONDS, END_SECONDS = 300.0, 300.0
 
 
 @contextlib.contextmanager

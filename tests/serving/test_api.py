@@ -28,7 +28,7 @@ from text2latent.tests.serving.conftest import SMALL_LIMITS, serving
 httpx = pytest.importorskip("httpx")
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
-PATIENCE = 60.0
+PATIENCE = 300.0
 AS_JSON = {"Content-Type": "application/json"}
 IMAGES, VARIATIONS = "/v1/images", "/v1/images/variations"
 

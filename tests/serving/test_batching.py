@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from text2latent.serving.batching import BatchQueue, Closed, QueueFull
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 Item = tuple[str, int]
 
 
