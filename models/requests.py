@@ -248,6 +248,8 @@ def _check_together(config: Namespace) -> None:
     for name in [name for name in forbidden if name in given]:
         for other in [other for other in forbidden[name] if other in given]:
             raise UsageError(f"{_flag(name)}: expected no {_flag(other)} with it")
+    if config.strength is not None and "edit" not in given:
+        raise UsageError("--strength: expected --edit with it, which it is for")
     if config.negative_text is not None and config.guidance_scale == 1:
         raise UsageError("--negative-text: expected a --guidance-scale other than 1, at which it has no effect")
 

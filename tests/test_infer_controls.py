@@ -177,6 +177,7 @@ def test_foreign_prompts_are_warned_of_and_told(tiny_model: Path, run_infer: Inf
         (["--interpolate", "a", ""], 2, "prompt ''"),
         (["--edit", "a", "b", "--strength", "99"], 2, "--strength"),
         (["--edit", "a"], 2, "--edit"),
+        (["--text", TEXT, "--strength", "1"], 2, "--strength: expected --edit with it"),
         (["--text", TEXT, "--refine", "-1"], 2, "--refine"),
         (["--text", TEXT, "--skip-existing", "--grid"], 2, "--skip-existing: expected no --grid"),
         (["--text", TEXT, "--save-latents", "/proc/w.npz"], 1, "/proc"),
