@@ -136,7 +136,7 @@ def grouped(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> Tensor:
 
 
 def modulation_figures(config: Namespace) -> list[Figure]:
-    """Time of kernels per sample relative to scaled features; `layers.modulate` takes the former for one sample."""
+    """Time of kernels per sample relative to scaled features, between which `layers.modulate` chooses."""
     import torch
 
     from text2latent.models.generators.layers import demodulation

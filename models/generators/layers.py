@@ -181,10 +181,11 @@ def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[
     """Operands of a plain convolution in place of one with a kernel per sample (arXiv:1912.04958, section 2.2).
 
     A batch shares its kernels: the input is scaled before and the output after the convolution. One sample without
-    autograd gets modulated kernels, which spares two passes over the features. `benchmarks/generators.py --only
-    modulation` measures the time of kernels per sample, in a grouped convolution, relative to that of scaling; on a
-    CPU with AVX-512 it was 0.8 (1 x 64 channels x 256 pixels), 1.6 (4 x 128 channels x 64 pixels) and 2.3 (4 x 512
-    channels x 16 pixels). `benchmarks/generators.json` holds the last measurement.
+    autograd gets modulated kernels where they hold no more values than its features, which spares two passes over the
+    features. `benchmarks/generators.py --only modulation` measures the time of kernels per sample, in a grouped
+    convolution, relative to that of scaling; on a CPU with AVX-512 it was 0.65 (1 x 64 channels x 256 pixels), 1.7
+    (1 x 512 channels x 16 pixels) and 2.4 (4 x 512 channels x 16 pixels). `benchmarks/generators.json` holds the last
+    measurement. The rule counts values moved in memory, so it is the same on all devices; on GPUs it is not measured.
 
     Args:
         x: features [N, I, H, W].
@@ -196,7 +197,7 @@ def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[
         The input and the kernels of the convolution, in the precision of `x`, and the scales [N, O] left to multiply
         its output with (None if there are none).
     """
-    if not torch.is_grad_enabled() and x.shape[0] == 1:
+    if not torch.is_grad_enabled() and x.shape[0] == 1 and weight.numel() <= x.numel():
         return x, (weight * (scale.t() * styles)[..., None, None]).to(x.dtype), None
     if _computes_in_float16(x):
         weight, styles, scale = _within_float16_range(weight, styles, scale)

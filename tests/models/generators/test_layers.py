@@ -202,6 +202,15 @@ def test_modulated_kernels_equal_scaled_features():
     torch.testing.assert_close(conv2d(same, kernels), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_kernels_larger_than_the_features_stay_as_they_are():
+    weight, x, styles, scale = torch.randn(4, 5, 3, 3), torch.randn(1, 5, 5, 5), torch.randn(1, 5), torch.rand(1, 4)
+    with torch.no_grad():
+        scaled, kernels, left = modulate(x, weight, styles, scale)
+    assert torch.equal(scaled, x * styles[..., None, None])
+    assert torch.equal(kernels, weight)
+    assert torch.equal(left, scale)
+
+
 def test_float16_keeps_large_features_in_range():
     layer = SynthesisLayer(64, 8, w_dim=6, resolution=8, use_noise=False, conv_clamp=256).requires_grad_(False)
     layer.affine.weight.mul_(100)
