@@ -34,7 +34,6 @@ SHOWN: tuple[Shot, ...] = (
     ("draw", 390, "dark"),
     ("mix", 1280, "dark"),
     ("edit", 1280, "light"),
-    ("compare", 1280, "dark"),
     ("upload", 1280, "light"),
 )
 """Tab, width and colours of the pictures that are shown."""
