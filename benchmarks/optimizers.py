@@ -28,7 +28,7 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
-from text2latent.configs.command import CommandParser, positive_int, run_command, select_device
+from text2latent.configs.command import INTERRUPTED, CommandParser, positive_int, run_command, select_device
 from text2latent.configs.errors import InputError
 from text2latent.configs.progress import progress
 from text2latent.evaluation.judging import find_judge, find_wanted
@@ -113,10 +113,13 @@ def run_study(config: Namespace, folder: Path, optimizers: Iterable[str], iterat
 
     Raises:
         InputError: when it fails.
+        KeyboardInterrupt: after Ctrl-C.
     """
     arguments = ["--compare", ",".join(optimizers), "--prompts", config.prompts, "--output", str(folder), *extra]
     numbers = ["--num-seeds", config.num_seeds, "--iterations", iterations, "--cutouts.count", config.cutouts]
     code = optimize.main([*arguments, *map(str, numbers), "--model", config.model, "--device", config.device])
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     if code:
         raise InputError(f"text2latent optimize --compare ended with exit code {code}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from text2latent import optimize
 from text2latent.benchmarks.optimizers import SECONDS, SHOWN, SIMILARITY, main
 from text2latent.benchmarks.report import read_parts
 from text2latent.models.optimization.optimizers import STUDY_RATES
@@ -40,6 +41,20 @@ def test_figures_are_those_of_the_study(untrained_faces: Path, prompts: Path, tm
     ranked = [row["method"] for row in rows if row["method"] in STUDY_RATES]
     assert figures["rank of adam among the optimizers"] == 1 + ranked.index("adam")
     assert any(name.startswith(f"{ranked[0]}: time") and value > 0 for name, value in figures.items())
+
+
+@pytest.mark.parametrize("code", [130, 1])
+def test_a_study_that_ends_early_is_told_by_its_exit_code(
+    prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    monkeypatch.setattr(optimize, "main", lambda arguments: code)
+    file = tmp_path / "figures.json"
+    assert (
+        main(["--prompts", str(prompts), "--output", str(tmp_path / "s"), "--only", "optimizers", "--json", str(file)])
+        == code
+    )
+    assert ("ended with exit code 1" in capsys.readouterr().err) == (code == 1)
+    assert not file.exists()
 
 
 def test_figures_of_the_ways_are_those_of_the_pipeline_and_of_optimize(
