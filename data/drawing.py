@@ -46,10 +46,13 @@ def draw_latents(generator: Generator, seed: int, samples: range, truncation: fl
     if layout == "z":
         return z[:, None].half()
     labels = generator.sample_labels(len(samples), seed + samples.start)
-    inputs = [z] if labels is None else [z, labels.to(z.device)]
-    batches = [_padded(part).split(MAPPING_ROWS) for part in inputs]
+    rows = _padded(z).split(MAPPING_ROWS)
+    rows_of_labels = [None] * len(rows) if labels is None else _padded(labels.to(z.device)).split(MAPPING_ROWS)
     layers = slice(None) if layout == "w_plus" else slice(0, 1)
-    mapped = [generator.map(*rows, truncation_psi=truncation)[:, layers] for rows in zip(*batches, strict=True)]
+    mapped = [
+        generator.map(part, label, truncation_psi=truncation)[:, layers]
+        for part, label in zip(rows, rows_of_labels, strict=True)
+    ]
     return torch.cat(mapped)[: len(z)].half()
 
 

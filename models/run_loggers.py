@@ -34,6 +34,6 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
         folder.mkdir(parents=True, exist_ok=True)
         # An id that follows from the place lets a resumed session go on in the same run, and no other.
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
-        name = {"name": run_name, "id": f"{run_name}-{place}"}
-        loggers.append(WandbLogger(**name, project=wandb, save_dir=folder, resume="allow"))
+        run_id = f"{run_name}-{place}"
+        loggers.append(WandbLogger(name=run_name, id=run_id, project=wandb, save_dir=folder, resume="allow"))
     return loggers

@@ -48,7 +48,7 @@ class ShardedStrategy(ModelParallelStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """State of a whole optimizer, on the first process; empty for the others."""
         assert self.model is not None
-        state = get_optimizer_state_dict(self.model, optimizer, options=WHOLE)
+        state: dict[str, Any] = dict(get_optimizer_state_dict(self.model, optimizer, options=WHOLE))
         if not state:
             return {}
         numbers = {name: number for number, name in enumerate(chain(*(g["params"] for g in state["param_groups"])))}
@@ -74,8 +74,8 @@ def _renamed(state: dict[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
 
 def gather(module: nn.Module) -> dict[str, Any]:
     """Whole weights of a split module, on the first process and a CPU; all must call it, the others get nothing."""
-    # What a single process holds wouldn't be copied.
-    return {name: value.clone() for name, value in get_model_state_dict(module, options=WHOLE).items()}
+    state: dict[str, Any] = get_model_state_dict(module, options=WHOLE)
+    return {name: value.clone() for name, value in state.items()}  # a single process would hand out its own
 
 
 class ShardedPriorTraining(PriorTraining):
