@@ -33,13 +33,23 @@ from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard
 from text2latent.data.storage import open_store
-from text2latent.data.streaming import StreamedPairs
+from text2latent.data.streaming import SHUFFLE_PAIRS, StreamedPairs
 from text2latent.models.identity import Identity
 
 ROOT = Path(__file__).resolve().parents[1]
 UNKNOWN = Identity("synthetic", "synthetic", "0" * 64)
 W_DIM, EMBEDDING_DIM = 512, 512  # of StyleGAN2 and ViT-B/32
 BATCH_SIZE = 256
+STREAM = """
+import sys
+from text2latent.data.records import read_manifest
+from text2latent.data.storage import open_store
+from text2latent.data.streaming import StreamedPairs
+folder, batch_size, shuffle_pairs = sys.argv[1], *map(int, sys.argv[2:])
+for _ in StreamedPairs(open_store(folder), read_manifest(folder), 0, batch_size, shuffle_pairs=shuffle_pairs):
+    pass
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 def write_pairs(folder: Path, num_pairs: int, w_dim: int = W_DIM, embedding_dim: int = EMBEDDING_DIM) -> Path:
@@ -105,6 +115,37 @@ def _rate(batches: Iterable[tuple[Any, Any]]) -> float:
     return read / (time.perf_counter() - started)
 
 
+def memory_figures(config: Namespace) -> list[Figure]:
+    """Peak memory of a process that streams a dataset, and one of ten times the shards; Linux only."""
+    peaks: list[tuple[str, float]] = []
+    for times in (1, 10):
+        with tempfile.TemporaryDirectory() as folder:
+            pairs = write_pairs(Path(folder), times * config.num_pairs)
+            peaks.append((f"{read_manifest(pairs).num_shards:,} shards", streaming_peak(pairs) / 1e6))
+    growth = peaks[1][1] - peaks[0][1]
+    more = 9 * config.num_pairs * 2 * (W_DIM + EMBEDDING_DIM) / 1e6
+    return [
+        *(Figure(f"peak memory while streaming {shards}", peak, "MB") for shards, peak in peaks),
+        Figure("growth, at most a tenth of the pairs that there are more", growth, "MB", more / 10, at_most=True),
+    ]
+
+
+def streaming_peak(pairs: Path, shuffle_pairs: int = SHUFFLE_PAIRS) -> int:
+    """Bytes that a process of its own takes at most while it streams an epoch; Linux only.
+
+    It isn't `ru_maxrss`, which starts from the peak of the process that starts it.
+
+    Raises:
+        InputError: when it fails.
+    """
+    command = [sys.executable, "-c", STREAM, str(pairs), str(BATCH_SIZE), str(shuffle_pairs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT.parent)
+    if ran.returncode != 0:
+        raise InputError(f"streaming {pairs}: exit code {ran.returncode}: {ran.stderr.strip().splitlines()[-1]}")
+    return 1024 * int(ran.stdout)
+
+
 def training_figures(config: Namespace) -> list[Figure]:
     """Pairs per second of one process that trains the default prior; its start isn't counted."""
     flags = {"--max-steps": str(config.steps), "--log-every-steps": str(config.steps // 2), "--precision": "bf16-mixed"}
@@ -167,6 +208,7 @@ PARTS: dict[str, Measure] = {
     "sampling": sampling_figures,
     "finishing": finishing_figures,
     "streaming": streaming_figures,
+    "memory": memory_figures,
     "training": training_figures,
     "parity": parity_figures,
 }

@@ -1,5 +1,5 @@
 """Compute what datasets of a million to a billion pairs take, from measured rates, and write it into docs/cluster.md,
-with the comparison of one process with two.
+with the tables of what else was measured.
 
     python benchmarks/cluster.py --json benchmarks/cluster.json
     python benchmarks/cluster_table.py
@@ -24,8 +24,7 @@ from text2latent.configs.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "benchmarks" / "cluster.json"
 DOCS = ROOT / "docs" / "cluster.md"
-BEGIN, END = "<!-- plan: written by benchmarks/cluster_table.py -->", "<!-- end of plan -->"
-PARITY_BEGIN, PARITY_END = "<!-- parity: written by benchmarks/cluster_table.py -->", "<!-- end of parity -->"
+TABLES = ("memory", "parity")  # parts that are shown as they are
 
 PAIRS = {"1 M": 10**6, "10 M": 10**7, "100 M": 10**8, "1 B": 10**9}
 PROCESSES = (1, 10, 100)
@@ -97,8 +96,13 @@ def markdown_plan(rates: Rates, machine: str) -> str:
     return "\n".join(lines)
 
 
-def markdown_parity(figures: Iterable[Figure]) -> str:
-    """The comparison of one process with two as a table."""
+def marks(name: str) -> tuple[str, str]:
+    """The lines of the docs that a table lies between."""
+    return f"<!-- {name}: written by benchmarks/cluster_table.py -->", f"<!-- end of {name} -->"
+
+
+def markdown_figures(figures: Iterable[Figure]) -> str:
+    """The figures of a part as a table, details too."""
     rows = [f"| {figure.name} | {figure.measured} | {figure.goal} |" for figure in figures]
     return "\n".join(["| figure | measured | target |", "|---|---|---|", *rows])
 
@@ -152,9 +156,9 @@ def run(config: Namespace) -> None:
         print(table)
         return
     docs = check_output_file(config.docs, overwrite=True, flag="--docs")
-    text = between(docs.read_text(encoding="utf-8"), BEGIN, END, table, "--docs")
-    if "parity" in parts:
-        text = between(text, PARITY_BEGIN, PARITY_END, markdown_parity(parts["parity"]["figures"]))
+    text = between(docs.read_text(encoding="utf-8"), *marks("plan"), table, "--docs")
+    for name in parts.keys() & set(TABLES):
+        text = between(text, *marks(name), markdown_figures(parts[name]["figures"]), "--docs")
     with replacing(docs) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -12,19 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text2latent.benchmarks import cluster, cluster_table
-from text2latent.benchmarks.cluster_table import (
-    BEGIN,
-    END,
-    FIRST_FIGURES,
-    PARITY_BEGIN,
-    PARITY_END,
-    Rates,
-    make_plan,
-    markdown_parity,
-)
+from text2latent.benchmarks.cluster_table import FIRST_FIGURES, TABLES, Rates, make_plan, markdown_figures, marks
 from text2latent.benchmarks.report import Figure, keep_part, read_parts
 from text2latent.data.shards import load_pairs
 
+BEGIN, END = marks("plan")
 RATES = Rates(bytes=4000, sampling=100, finishing=10_000, streaming=20_000, training=50_000)
 
 
@@ -76,20 +68,24 @@ def test_a_rate_that_was_not_measured_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "expected the part sampling" in capsys.readouterr().err
 
 
-def test_the_comparison_takes_its_place_too(kept: Path, tmp_path: Path) -> None:
-    losses = [Figure("one process", 0.5), Figure("difference", 0.01, target=0.02, at_most=True)]
-    keep_part(kept, "parity", "measure parity", losses)
+@pytest.mark.parametrize("name", TABLES)
+def test_other_tables_take_their_place_too(kept: Path, tmp_path: Path, name: str) -> None:
+    figures = [Figure("one process", 0.5), Figure("difference", 0.01, target=0.02, at_most=True)]
+    keep_part(kept, name, f"measure {name}", figures)
     docs = tmp_path / "docs.md"
-    docs.write_text("\n".join([BEGIN, END, PARITY_BEGIN, "old", PARITY_END, ""]))
+    docs.write_text("\n".join([BEGIN, END, marks(name)[0], "old", marks(name)[1], ""]))
     assert cluster_table.main(["--json", str(kept), "--docs", str(docs)]) == 0
-    table = docs.read_text().split(PARITY_BEGIN)[1]
+    table = docs.read_text().split(marks(name)[0])[1]
     assert "| one process | 0.500 |  |\n| difference | 0.010 | <= 0.020 |\n\n" in table
     assert "old" not in table
 
 
 def test_the_shipped_tables_are_those_of_the_shipped_figures(tmp_path: Path) -> None:
     parts, text = read_parts(cluster_table.FIGURES), cluster_table.DOCS.read_text(encoding="utf-8")
-    assert text.split(PARITY_BEGIN)[1].split(PARITY_END)[0].strip() == markdown_parity(parts["parity"]["figures"])
+    for name in TABLES:
+        begin, end = marks(name)
+        expected = markdown_figures(parts[name]["figures"]) if name in parts else ""
+        assert text.split(begin)[1].split(end)[0].strip() == expected
     if set(FIRST_FIGURES) <= parts.keys():
         docs = tmp_path / "docs.md"
         docs.write_text(text, encoding="utf-8")
@@ -113,6 +109,14 @@ def test_what_a_pair_takes_and_how_fast_it_is_read() -> None:
     rates = [*cluster.finishing_figures(config), *cluster.streaming_figures(config)]
     assert len(rates) == 3
     assert all(figure.value > 0 for figure in rates)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak there")
+def test_memory_while_streaming_does_not_follow_the_pairs() -> None:
+    few, many, growth = cluster.memory_figures(Namespace(num_pairs=20_000))
+    assert (few.name[-10:], many.name[-10:]) == (" 20 shards", "200 shards")
+    assert growth.verdict == "ok"
 
 
 @pytest.mark.slow

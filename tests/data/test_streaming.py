@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from text2latent.benchmarks.cluster import streaming_peak
 from text2latent.configs.errors import UsageError
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
@@ -150,32 +151,11 @@ def test_samples_of_a_batch_can_be_told(numbers: Path, processes: int, workers: 
             assert pairs.samples(3, batch).tolist() == latents[:, 0, 0].int().tolist()
 
 
-MEASURE = """
-import sys
-from text2latent.data.records import read_manifest
-from text2latent.data.storage import open_store
-from text2latent.data.streaming import StreamedPairs
-pairs = StreamedPairs(open_store(sys.argv[1]), read_manifest(sys.argv[1]), 0, 256, shuffle_pairs=4096)
-for number, _ in enumerate(pairs):
-    if number == int(sys.argv[2]):
-        break
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-
-
-def peak_kib(folder: Path, batches: int) -> int:
-    """Peak memory of a process of its own; not `ru_maxrss`, which starts from the peak of the one that started it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", MEASURE, str(folder), str(batches)]
-    return int(subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak there")
 def test_memory_stays_the_same_over_ten_times_the_shards(tmp_path: Path) -> None:
     """20,000 pairs of 2 KiB in the tenfold dataset would be 40 MB more."""
-    few = peak_kib(write_pairs(tmp_path / "few", 2_048, 512, width=512), 100)
-    many = peak_kib(write_pairs(tmp_path / "many", 20_480, 512, width=512), 100)
-    assert many - few < 16 * 1024
+    few, many = (write_pairs(tmp_path / str(pairs), pairs, 512, width=512) for pairs in (2_048, 20_480))
+    assert streaming_peak(many, shuffle_pairs=4096) - streaming_peak(few, shuffle_pairs=4096) < 16 * 2**20
 
 
 COUNT = """
