@@ -83,8 +83,8 @@ def server(config: Namespace, *further: str) -> Iterator[str]:
     command = [sys.executable, "-m", "text2latent", "serve", *flags, *further]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             told = ADDRESS.search(process.stdout.readline())
             if told is None:
                 errors.seek(0)

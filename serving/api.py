@@ -120,10 +120,8 @@ def _add_models(router: APIRouter, engine: Engine) -> None:
         )
 
 
-async def _answer(
-    request: Request, engine: Engine, store: ImageStore, body: Any, wanted: DrawRequest
-) -> ImagesAnswer | Response:
-    """Draw what is wanted and tell it as the body asks."""
+async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any, wanted: DrawRequest) -> Any:
+    """Draw what is wanted and tell it as the body asks; to a client that has hung up, an empty response."""
     # Loading a model takes seconds, in which others go on.
     size = await run_in_threadpool(_size, engine, wanted, body.size)
     future = await run_in_threadpool(engine.submit_draw, wanted)

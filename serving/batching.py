@@ -156,7 +156,8 @@ class BatchQueue(Generic[T, R]):
     def _choose(self) -> tuple[list[_Entry[T, R]], bool]:
         """The oldest item and those that go with it, and whether no more fit."""
         first = self._waiting[0]
-        chosen, total = [], 0
+        chosen: list[_Entry[T, R]] = []
+        total = 0
         for entry in self._waiting:
             if entry.key != first.key:
                 continue

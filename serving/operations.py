@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from text2latent.models.conditions import Query, encode_queries
 from text2latent.models.drawing import DrawnImage, Edit, draw_frames, draw_latents
@@ -32,7 +32,7 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
     drawn = list(_told(drawing, request.frames, "drawing frames", progress))
     share = (time.perf_counter() - started) / len(drawn)
-    told = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
+    told: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
     frames = [
         task.serve(
             image,

@@ -109,8 +109,9 @@ class ServedImage:
         Args:
             size: width and height to scale the picture to; None keeps its own.
         """
-        scaled = size is not None and size != self.picture.size
-        picture = self.picture.resize(size, Image.Resampling.LANCZOS) if scaled else self.picture
+        picture = self.picture
+        if size is not None and size != picture.size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
         return png_bytes(picture, png_metadata(self.description, [self.drawn]))
 
     def npz(self) -> bytes:

@@ -28,7 +28,7 @@ WHOLE = BeforeValidator(to_whole)
 
 def field_types(limits: Limits) -> dict[str, Any]:
     """Types and defaults of the fields that all endpoints share, with a server's limits as their bounds."""
-    texts = {"max_length": limits.max_prompt_characters}
+    texts: dict[str, Any] = {"max_length": limits.max_prompt_characters}
     counts = {name: Field(ge=1, le=getattr(limits, f"max_{field}"), description=told) for name, field, told in (
         ("n", "images", "Images."),
         ("steps", "steps", "Sampling steps."),
