@@ -180,7 +180,7 @@ def save_plot(results: Results, file: Path) -> None:
         _plot_group(axes, group, [row for row in shown if row.group == group], place)
     axes.set(xscale="log", xlabel="seconds per image, from the text's embedding to the latent")
     axes.set(ylabel="named attributes that are there, %", ylim=(LOWEST_SHOWN if lower else 0, 100.5))
-    axes.margins(x=0.2)
+    axes.margins(x=0.28)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", title=_told(lower), fontsize=8, title_fontsize=8)
     with replacing(file) as partial:

@@ -96,12 +96,16 @@ def imported_distributions(folders: list[Path]) -> set[str]:
     return {owners[module][0].lower() for module in modules}
 
 
+EXTRAS = {"zoo": "zoo", "exports": "export", "evaluation": "evaluate", "serving": "serve"}
+"""Extras that may be needed for what is in a folder."""
+
+
 def test_every_import_is_required():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     core = requirements(setup["options"]["install_requires"])
     folders = [ROOT / folder for folder in package_folders(ROOT)]
-    for part, extra in (("zoo", "zoo"), ("exports", "export"), ("evaluation", "evaluate")):
+    for part, extra in EXTRAS.items():
         inside = [folder for folder in folders if part in folder.relative_to(ROOT).parts]
         assert imported_distributions(inside) <= core | requirements(setup["options.extras_require"][extra])
         folders = [folder for folder in folders if folder not in inside]
@@ -117,6 +121,8 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/prompts/*.txt"),
         *source.glob("configs/slurm/*"),
         *source.glob("models/labels/*.txt"),
+        *source.glob("serving/page/*.css"),
+        *source.glob("serving/page/examples/*.txt"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]
