@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2latent.benchmarks.browsing import Visitor, browsing
 from text2latent.benchmarks.report import script_parser
+from text2latent.benchmarks.server_process import running_server
 from text2latent.configs.command import CommandParser, check_output_folder, run_command
-from text2latent.configs.errors import InputError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -63,7 +62,10 @@ def run(config: Namespace) -> None:
     """Take the pictures."""
     folder = check_output_folder(config.output)
     shots = tuple(product(VISITS, SIZES, SCHEMES)) if config.all else SHOWN
-    with browsing(config.browser) as browser, served(config) as address, tempfile.TemporaryDirectory() as scratch:
+    served = (
+        running_server("--model", config.model) if config.address is None else nullcontext(config.address.rstrip("/"))
+    )
+    with browsing(config.browser) as browser, served as address, tempfile.TemporaryDirectory() as scratch:
         upload = Path(scratch) / "picture.png"
         with Visitor(browser, address) as visitor:
             visitor.draw("an old man with a white beard and a hat")
@@ -92,28 +94,6 @@ def take(browser: Browser, address: str, shot: Shot, upload: Path) -> bytes:
     data = io.BytesIO()
     Image.open(seen).convert("RGB").save(data, "WEBP", quality=QUALITY, method=6)
     return data.getvalue()
-
-
-@contextmanager
-def served(config: Namespace) -> Iterator[str]:
-    """Address of the page: the one that was given, or that of a server which ends with the block.
-
-    Raises:
-        InputError: when the server doesn't start; it tells why.
-    """
-    if config.address is not None:
-        yield config.address.rstrip("/")
-        return
-    command = [sys.executable, "-m", "text2latent", "serve", "--port", "0", "--model", config.model]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            words = server.stdout.readline().split()
-            if len(words) < 3:
-                raise InputError(f"--model: the server of {config.model!r} didn't start")
-            yield words[2]
-        finally:
-            server.terminate()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

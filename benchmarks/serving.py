@@ -9,14 +9,10 @@ writes the table of docs/serving.md. Server and clients share the machine, which
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,6 +27,7 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
+from text2latent.benchmarks.server_process import running_server
 from text2latent.configs.command import CommandParser, positive_float, positive_int, run_command
 from text2latent.configs.errors import InputError
 
@@ -41,8 +38,7 @@ PROMPTS = (
     *("blonde woman with glasses", "old man with a white beard and a hat", "smiling child with red hair"),
     *("眼鏡をかけた金髪の女性", "a bald man with sunglasses at the sea"),
 )
-ADDRESS = re.compile(r"https?://\S+")
-ANSWER_SECONDS, END_SECONDS = 300.0, 60.0
+ANSWER_SECONDS = 300.0
 WARM_UP_ROUNDS = 2
 ONE_AT_A_TIME = ("--batch-size", "1", "--max-wait", "0")
 OK = 200
@@ -70,34 +66,6 @@ class Load:
     def milliseconds(self, percent: float) -> float:
         """A percentile of the latencies."""
         return 1000 * float(np.percentile(self.latencies, percent))
-
-
-@contextlib.contextmanager
-def server(config: Namespace, *further: str) -> Iterator[str]:
-    """The address of a `text2latent serve` in a process of its own, which ends with the context.
-
-    Raises:
-        InputError: when it doesn't start, with the last line that it wrote.
-    """
-    flags = ("--model", config.model, "--device", config.device, "--port", "0", "--no-page", "--max-waiting", "10000")
-    command = [sys.executable, "-m", "text2latent", "serve", *flags, *further]
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert process.stdout is not None
-        try:
-            told = ADDRESS.search(process.stdout.readline())
-            if told is None:
-                errors.seek(0)
-                last = (errors.read().strip().splitlines() or ["it wrote nothing"])[-1]
-                raise InputError(f"text2latent serve: {last}")
-            yield told[0]
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
-            process.kill()
-            process.wait()
-            process.stdout.close()
 
 
 async def load(address: str, clients: int, requests: int, max_seconds: float) -> Load:
@@ -158,7 +126,8 @@ def load_figures(config: Namespace) -> list[Figure]:
 
 
 def _measure(config: Namespace, *flags: str) -> Load:
-    with server(config, *flags) as address:
+    shared = ("--model", config.model, "--device", config.device, "--no-page", "--max-waiting", "10000")
+    with running_server(*shared, *flags) as address:
         # A process draws its first batches more slowly than others.
         asyncio.run(load(address, config.clients, WARM_UP_ROUNDS, config.max_seconds))
         measured = asyncio.run(load(address, config.clients, config.requests, config.max_seconds))
