@@ -96,13 +96,13 @@ def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
     Raises:
         UsageError: for an unusable prompt, or parts that cancel out.
     """
+    if not prompts:
+        return clip.encode_text([])
     parsed = [parse_prompt(prompt) for prompt in prompts]
     texts = dict.fromkeys(part.text for parts in parsed for part in parts)
     if any(len(parts) > 1 for parts in parsed):
         texts[NEUTRAL_TEXT] = None
     embedded = dict(zip(texts, clip.encode_text(list(texts)), strict=True))
-    if not parsed:
-        return clip.encode_text([])
     sums = [_add_parts(prompt, parts, embedded) for prompt, parts in zip(prompts, parsed, strict=True)]
     return normalize(torch.stack(sums), dim=1)
 

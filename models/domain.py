@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,8 @@ class Domain:
         embeddings = embed_prompts(pipeline.clip, prompts)
         percentiles = self.rate(pipeline.clip, prompts, pipeline.text_condition(embeddings))[1].tolist()
         vague = says_nothing(pipeline.clip, prompts, embeddings)
-        strange = self.are_worded_strangely(pipeline.clip, prompts)
-        excused = [is_vague and not is_strange for is_vague, is_strange in zip(vague, strange, strict=True)]
+        strange = iter(self.are_worded_strangely(pipeline.clip, list(compress(prompts, vague))))
+        excused = [is_vague and not next(strange) for is_vague in vague]
         return [
             DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_excused)
             for percentile, is_excused in zip(percentiles, excused, strict=True)
