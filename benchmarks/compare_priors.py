@@ -23,6 +23,7 @@ import torch
 
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_claims import (
+    COMPARED_STEPS,
     OPTIMISATION,
     OURS,
     PAPER,
@@ -53,7 +54,6 @@ from text2latent.models.pipeline import Settings
 from text2latent.models.pseudo_text import PseudoText
 from text2latent.models.refine import LatentDistribution
 from text2latent.models.rivals import RegressionObjective, RegressionPrior, VariationalObjective, VariationalPrior
-from text2latent.models.schedulers import build_scheduler
 from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.models.training import Objective
 from text2latent.training.assembly import build_pseudo_text
@@ -226,11 +226,10 @@ def optimization_rows(contest: Contest) -> list[Row]:
 
 def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
     """clip2latent's recipe in several numbers of steps."""
-    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
     scale = contest.config.paper_guidance_scale
     rows = []
     for steps in PAPER_STEPS:
-        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
+        draw = methods.diffusion(contest.bench, trained.prior, recipe.scheduler, steps, scale)
         key = f"{recipe.digest}-{scale:g}"
         count = contest.config.slow_prompts if steps == PAPER_STEPS[-1] else None
         rows.append(contest.row(f"paper's recipe, {steps} steps", PAPER, draw, trained, key, count))
@@ -239,26 +238,24 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
 
 def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
     """Our prior in several numbers of steps."""
-    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
     scale = contest.config.guidance_scale
     key = f"{recipe.digest}-{scale:g}"
     rows = []
     for steps in OUR_STEPS:
-        draw = methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale)
+        draw = methods.diffusion(contest.bench, trained.prior, recipe.scheduler, steps, scale)
         rows.append(contest.row(f"{name}, {count_steps(steps)}", name, draw, trained, key))
     return rows
 
 
 def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
     """Our prior at the default steps with reranking and with refining."""
-    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
     scale = contest.config.guidance_scale
     rows = []
     for what, settings in (
         (f"best of {RERANK}", Settings(DEFAULT_STEPS, scale, rerank=RERANK, return_scores=False)),
         (f"refine {REFINE}", Settings(DEFAULT_STEPS, scale, refine=REFINE, return_scores=False)),
     ):
-        draw = methods.controlled(contest.bench, trained.prior, scheduler, settings)
+        draw = methods.controlled(contest.bench, trained.prior, recipe.scheduler, settings)
         label = f"{name}, {count_steps(DEFAULT_STEPS)}, {what}"
         count = contest.config.slow_prompts if settings.refine else None
         rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}", count))
@@ -271,10 +268,9 @@ def training_curve(
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
     bench = Bench(config.model, -(-config.num_prompts // 2), 1, DEVELOPMENT_SEED, contest.bench.folder)
-    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
-        draw = methods.diffusion(bench, trained.at(index), scheduler, steps, scale)
+        draw = methods.diffusion(bench, trained.at(index), recipe.scheduler, steps, scale)
         measured = bench.measure(f"curve-{recipe.digest}-{scale:g}-{index}", draw)
         curve.append({"seconds": seconds, **dataclasses.asdict(bench.summarize(measured)["named"])})
     return curve
@@ -282,8 +278,9 @@ def training_curve(
 
 def seconds_alone(contest: Contest, trained: Trained, recipe: Recipe, steps: int, scale: float) -> float:
     """How long an image takes that is drawn alone."""
-    scheduler = build_scheduler(recipe.config.diffusion.sampler, recipe.config.diffusion.objective)
-    return contest.bench.single_image_seconds(methods.diffusion(contest.bench, trained.prior, scheduler, steps, scale))
+    return contest.bench.single_image_seconds(
+        methods.diffusion(contest.bench, trained.prior, recipe.scheduler, steps, scale)
+    )
 
 
 def compare(config: Namespace) -> None:
@@ -309,11 +306,11 @@ def compare(config: Namespace) -> None:
     ]
     curves = {
         "ours": training_curve(contest, our_recipe, trained, DEFAULT_STEPS, config.guidance_scale),
-        "paper's recipe": training_curve(contest, paper_recipe, paper, 100, config.paper_guidance_scale),
+        "paper's recipe": training_curve(contest, paper_recipe, paper, COMPARED_STEPS, config.paper_guidance_scale),
     }
     alone = {
         OURS: seconds_alone(contest, trained, our_recipe, DEFAULT_STEPS, config.guidance_scale),
-        PAPER_SLOW: seconds_alone(contest, paper, paper_recipe, 100, config.paper_guidance_scale),
+        PAPER_SLOW: seconds_alone(contest, paper, paper_recipe, COMPARED_STEPS, config.paper_guidance_scale),
     }
     results = Results(command_line(build_parser(), config), rows, curves, claims(rows, curves, alone))
     print(markdown(results))

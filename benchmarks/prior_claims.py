@@ -9,7 +9,7 @@ from text2latent.benchmarks.prior_report import Row
 from text2latent.benchmarks.report import Figure
 from text2latent.models.settings import DEFAULT_STEPS
 
-REFINE, FEW_STEPS, MANY_STEPS, PAPER_STEPS = 20, 2, 32, 100
+REFINE, FEW_STEPS, MANY_STEPS, COMPARED_STEPS = 20, 2, 32, 100
 RANDOM = "random latents"
 SIMPLE, WITHOUT_DIFFUSION, OPTIMISATION, PAPER = (
     "without training",
@@ -29,7 +29,7 @@ def count_steps(steps: int) -> str:
 
 OURS = f"ours, {count_steps(DEFAULT_STEPS)}"
 REFINED = f"{OURS}, refine {REFINE}"
-PAPER_SLOW = f"paper's recipe, {count_steps(PAPER_STEPS)}"
+PAPER_SLOW = f"paper's recipe, {count_steps(COMPARED_STEPS)}"
 
 
 def claims(rows: Sequence[Row], curves: Mapping[str, Curve], alone: Mapping[str, float]) -> list[Figure]:
@@ -75,7 +75,7 @@ def _few_steps(by_name: Mapping[str, Row]) -> list[Figure]:
 
 
 def _speed(by_name: Mapping[str, Row], alone: Mapping[str, float]) -> list[Figure]:
-    what = f"speed over the paper's recipe in {PAPER_STEPS} steps"
+    what = f"speed over the paper's recipe in {COMPARED_STEPS} steps"
     ours, paper = by_name[OURS], by_name[PAPER_SLOW]
     return [
         _ratio(f"{what}, from the text's embedding to the latent", paper, ours, "latent_seconds", 20.0),

@@ -28,6 +28,7 @@ from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
 from text2latent.data.shards import load_pairs
 from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
+from text2latent.models.schedulers import build_scheduler
 from text2latent.models.training import Objective, PriorTraining
 from text2latent.training import assembly
 from text2latent.zoo.faces.evaluation import SEED
@@ -87,6 +88,11 @@ class Recipe:
         decisive = {key: config[key] for key in TRAINING_KEYS}
         text = json.dumps([self.name, self.num_pairs, self.start, decisive], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def scheduler(self) -> Any:
+        """A new sampler, as the config says."""
+        return build_scheduler(self.config.diffusion.sampler, self.config.diffusion.objective)
 
 
 @dataclass(frozen=True)
