@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ {4}((?:python|make) [^#\n]+?) *(?:#.*)?$", README, re.MULTILINE)
+BENCHMARKS = re.findall(r"`(python benchmarks/[^`]+)`", README)
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FACES = ROOT / "zoo" / "faces" / "weights"
 SHIPPED = pytest.mark.skipif(not (FACES / "prior").is_dir(), reason="the prior of the faces world is not built yet")
@@ -24,7 +25,7 @@ def test_there_is_something_to_test():
     assert len(BLOCKS) >= 3
 
 
-@pytest.mark.parametrize("command", sorted({line for line in COMMANDS if line.startswith("python")}))
+@pytest.mark.parametrize("command", sorted({line for line in COMMANDS + BENCHMARKS if line.startswith("python")}))
 def test_every_command_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     script, *arguments = shlex.split(command)[1:]
