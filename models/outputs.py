@@ -1,4 +1,4 @@
-"""Where drawn images go: file names from prompts and seeds, and from files, folders or patterns that a user gives."""
+"""Where drawn images go: names from prompts, edits and seeds, and from files, folders or patterns that a user gives."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def slugify(text: str) -> str:
     kept = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in folded)
     slug = "-".join(kept.split()).encode()[:SLUG_BYTES].decode(errors="ignore").rstrip("-")
     return slug or "image"
+
+
+def edit_label(start: str, source: str, target: str) -> str:
+    """What an edited image shows, in words that tell what it started from and what was changed apart.
+
+    Args:
+        start: label of the image before.
+        source: what was to go.
+        target: what was to come.
+    """
+    return f"{start}, edited from '{source}' to '{target}'"
 
 
 def plan_files(output: str | None, prompts: Sequence[str], seeds: Sequence[int]) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.configs.errors import InputError, UsageError
-from text2latent.models.outputs import plan_files, plan_frames, plan_grid
+from text2latent.models.outputs import edit_label, plan_files, plan_frames, plan_grid
 from text2latent.models.prompts import check_prompts, read_prompt_file
 from text2latent.models.settings import DEFAULT_STRENGTH
 
@@ -282,16 +282,15 @@ def _subject(config: Namespace, text: str | None, image: Path | None = None) -> 
 
 
 def _latents_request(config: Namespace, subjects: list[Subject], seeds: Sequence[int]) -> LatentsRequest:
-    edit, suffix = None, ""
+    file = None if config.latents is None else Path(config.latents)
+    labels = [subject.label for subject in subjects] or ["image" if file is None else file.stem]
+    edit = None
     if config.edit:
         source, target = (_subject(config, text) for text in config.edit)
         edit = (source, target, DEFAULT_STRENGTH if config.strength is None else config.strength)
-        suffix = f" {source.label} to {target.label}"
-    if config.latents is None:
-        labels = [f"{label}{suffix}" for label in [subject.label for subject in subjects] or ["image"]]
+        labels = [edit_label(label, source.label, target.label) for label in labels]
+    if file is None:
         return LatentsRequest(labels, seeds, config.grid, None, subjects, edit)
     from text2latent.models.latents_file import count_latents
 
-    file = Path(config.latents)
-    rows = range(count_latents(file))
-    return LatentsRequest([f"{file.stem}{suffix}"], rows, config.grid, file, [], edit)
+    return LatentsRequest(labels, range(count_latents(file)), config.grid, file, [], edit)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from text2latent.models.conditions import Query, encode_queries
 from text2latent.models.drawing import DrawnImage, Edit, draw_frames, draw_latents
 from text2latent.models.images import to_pil
+from text2latent.models.outputs import edit_label
 from text2latent.serving.passes import Task, draw_together
 from text2latent.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
 from text2latent.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
@@ -55,7 +56,7 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     # The start has been truncated, and what has been chosen among candidates stays chosen.
     settings = replace(task.settings, truncation=1.0, rerank=1)
     change = Edit(Query(texts[0]), Query(texts[1]), request.strength)
-    starts = [(f"{image.label} {texts[0]} to {texts[1]}", image.seed, image.latent) for image in before]
+    starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
     drawn = list(_told(drawing, len(starts), "editing", progress))
     share = (time.perf_counter() - started) / len(drawn)

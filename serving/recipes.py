@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from text2latent.models.outputs import slugify
+from text2latent.models.outputs import edit_label, slugify
 from text2latent.models.settings import Settings
 from text2latent.serving.results import Recipe
 
@@ -63,7 +63,7 @@ def mix_recipe(
 
 def edit_recipe(source: str, start: ServedImage, ends: tuple[str, str], strength: float, settings: Settings) -> Recipe:
     """That of an image which was moved along the direction between two texts; `settings` are those of the direction."""
-    file = f"{slugify(f'{start.label} {ends[0]} to {ends[1]}')}-{start.seed}.png"
+    file = f"{slugify(edit_label(start.label, *ends))}-{start.seed}.png"
     words = ["--model", source, "--latents", f"{start.stem}.npz", "--edit", *ends]
     words += [f"--strength={strength:g}", *_settings_words(settings), "--output", file]
     imports = (

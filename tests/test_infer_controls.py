@@ -93,6 +93,8 @@ def test_edits_of_latents_texts_and_random_images(run_infer: Infer, tiny_model: 
     code, out, err = run_infer("--text", TEXT, *SMALL, *edit, "--strength", "1", "--output", "c/", "--json")
     assert code == 0, err
     assert json.loads(out)["settings"]["edit"] == ["a man", "a woman"]
+    assert {image["prompt"] for image in json.loads(out)["images"]} == {f"{TEXT}, edited from 'a man' to 'a woman'"}
+    assert min(os.listdir("c")) == "blonde-woman-with-glasses-edited-from-a-man-to-a-woman-3.png"
     for file, other in zip(sorted(os.listdir("b")), sorted(os.listdir("c")), strict=True):
         assert differ(pixels(f"b/{file}"), pixels(f"c/{other}")) <= 1
     with np.load("w.npz") as before, np.load("v.npz") as after:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text2latent.configs.errors import UsageError
-from text2latent.models.outputs import SLUG_BYTES, plan_files, plan_frames, plan_grid, slugify
+from text2latent.models.outputs import SLUG_BYTES, edit_label, plan_files, plan_frames, plan_grid, slugify
 
 WOMAN = "blonde woman with glasses"
 
@@ -34,6 +34,12 @@ def test_slug_is_always_a_safe_file_name(text: str) -> None:
     assert os.sep not in slug
     assert not slug.startswith((".", "-"))
     assert not {" ", "\n", "\0", "{", "}"} & set(slug)
+
+
+def test_labels_of_edits_tell_start_and_change_apart() -> None:
+    label = edit_label("a young woman", "a woman", "a woman with glasses")
+    assert label == "a young woman, edited from 'a woman' to 'a woman with glasses'"
+    assert slugify(label) == "a-young-woman-edited-from-a-woman-to-a-woman-with-glasses"
 
 
 def test_default_names_are_text_and_seed_in_the_current_folder() -> None:

@@ -176,6 +176,7 @@ def test_an_edit_can_draw_its_start(engine: Engine) -> None:
     drawn = engine.draw(request).images
     for before, image in zip(edited.before, drawn, strict=True):
         assert farthest(before.picture, image.picture) <= 1
+    assert {image.label for image in edited.after} == {f"{TEXT}, edited from 'a woman' to 'a man'"}
     same = engine.edit(EditRequest(tuple(drawn), "a woman", "a man", 1.0))
     for one, other in zip(edited.after, same.after, strict=True):
         assert farthest(one.picture, other.picture) <= 1
