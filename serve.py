@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "TEXT2LATENT_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
-MODULES = ("fastapi", "multipart", "uvicorn")
+MODULES = ("fastapi", "fastapi_offline", "multipart", "uvicorn")
 PAGE_MODULES = ("gradio",)
 PREFIX = re.compile(r"(/[\w.~-]+)+")
 STOPPED = "the server has stopped"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +47,17 @@ class NoSniff:
         await self.app(scope, receive, add)
 
 
+class Prefix:
+    """ASGI middleware that tells the application under which prefix a proxy offers it, such as `/draw`."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app, self.prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        await self.app({**scope, "root_path": self.prefix}, receive, send)
+
+
 def build_app(engine: Engine, token: str | None = None, page: bool = True, root_path: str = "") -> FastAPI:
     """The application.
 
@@ -58,12 +70,15 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
     middleware = [Middleware(NoSniff), Middleware(BodyLimit, engine.limits.max_upload_bytes + FORM_OVERHEAD)]
     if token is not None:
         middleware.append(Middleware(TokenGuard, token))
-    app = FastAPI(
+    if root_path:
+        middleware.insert(0, Middleware(Prefix, root_path))
+    # FastAPI's own pages for readers of the document load their scripts from other servers.
+    app = FastAPIOffline(
+        redoc_url=None,
         title="text2latent",
         version=__version__,
         description=DESCRIPTION,
         middleware=middleware,
-        root_path=root_path,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     install_handlers(app)

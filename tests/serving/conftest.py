@@ -69,7 +69,7 @@ def page_address(faces_engine: Engine) -> Iterator[str]:
 @contextlib.contextmanager
 def serving(engine: Engine, **options: Any) -> Iterator[str]:
     """Where an engine's application answers; skips the test without the extra [serve]."""
-    for module in ("fastapi", "multipart", "uvicorn"):
+    for module in ("fastapi", "fastapi_offline", "multipart", "uvicorn"):
         pytest.importorskip(module, reason=f"{module} of the extra [serve] is not installed")
     from text2latent.serving.app import build_app
     from text2latent.tests.serving.running import running

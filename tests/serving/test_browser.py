@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from text2latent.benchmarks.browsing import Visitor, browsing, find_browser
+from text2latent.benchmarks.browsing import PATIENCE_SECONDS, Visitor, browsing, find_browser
 from text2latent.benchmarks.page_pictures import take
 
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
@@ -230,6 +230,17 @@ def test_uploading_a_picture_draws_variations_of_it(visit: Visit, tmp_path: Path
     visitor.vary_upload(tmp_path / "teal.png")
     assert len(captions(visitor, "upload-gallery")) == 2
     wait_for_text(visitor, "selected-facts", "teal")
+
+
+def test_the_endpoints_can_be_read_about_without_other_servers(browser: Browser, page_address: str) -> None:
+    asked: list[str] = []
+    with browser.new_page() as page:
+        page.set_default_timeout(1000 * PATIENCE_SECONDS)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{page_address}/docs")
+        page.locator("[id$=draw_images]").wait_for()
+        assert page.locator(".opblock").count() >= 6
+    assert all(url.startswith((page_address, "data:")) for url in asked)
 
 
 def test_pictures_of_the_page_can_be_taken(browser: Browser, page_address: str, tmp_path: Path) -> None:

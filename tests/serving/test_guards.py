@@ -33,7 +33,7 @@ def test_without_the_token_nothing_is_drawn(visitor: TestClient, header: str | N
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.json()["error"]["type"] == "authentication_error"
     assert TOKEN not in answer.text
-    for path in ("/v1/models", "/docs", "/openapi.json", "/", "/nothing"):
+    for path in ("/v1/models", "/docs", "/static-offline-docs/swagger-ui.css", "/openapi.json", "/", "/nothing"):
         assert visitor.get(path).status_code == 401
 
 
@@ -87,7 +87,7 @@ def test_behind_a_prefix_addresses_have_it(engine: Engine) -> None:
     app = build_app(engine, TOKEN, page=False, root_path="/draw")
     # Some proxies take the prefix away, others don't.
     for prefix in ("", "/draw"):
-        client = TestClient(app, "https://art.example", root_path="/draw", follow_redirects=False)
+        client = TestClient(app, "https://art.example", follow_redirects=False)
         assert client.get(f"{prefix}/", headers=HTML).headers["location"] == "/draw/login"
         assert 'action="/draw/login"' in client.get(f"{prefix}/login").text
         assert client.post(f"{prefix}/login", data={"token": TOKEN}).headers["location"] == "/draw/"

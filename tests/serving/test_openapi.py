@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from text2latent.tests.serving.conftest import SMALL_LIMITS
 httpx = pytest.importorskip("httpx")
 schemathesis = pytest.importorskip("schemathesis")
 pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
+
+from starlette.testclient import TestClient  # noqa: E402
 
 from text2latent.serving.app import build_app  # noqa: E402
 
@@ -84,7 +87,22 @@ def test_the_document_asks_for_the_token_where_the_server_does(engine: Engine) -
     assert "securitySchemes" not in build_app(engine, page=False).openapi()["components"]
 
 
-def test_the_document_can_be_read_in_a_browser(client: httpx.Client) -> None:
+def test_the_document_can_be_read_in_a_browser_without_other_servers(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
-    assert "/openapi.json" in page.text
+    assert "'/openapi.json'" in page.text
+    parts = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert len(parts) >= 2
+    for part in parts:
+        assert part.startswith("/")
+        assert client.get(part).status_code == 200
+    assert client.get("/redoc").status_code == 404
+
+
+def test_behind_a_prefix_the_documents_parts_have_it(engine: Engine) -> None:
+    prefixed = TestClient(build_app(engine, page=False, root_path="/draw"))
+    text = prefixed.get("/docs").text
+    parts = re.findall(r"""(?:src|href|url)(?:=|: )["']([^"']+)["']""", text)
+    assert "/draw/openapi.json" in parts
+    assert all(part.startswith("/draw/") for part in parts)
+    assert prefixed.get("/openapi.json").json()["servers"] == [{"url": "/draw"}]
