@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,11 +18,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[[Network, int], tuple[Tensor, dict[str, float]]]
 """Maps (network, step) to the loss and what to log. All randomness comes from the step: a resumed run goes on alike."""
+Logged = Mapping[str, float | Tensor]
+"""What a step has to log; tensors hold one number and may stay on their device."""
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How long and how fast to train: AdamW, linear warm-up, then a cosine to zero (or, not annealed, constant)."""
+    """How long and how fast to train: AdamW, linear warm-up, then a cosine to zero (or, not annealed, constant).
+
+    `max_minutes` limits the wall-clock time of one call; run again, training goes on for as long.
+    """
 
     num_steps: int
     lr: float
@@ -34,6 +39,7 @@ class FitPlan:
     gradient_clip: float = 1.0
     log_every: int = 100
     save_every: int = 500
+    max_minutes: float | None = None
 
     def lr_scale(self, step: int) -> float:
         """Return the factor of the learning rate at a step."""
@@ -52,32 +58,70 @@ def fit(
 ) -> Network:
     """Train `network`, going on from `folder`/last.pt if there is one, and return its moving average in eval mode.
 
-    Writes `folder`/last.pt (everything needed to resume) and `folder`/log.jsonl (loss and images per second);
-    `on_save(average, step)` is called at every save, to draw samples.
+    Writes into `folder` as `run_steps` does; `on_save(average, step)` is called at every save, to draw samples.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay), use_buffers=True)
+    average = moving_average(network, plan.ema_decay)
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.lr_scale)
-    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
-    step = _restore(folder / "last.pt", parts)
-    started, first = time.perf_counter(), step
-    sums: dict[str, float] = {}
-    while step < plan.num_steps:
-        sums = _accumulate(sums, _step(network, loss, step, optimizer, plan.gradient_clip))
-        schedule.step()
-        average.update_parameters(network)
-        step += 1
-        if step % plan.log_every == 0:
-            rate = (step - first) / (time.perf_counter() - started)
-            means = {key: value / plan.log_every for key, value in sums.items()}
-            _log(folder / "log.jsonl", step, plan.num_steps, rate, means)
-            sums = {}
-        if step % plan.save_every == 0 or step == plan.num_steps:
-            _save(folder / "last.pt", parts, step)
-            if on_save:
-                on_save(cast(Network, average.module.eval()), step)
+
+    def steps(first: int) -> Iterator[Logged]:
+        for step in range(first, plan.num_steps):
+            logged = _step(network, loss, step, optimizer, plan.gradient_clip)
+            schedule.step()
+            average.update_parameters(network)
+            yield logged
+
+    def saved(step: int) -> None:
+        if on_save:
+            on_save(cast(Network, average.module.eval()), step)
+
+    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    run_steps(steps, parts, plan, folder, saved)
     return cast(Network, average.module.eval())
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of `network` whose `update_parameters` lets weights and buffers follow those of the network."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def run_steps(
+    steps: Callable[[int], Iterable[Logged]],
+    parts: Mapping[str, Any],
+    plan: FitPlan,
+    folder: Path,
+    on_save: Callable[[int], None],
+) -> None:
+    """Take the steps of a training up to the plan's number, or until its minutes are over.
+
+    Writes `folder`/last.pt (everything needed to resume, from where a run goes on if it is there) and
+    `folder`/log.jsonl (means of what the steps logged, and steps per second).
+
+    Args:
+        steps: maps the number of the first step to an iterable that takes a step for each item: what there is to log.
+        parts: all that changes in a step, each with a `state_dict`.
+        plan: its numbers of steps and minutes.
+        folder: made if it is not there.
+        on_save: called after every save, with the number of steps taken.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    step = first = _restore(folder / "last.pt", parts)
+    started = time.perf_counter()
+    sums: dict[str, float | Tensor] = {}
+    for logged in steps(first):
+        step += 1
+        sums = {key: sums.get(key, 0.0) + value for key, value in logged.items()}
+        minutes = (time.perf_counter() - started) / 60
+        if step % plan.log_every == 0:
+            means = {key: float(value) / plan.log_every for key, value in sums.items()}
+            _log(folder / "log.jsonl", step, plan, (step - first) / minutes / 60, minutes, means)
+            sums = {}
+        is_last = step == plan.num_steps or (plan.max_minutes is not None and minutes >= plan.max_minutes)
+        if is_last or step % plan.save_every == 0:
+            _save(folder / "last.pt", parts, step)
+            on_save(step)
+        if is_last:
+            break
 
 
 def _step(
@@ -92,28 +136,25 @@ def _step(
     return {"loss": value.item(), **logged}
 
 
-def _accumulate(sums: dict[str, float], values: dict[str, float]) -> dict[str, float]:
-    return {key: sums.get(key, 0.0) + value for key, value in values.items()}
-
-
-def _log(path: Path, step: int, num_steps: int, rate: float, values: dict[str, float]) -> None:
-    minutes = (num_steps - step) / rate / 60
+def _log(path: Path, step: int, plan: FitPlan, rate: float, minutes: float, values: Mapping[str, float]) -> None:
+    left = (plan.num_steps - step) / rate / 60
+    left = left if plan.max_minutes is None else min(left, max(plan.max_minutes - minutes, 0.0))
     shown = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
-    print(f"step {step}/{num_steps}  {rate:.2f} steps/s  {minutes:.1f} min left  {shown}", flush=True)
+    print(f"step {step}/{plan.num_steps}  {rate:.2f} steps/s  {left:.1f} min left  {shown}", flush=True)
     with path.open("a") as file:
         file.write(json.dumps({"step": step, "steps_per_second": rate, **values}) + "\n")
 
 
-def _save(path: Path, parts: dict[str, Any], step: int) -> None:
+def _save(path: Path, parts: Mapping[str, Any], step: int) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
     os.replace(temporary, path)
 
 
-def _restore(path: Path, parts: dict[str, Any]) -> int:
+def _restore(path: Path, parts: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return int(state["step"])

@@ -13,7 +13,12 @@ from text2latent.zoo.faces.renderer import draw_nuisance, render
 
 def to_tensor(images: np.ndarray) -> Tensor:
     """Turn uint8 `[N, H, W, 3]` into float32 `[N, 3, H, W]` in [-1, 1] (channels last in memory)."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return scale_pixels(torch.from_numpy(images))
+
+
+def scale_pixels(images: Tensor) -> Tensor:
+    """As `to_tensor`, of a uint8 tensor `[N, H, W, 3]` on any device."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def draw_renders(rng: np.random.Generator, n: int) -> tuple[Tensor, np.ndarray]:

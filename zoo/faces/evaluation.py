@@ -50,9 +50,12 @@ def zero_shot_accuracy(clip: ClipEncoder, language: str, images: Tensor, codes: 
 
 @torch.inference_mode()
 def own_images(generator: Generator, n: int, seed: int = SEED) -> tuple[Tensor, np.ndarray]:
-    """Return images `[n, 3, 128, 128]` that the generator draws of random z, and the values that those stand for."""
+    """Return images `[n, 3, 128, 128]` that the generator draws of random z, and the values that those stand for.
+
+    The images are on the generator's device.
+    """
     z = generator.sample_latents(n, seed)
-    images = torch.cat([generator.synthesize(generator.map(batch)) for batch in z.split(BATCH)])
+    images = torch.cat([generator.synthesize(generator.map(batch)) for batch in z.to(generator.device).split(BATCH)])
     return images, meaning(z)[0]
 
 

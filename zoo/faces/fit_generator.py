@@ -7,7 +7,7 @@ The synthesis network learns to draw w, at 32, 64 and then 128 pixels, and the m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,7 @@ STAGES = (
 )
 SEED = 202
 WEIGHTS = Path(__file__).parent / "weights" / "generator"
+CPU = torch.device("cpu")
 
 
 def make_generator(resolution: int = 128) -> StyleGAN2Generator:
@@ -70,18 +71,19 @@ def make_generator(resolution: int = 128) -> StyleGAN2Generator:
     )
 
 
-def _face_weight(size: int) -> Tensor:
+@cache
+def _face_weight(size: int, device: torch.device = CPU) -> Tensor:
     """Return `[1, 1, size, size]` loss weights: high on the head, highest where eyes, brows and mouth are."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     head = torch.exp(-((x / 0.42) ** 4) - ((y - 0.02) / 0.6) ** 4)
     features = torch.exp(-((x / 0.26) ** 4) - ((y - 0.08) / 0.36) ** 4)
     weight = 1 + 3 * head + 7 * features
-    return (weight / weight.mean())[None, None]
+    return (weight / weight.mean())[None, None].to(device)
 
 
 def image_loss(images: Tensor, targets: Tensor) -> Tensor:
     """Return weighted L1 of pixels, of their gradients and of three levels of average pooling."""
-    weight = _face_weight(images.shape[-1])
+    weight = _face_weight(images.shape[-1], images.device)
     difference = images - targets
     loss = (weight * difference.abs()).mean()
     for dim in (2, 3):
@@ -92,6 +94,17 @@ def image_loss(images: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
+def draw(synthesis: SynthesisNetwork, w: Tensor) -> Tensor:
+    """Return images `[N, 3, H, W]`, float32 and not clamped, of `w` `[N, W_DIM]`, with convolutions in bfloat16."""
+    with torch.autocast(w.device.type, torch.bfloat16):
+        return synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none", exact=False).float()
+
+
+def psnr(images: Tensor, targets: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio of images in [-1, 1] in dB."""
+    return -10 * torch.log10(mse_loss(images, targets) / 4)
+
+
 def synthesis_loss(
     synthesis: SynthesisNetwork, step: int, stage: Stage, perceptual: nn.Module
 ) -> tuple[Tensor, dict[str, float]]:
@@ -99,12 +112,10 @@ def synthesis_loss(
     rng = np.random.default_rng([SEED, stage.resolution, step])
     codes, nuisance = draw_codes(rng, stage.batch), draw_nuisance(rng, stage.batch)
     w = blur_values(latents(codes, nuisance), rng, stage.vagueness)
-    with torch.autocast("cpu", torch.bfloat16):
-        images = synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none", exact=False).float()
+    images = draw(synthesis, w)
     targets = to_tensor(render(codes, nuisance))
     targets = avg_pool2d(targets, targets.shape[-1] // stage.resolution)
-    psnr = -10 * torch.log10(mse_loss(images.detach(), targets) / 4)
-    loss, logged = image_loss(images, targets), {"psnr": psnr.item()}
+    loss, logged = image_loss(images, targets), {"psnr": psnr(images.detach(), targets).item()}
     if stage.perceptual_weight:
         with torch.autocast("cpu", torch.bfloat16):
             seen = perceptual(images, targets)
@@ -116,7 +127,8 @@ def save_grid(generator: StyleGAN2Generator, path: Path, columns: int = 8) -> No
     """Write renders (odd rows) above what the synthesis network makes of their w (even rows)."""
     rng = np.random.default_rng([SEED, 0, 0])
     codes, nuisance = draw_codes(rng, 3 * columns), draw_nuisance(rng, 3 * columns)
-    drawn = generator.synthesize(latents(codes, nuisance)[:, None], noise_mode="none")
+    w = latents(codes, nuisance)[:, None].to(generator.device)
+    drawn = generator.synthesize(w, noise_mode="none").cpu()
     targets = avg_pool2d(to_tensor(render(codes, nuisance)), 128 // generator.image_size)
     rows = torch.stack([targets, drawn]).unflatten(1, (3, columns))
     picture = rows.permute(1, 0, 4, 2, 5, 3).flatten(0, 2).flatten(1, 2)
