@@ -20,7 +20,7 @@ from text2latent.serving.results import Comparison, EditResult, MixResult, Refin
 
 T = TypeVar("T")
 Progress = Callable[[float, str], object]
-"""Called with a share in [0, 1] and what is being done."""
+"""Called with a share in [0, 1] and what is being done; whatever it raises ends the work."""
 OPTIMIZER = "adam"
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
@@ -23,22 +22,12 @@ SETTINGS = ("model", "n", "seed", "guidance_scale", "steps", "truncation", "nega
 """Fields of `DrawRequest` that the page's settings give, in the order of their components."""
 
 
-async def ask(submit: Callable[..., Future[T]], *arguments: Any) -> T:
-    """Wait for what one of the engine's `submit_` methods gives; nothing is blocked meanwhile.
+async def work(function: Callable[..., T], *arguments: Any) -> T:
+    """The result of a function that takes its time, run in a thread.
 
     Raises:
-        gradio.Error: with the engine's message, for whatever is wrong with the request.
+        gradio.Error: with the message of an `InputError`.
     """
-    # A model that is asked for the first time is loaded before its request is queued.
-    future = await work(submit, *arguments)
-    try:
-        return await asyncio.wrap_future(future)
-    except InputError as error:
-        raise complaint(str(error)) from error
-
-
-async def work(function: Callable[..., T], *arguments: Any) -> T:
-    """The result of a function that takes its time, run in a thread; errors as for `ask`."""
     try:
         return await asyncio.to_thread(function, *arguments)
     except InputError as error:
@@ -76,7 +65,7 @@ def from_thread(progress: gr.Progress) -> Callable[[float, str], None]:
 def takes_settings(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
     """A handler with a parameter `how`, a `DrawRequest`, as Gradio calls it: with `SETTINGS` one by one in its place.
 
-    Gradio names an endpoint's arguments after the handler's parameters.
+    Gradio names an endpoint's arguments after the handler's parameters, and knows a parameter `request` by its type.
     """
     parameters = list(inspect.signature(handler).parameters.values())
     place = [parameter.name for parameter in parameters].index("how")
@@ -89,5 +78,6 @@ def takes_settings(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaita
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     settings = [inspect.Parameter(name, kind) for name in SETTINGS]
     call.__signature__ = inspect.Signature([*parameters[:place], *settings, *parameters[place + 1 :]])  # type: ignore[attr-defined]
+    call.__annotations__ = {"request": gr.Request}
     call.__doc__ = handler.__doc__
     return call

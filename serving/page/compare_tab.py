@@ -8,12 +8,16 @@ from typing import Any
 import gradio as gr
 
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, from_thread, takes_settings, written
+from text2latent.serving.page.calls import takes_settings, written
 from text2latent.serving.page.desk import Desk, text_box, titled_pictures
 from text2latent.serving.page.selection import show_first
 from text2latent.serving.page.shown import cards, duration, notice, score
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DEFAULT_ITERATIONS, CompareRequest, DrawRequest
+
+STARTED = "() => { document.documentElement.dataset.comparing = 'yes'; return []; }"
+ENDED = "() => { delete document.documentElement.dataset.comparing; return []; }"
+"""The style sheet shows the button that stops, in the place of the one that starts, while the page is marked so."""
 
 
 class CompareTab:
@@ -25,6 +29,7 @@ class CompareTab:
                 self.prompt = text_box("prompt", limits.max_prompt_characters, elem_id="compare-prompt",
                     show_label=False, container=False, scale=1)  # fmt: skip
                 self.button = gr.Button(say("compare"), variant="primary", scale=0, elem_id="compare")
+                self.stop = gr.Button(say("stop"), scale=0, elem_id="compare-stop")
             most = limits.max_iterations
             self.iterations = gr.Slider(1, most, min(DEFAULT_ITERATIONS, most), step=1, precision=0,
                 label=say("iterations"), info=say("iterations_info"), buttons=[], elem_id="iterations")  # fmt: skip
@@ -38,8 +43,13 @@ class CompareTab:
         """Connect the events."""
         inputs = [self.prompt, self.iterations, *desk.controls.inputs]
         outputs = [self.amortised, self.optimised, self.notice, self.images_amortised, self.images]
-        compared = gr.on([self.prompt.submit, self.button.click], takes_settings(_handler(desk)), inputs, outputs,
+        triggers = [self.prompt.submit, self.button.click]
+        gr.on(triggers, None, js=STARTED, api_visibility="private")
+        compared = gr.on(triggers, takes_settings(_handler(desk)), inputs, outputs,
             api_name="compare", show_progress_on=self.optimised, concurrency_limit=None)  # fmt: skip
+        compared.then(None, js=ENDED, api_visibility="private")
+        self.stop.click(lambda: notice(both("stopped")), None, self.notice, js=ENDED, cancels=compared, queue=False,
+            api_visibility="private", show_progress="hidden")  # fmt: skip
         compared.success(show_first, self.images_amortised, desk.selection.outputs, api_visibility="private",
             show_progress="hidden")  # fmt: skip
         desk.selection.follow(self.amortised, self.images_amortised)
@@ -53,11 +63,12 @@ def _handler(desk: Desk) -> Any:
         prompt: str,
         iterations: int,
         how: DrawRequest,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
         """Draw a text with the prior, and search for it by optimisation."""
-        request = CompareRequest(written(prompt), iterations, replace(how, n=1))
-        result = await ask(engine.submit_compare, request, from_thread(progress))
+        wanted = CompareRequest(written(prompt), iterations, replace(how, n=1))
+        result = await desk.visits.ask(request, engine.submit_compare, wanted, progress=progress)
         ways = result.amortised, result.optimised
         times = result.optimised.seconds / result.amortised.seconds
         told = " ".join(

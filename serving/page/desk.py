@@ -10,6 +10,7 @@ import gradio as gr
 from text2latent.serving.page.controls import Controls
 from text2latent.serving.page.selection import Selection
 from text2latent.serving.page.texts import heading, say
+from text2latent.serving.page.visits import Visits
 from text2latent.serving.results import ServedImage
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Desk:
         controls: the settings.
         selection: where the picture is that was clicked.
         tabs: the tabs, to go to one of them.
+        visits: what is being done for whom.
     """
 
     engine: Engine
     controls: Controls
     selection: Selection
     tabs: gr.Tabs
+    visits: Visits
 
 
 def text_box(key: str, max_length: int, **more: Any) -> gr.Textbox:

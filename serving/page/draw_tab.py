@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, from_thread, takes_settings, work, written
+from text2latent.serving.page.calls import takes_settings, work, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.serving.page.selection import chosen, show_first, show_last
 from text2latent.serving.page.shown import cards, duration, notice, score, took
@@ -91,19 +91,25 @@ class DrawTab:
 
 def _handlers(desk: Desk) -> tuple[Any, Any, Any]:
     """What drawing, varying and refining do."""
-    engine = desk.engine
+    engine, ask = desk.engine, desk.visits.ask
 
-    async def draw(prompt: str, how: DrawRequest) -> list[Any]:
+    async def draw(prompt: str, how: DrawRequest, request: gr.Request) -> list[Any]:
         """Draw pictures of a text."""
-        result = await ask(engine.submit_draw, with_prompt(how, prompt))
+        result = await ask(request, engine.submit_draw, with_prompt(how, prompt))
         return _shown(result.images, took(len(result.images), result.seconds))
 
-    async def vary_selected(image: ServedImage | None, n: int, seed: int | None) -> list[Any]:
-        result = await ask(engine.submit_vary, chosen(image), n, seed)
+    async def vary_selected(image: ServedImage | None, n: int, seed: int | None, request: gr.Request) -> list[Any]:
+        result = await ask(request, engine.submit_vary, chosen(image), n, seed)
         return _shown(result.images, took(len(result.images), result.seconds))
 
-    async def refine(image: ServedImage | None, steps: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        result = await ask(engine.submit_refine, RefineRequest(chosen(image), steps), from_thread(progress))
+    async def refine(
+        image: ServedImage | None,
+        steps: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        wanted = RefineRequest(chosen(image), steps)
+        result = await ask(request, engine.submit_refine, wanted, progress=progress)
         before, after = result.before, result.after
         return _shown([before, after], f"CLIP {score(before)} → {score(after)}, {duration(result.seconds)}")
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from text2latent.models.settings import DEFAULT_STRENGTH
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, farthest, from_thread, takes_settings, written
+from text2latent.serving.page.calls import farthest, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, text_box, titled_pictures
 from text2latent.serving.page.selection import chosen, show_first
 from text2latent.serving.page.shown import cards, notice, took
@@ -63,7 +63,7 @@ class EditTab:
 
 def _handlers(desk: Desk) -> tuple[Any, Any]:
     """What the button and what the slider does."""
-    submit = desk.engine.submit_edit
+    submit, ask = desk.engine.submit_edit, desk.visits.ask
 
     async def edit(
         source: str,
@@ -74,19 +74,21 @@ def _handlers(desk: Desk) -> tuple[Any, Any]:
         selected: ServedImage | None,
         before: Images,
         after: Images,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
         """Move pictures of the text `start` along the direction from one text to another."""
         base: Any = replace(how, prompt=start) if start.strip() else _base(selected, before, after)
-        request = EditRequest(base, written(source), written(target), strength)
-        result = await ask(submit, request, from_thread(progress))
+        wanted = EditRequest(base, written(source), written(target), strength)
+        result = await ask(request, submit, wanted, progress=progress)
         texts = [text for text in (start, source, target) if text.strip()]
         return _shown(result, await farthest(desk.engine, texts, how.model))
 
-    async def move(source: str, target: str, strength: float, before: Images) -> list[Any]:
+    async def move(source: str, target: str, strength: float, before: Images, request: gr.Request) -> list[Any]:
         if not before:
             return [gr.skip()] * 5
-        return _shown(await ask(submit, EditRequest(tuple(before), written(source), written(target), strength)))
+        wanted = EditRequest(tuple(before), written(source), written(target), strength)
+        return _shown(await ask(request, submit, wanted))
 
     return edit, move
 

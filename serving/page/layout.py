@@ -16,6 +16,7 @@ from text2latent.serving.page.mix_tab import MixTab
 from text2latent.serving.page.selection import Selection
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.page.upload_tab import UploadTab
+from text2latent.serving.page.visits import Visits
 
 if TYPE_CHECKING:
     from text2latent.serving.engine import Engine
@@ -39,9 +40,10 @@ def build_page(engine: Engine) -> gr.Blocks:
                 others = [tab(engine.limits) for tab in (MixTab, EditTab, CompareTab, UploadTab)]
             with gr.Column(elem_id="t2l-selection"):
                 selection = Selection()
-        desk = Desk(engine, controls, selection, tabs)
+        desk = Desk(engine, controls, selection, tabs, Visits())
         for tab in (draw, *others):
             tab.wire(desk)
+        page.unload(desk.visits.leave)
     # The engine says how many may draw at once and how many may wait; here, only what never ends is refused.
     return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS)
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from text2latent.models.settings import DEFAULT_FRAMES
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, farthest, from_thread, takes_settings, written
+from text2latent.serving.page.calls import farthest, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.serving.page.selection import show
 from text2latent.serving.page.shown import cards, duration, keep, notice
@@ -72,11 +72,12 @@ def _handler(desk: Desk) -> Any:
         end: str,
         frames: int,
         how: DrawRequest,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
         """Draw the way from one text to another."""
-        request = MixRequest(written(start), written(end), frames, how)
-        result = await ask(engine.submit_mix, request, from_thread(progress))
+        wanted = MixRequest(written(start), written(end), frames, how)
+        result = await desk.visits.ask(request, engine.submit_mix, wanted, progress=progress)
         gif = keep(result.animation(".gif"), f"{result.frames[0].stem}.gif")
         # The strip's pictures are small, and what they are is told of the large one.
         strip = [path for path, _ in cards(result.frames)]

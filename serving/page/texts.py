@@ -19,6 +19,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "edit": ("Edit", "変える"),
     "compare": ("Compare", "比べる"),
     "upload": ("Upload", "画像から"),
+    "stop": ("Stop", "止める"),
+    "stopped": ("Stopped.", "止めました。"),
     "prompt": ("Prompt", "プロンプト"),
     "prompt_hint": ("Describe a picture, then press Enter", "描きたいものを書いて Enter"),
     "examples": ("Try one of these", "例"),

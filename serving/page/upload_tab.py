@@ -11,7 +11,7 @@ from gradio.data_classes import ImageData
 
 from text2latent.models.settings import DEFAULT_IMAGE_WEIGHT
 from text2latent.serving.limits import Limits
-from text2latent.serving.page.calls import ask, complaint, takes_settings, work
+from text2latent.serving.page.calls import complaint, takes_settings, work
 from text2latent.serving.page.desk import Desk, pictures, text_box
 from text2latent.serving.page.selection import show_first
 from text2latent.serving.page.shown import cards, notice, took
@@ -60,14 +60,14 @@ class UploadTab:
 def _handler(desk: Desk) -> Any:
     engine = desk.engine
 
-    async def vary(image: Any, prompt: str, image_weight: float, how: DrawRequest) -> list[Any]:
+    async def vary(image: Any, prompt: str, image_weight: float, how: DrawRequest, request: gr.Request) -> list[Any]:
         """Draw variations of a picture, mixed with a text if there is one."""
         if image is None:
             raise complaint("Choose a picture first. / 先に画像を選んでください。")
         path, name = image
         picture = await work(read_upload, path, engine.limits)
-        request = replace(how, image=picture, image_name=name, prompt=prompt.strip() or None, image_weight=image_weight)
-        result = await ask(engine.submit_draw, request)
+        wanted = replace(how, image=picture, image_name=name, prompt=prompt.strip() or None, image_weight=image_weight)
+        result = await desk.visits.ask(request, engine.submit_draw, wanted)
         images = result.images
         return [cards(images), notice(took(len(images), result.seconds), result.out_of_domain), images]
 

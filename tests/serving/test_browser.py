@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from text2latent.benchmarks.page_pictures import take
 
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
 pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
+
+from text2latent.serving.engine import Engine
+from text2latent.serving.page.visits import Left
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -221,6 +225,37 @@ def test_comparing_shows_two_pictures_and_their_times(visit: Visit) -> None:
     visitor.compare("a man with a beard")
     wait_for_text(visitor, "compare-notice", "×")
     assert re.search(r"Prior: .* Optimisation: .*\d×", text_of(visitor, "compare-notice"))
+
+
+@pytest.fixture
+def comparisons(faces_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
+    """Of all comparisons that are asked for."""
+    asked: list[Future[Any]] = []
+    submit = faces_engine.submit_compare
+    monkeypatch.setattr(faces_engine, "submit_compare", lambda *more: asked.append(submit(*more)) or asked[-1])
+    return asked
+
+
+@pytest.mark.parametrize("way", ["stop", "close"])
+def test_a_comparison_ends_when_it_is_stopped_or_its_page_is_closed(
+    visit: Visit, comparisons: list[Future[Any]], way: str
+) -> None:
+    visitor = visit()
+    visitor.go_to("compare")
+    button = visitor.page.locator("#compare").bounding_box()
+    set_number(visitor, "iterations", 500)
+    visitor.write("compare-prompt", "a man with a beard", enter=True)
+    wait_for_text(visitor, "optimised", "optimising")
+    assert visitor.page.locator("#compare-stop").bounding_box() == button
+    assert not visitor.page.locator("#compare").is_visible()
+    if way == "stop":
+        visitor.click("compare-stop")
+        wait_for_text(visitor, "compare-notice", "Stopped.")
+        visitor.page.locator("#compare").wait_for()
+        visitor.wait_until_idle()
+    else:
+        visitor.page.close()
+    assert isinstance(comparisons[0].exception(PATIENCE_SECONDS), Left)
 
 
 def test_uploading_a_picture_draws_variations_of_it(visit: Visit, tmp_path: Path) -> None:

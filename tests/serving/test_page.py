@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import re
 import shlex
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -26,8 +29,10 @@ gradio_client = pytest.importorskip("gradio_client")
 
 from text2latent.serving.page import appearance, calls, selection, shown, texts  # noqa: E402
 from text2latent.serving.page.draw_tab import examples_for, read_examples  # noqa: E402
+from text2latent.serving.page.visits import Left  # noqa: E402
 
 TEXT = "blonde woman with glasses"
+PATIENCE = 300.0
 SETTINGS = {"model": "faces", "n": 2, "seed": 5, "guidance_scale": 1.5, "steps": 4, "truncation": 1.0,
     "negative_prompt": "", "rerank": 1}  # fmt: skip
 
@@ -151,6 +156,25 @@ def test_compare_shows_both_ways_and_their_times(page: Any) -> None:
     assert levels_apart(files_of(amortised)[0], files_of(optimised)[0]) > 20
     assert len(re.findall(r"\d (?:ms|s)\b", notice)) == 2
     assert re.search(r"\d+×", notice)
+
+
+def test_a_comparison_that_its_client_cancels_ends(
+    page: Any, faces_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: Queue[Future[Any]] = Queue()
+    submit = faces_engine.submit_compare
+
+    def noted(*arguments: Any) -> Future[Any]:
+        future = submit(*arguments)
+        begun.put(future)
+        return future
+
+    monkeypatch.setattr(faces_engine, "submit_compare", noted)
+    job = page.submit(prompt=TEXT, iterations=500, api_name="/compare", **SETTINGS)
+    comparison = begun.get(timeout=PATIENCE)
+    assert job.cancel()
+    with contextlib.suppress(CancelledError):  # it hadn't begun yet
+        assert isinstance(comparison.exception(PATIENCE), Left)
 
 
 def test_variations_of_an_upload_are_those_of_the_pipeline(page: Any, faces_engine: Engine, tmp_path: Path) -> None:
