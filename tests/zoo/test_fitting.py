@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -69,6 +70,16 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     again = fit(small_network(seed=5), loss, PLAN, tmp_path)
     assert loss.steps == []
     assert_same(first, again)
+
+
+def test_minutes_end_a_call_and_the_next_goes_on(tmp_path):
+    loss = Interrupted(at=-1)
+    plan = dataclasses.replace(PLAN, max_minutes=1e-9)
+    for step in range(3):
+        fit(small_network(), loss, plan, tmp_path)
+        assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == step + 1
+    assert loss.steps == [0, 1, 2]
+    assert_same(fit(small_network(), loss, PLAN, tmp_path), fit(small_network(), regression, PLAN, tmp_path / "other"))
 
 
 def test_training_reduces_the_loss_and_returns_a_network_in_eval_mode(tmp_path):
