@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -31,10 +35,11 @@ def test_the_head_tells_what_the_package_needs():
     assert head()["python_version"] in ("3.10", "3.11", "3.12", "3.13")
 
 
-def test_the_requirements_are_the_package_with_its_extra():
-    (line,) = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert Requirement(line).name == "text2latent"
-    assert Requirement(line).extras == {"serve"}
+def test_the_requirements_are_those_of_the_package_with_its_extra():
+    setup = configparser.ConfigParser()
+    setup.read(SPACE.parent / "setup.cfg", encoding="utf-8")
+    needed = [*setup["options"]["install_requires"].split(), *setup["options.extras_require"]["serve"].split()]
+    assert sorted((SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()) == sorted(needed)
 
 
 def test_the_app_lets_the_proxy_of_the_space_in(monkeypatch: pytest.MonkeyPatch):
@@ -48,11 +53,26 @@ def test_the_app_lets_the_proxy_of_the_space_in(monkeypatch: pytest.MonkeyPatch)
     assert (config.host, config.port, config.trusted_proxies) == ("0.0.0.0", 7860, "*")
 
 
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """A Space as docs/serving.md puts it together."""
+    # Building leaves files in the checkout, so it is a copy.
+    ignored = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial")
+    checkout = shutil.copytree(SPACE.parent, tmp_path / "checkout", ignore=ignored)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*install, tmp_path / "my-space", "."], cwd=checkout, check=True)
+    return Path(shutil.copytree(SPACE, tmp_path / "my-space", dirs_exist_ok=True))
+
+
 @pytest.mark.slow
-def test_the_app_answers_on_all_addresses():
+def test_a_space_answers_on_all_addresses_with_its_own_files_alone(space: Path):
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
-    with serving_command(str(SPACE / "app.py"), GRADIO_SERVER_PORT="0") as (address, process):
+    assert (space / "text2latent" / "zoo" / "faces" / "weights").is_dir()
+    app = (space / "app.py").read_text(encoding="utf-8")
+    told = "import text2latent, sys; print(text2latent.__file__, file=sys.stderr)\n"
+    (space / "app.py").write_text(told + app, encoding="utf-8")
+    with serving_command(str(space / "app.py"), GRADIO_SERVER_PORT="0") as (address, process):
         page = httpx.get(address, trust_env=False, timeout=600)
         assert (page.status_code, "text2latent" in page.text) == (200, True)
         proxied = {"X-Forwarded-Proto": "https", "Host": "somebody-text2latent.hf.space"}
@@ -62,3 +82,5 @@ def test_the_app_answers_on_all_addresses():
         url = drawn.json()["data"][0]["url"]
     assert re.fullmatch(r"https://somebody-text2latent\.hf\.space/v1/images/files/\S+\.png", url)
     assert process.returncode == 130
+    assert process.stderr is not None
+    assert str(space / "text2latent" / "__init__.py") in process.stderr.read()
