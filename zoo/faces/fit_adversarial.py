@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,10 +181,21 @@ def train(config: Namespace) -> StyleGAN2Generator:
         generator.synthesis = training.mean_network
         save_grid(generator, folder / f"grid-{step:06d}.png")
 
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with fastest_convolutions():
         run_steps(steps, training.parts, training.plan.fit, folder, draw_samples)
     generator.synthesis = training.mean_network
     return to_device(generator.eval(), torch.device("cpu"))
+
+
+@contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """Let cuDNN try out which of its algorithms is the fastest for each shape of convolution."""
+    tried = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = tried
 
 
 def default_workers() -> int:
