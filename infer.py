@@ -14,6 +14,7 @@ from text2latent.configs.command import (
     CommandParser,
     check_output_file,
     progress,
+    quick_start,
     run_command,
     select_device,
     unit_interval,
@@ -76,9 +77,20 @@ def _add_output_flags(parser: CommandParser) -> None:
 
 def run(config: Namespace) -> None:
     """Check all that can be wrong before any work, load the model, draw and write."""
-    request = make_request(config)
-    files = plan(config, request)
-    settings = read_settings(config)
+    with quick_start():
+        request = make_request(config)
+        files = plan(config, request)
+        settings = read_settings(config)
+        pipeline, load_seconds = load(config)
+    with warnings_in_one_line("infer"):
+        started = time.perf_counter()
+        report = draw(pipeline, config, request, settings, files)
+    report["seconds"] = {"load": round(load_seconds, 3), "draw": round(time.perf_counter() - started, 3)}
+    print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else "\n".join(map(str, files)))
+
+
+def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
+    """The pipeline that the flags ask for, and the seconds that `from_pretrained` took."""
     device = select_device(config.device)
 
     from text2latent.models.pipeline import Text2LatentPipeline
@@ -88,10 +100,7 @@ def run(config: Namespace) -> None:
         pipeline = Text2LatentPipeline.from_pretrained(
             config.model, device, config.generator, config.clip, config.force
         )
-        loaded = time.perf_counter()
-        report = draw(pipeline, config, request, settings, files)
-    report["seconds"] = {"load": round(loaded - started, 3), "draw": round(time.perf_counter() - loaded, 3)}
-    print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else "\n".join(map(str, files)))
+    return pipeline, time.perf_counter() - started
 
 
 def plan(config: Namespace, request: Request) -> list[Path]:

@@ -219,15 +219,28 @@ def test_cut_text_is_warned_of_in_one_line(run_infer: Infer) -> None:
     assert [line for line in err.splitlines() if "warning: prompt" in line] == err.strip().splitlines()
 
 
-def test_start_up_imports_no_training_libraries(tiny_model: Path, tmp_path: Path) -> None:
-    heavy = ("lightning", "webdataset", "matplotlib", "torchmetrics", "tensorboard")
+def test_start_up_imports_no_libraries_of_other_verbs_and_looks_for_no_garbage(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    heavy = (
+        "lightning",
+        "webdataset",
+        "matplotlib",
+        "torchmetrics",
+        "tensorboard",
+        "skia",
+        "gradio",
+        "fastapi",
+        "onnx",
+    )
     script = (
         "import sys; from text2latent import infer\n"
         f"assert infer.main(['--text', 'a man', '--model', {str(tiny_model)!r}, '--device', 'cpu']) == 0\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
+        f"print([name for name in {heavy} if name in sys.modules])\n"
+        "import gc; print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["a-man-0.png", "[]"]
+    assert done.stdout.splitlines() == ["a-man-0.png", "[]", "True True"]
     assert done.stderr == ""
 
 

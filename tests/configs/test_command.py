@@ -1,6 +1,7 @@
 """What all commands share: parsing, errors in one line, exit codes, devices, outputs."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from text2latent.configs.command import (
     check_writable_output,
     describe_failure,
     positive_int,
+    quick_start,
     run_command,
     select_device,
 )
@@ -265,3 +267,35 @@ def test_writable_output_is_a_folder_or_a_file(tmp_path):
 def test_command_helpers_start_without_torch():
     code = "import sys, text2latent.configs.command; print(*{'torch', 'lightning'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise KeyboardInterrupt"])
+def test_a_quick_start_keeps_what_it_made_out_of_later_looks_for_garbage(ending):
+    code = f"""
+import gc
+from text2latent.configs.command import quick_start
+try:
+    with quick_start():
+        inside, made = gc.isenabled(), [[] for _ in range(1000)]
+        {ending}
+except KeyboardInterrupt:
+    pass
+print(inside, gc.isenabled(), gc.get_freeze_count() > 1000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
+
+
+def test_a_quick_start_leaves_processes_alone_that_have_started_or_collect_no_garbage(monkeypatch):
+    frozen = gc.get_freeze_count()
+    with quick_start():
+        assert gc.isenabled()
+    monkeypatch.delitem(sys.modules, "torch")
+    gc.disable()
+    try:
+        with quick_start():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == frozen
