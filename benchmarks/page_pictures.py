@@ -33,9 +33,10 @@ SHOWN: tuple[Shot, ...] = (
     ("draw", 390, "dark"),
     ("mix", 1280, "dark"),
     ("edit", 1280, "light"),
+    ("compare", 1280, "dark"),
     ("upload", 1280, "light"),
 )
-"""Tab, width and colours of the pictures that are shown."""
+"""Tab, width and colours of the pictures for the documents."""
 VISITS: dict[str, Callable[[Visitor, Path], None]] = {
     "draw": lambda visitor, _: visitor.draw(JAPANESE if visitor.width == 390 else PROMPT),
     "mix": lambda visitor, _: visitor.mix("a sad child", "a happy old man"),

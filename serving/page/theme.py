@@ -28,6 +28,7 @@ def make_theme() -> gr.themes.Base:
     return theme.set(
         body_background_fill="#faf9f7",
         body_background_fill_dark="#141312",
+        body_text_color_subdued="*neutral_500",
         block_background_fill="#ffffff",
         block_background_fill_dark="#1d1b1a",
         block_border_color="#e7e3dd",

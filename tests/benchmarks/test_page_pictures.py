@@ -12,18 +12,26 @@ from text2latent.benchmarks import page_pictures
 from text2latent.benchmarks.browsing import find_browser
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {page_pictures.file_name(shot) for shot in page_pictures.SHOWN}
+SHOTS = {page_pictures.file_name(shot): shot for shot in page_pictures.SHOWN}
+TEXTS = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/serving.md")]
+IN_DOCUMENTS = sorted({name for text in TEXTS for name in re.findall(r"images/(page-[\w-]+\.webp)", text)})
 
 
-def test_the_documents_show_what_it_takes() -> None:
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/serving.md")]
-    assert {name for text in texts for name in re.findall(r"images/(page-[\w-]+\.webp)", text)} == NAMES
+def test_pictures_of_both_widths_and_schemes_are_shown() -> None:
+    shown = [SHOTS[name] for name in IN_DOCUMENTS]
+    assert {width for _, width, _ in shown} == set(page_pictures.SIZES)
+    assert {scheme for _, _, scheme in shown} == set(page_pictures.SCHEMES)
 
 
-@pytest.mark.parametrize("shot", page_pictures.SHOWN, ids=page_pictures.file_name)
-def test_pictures_are_as_wide_as_they_say(shot: page_pictures.Shot) -> None:
-    with Image.open(ROOT / "docs" / "images" / page_pictures.file_name(shot)) as picture:
-        assert picture.size == (shot[1], page_pictures.SIZES[shot[1]])
+@pytest.mark.parametrize("name", IN_DOCUMENTS)
+def test_pictures_are_as_wide_as_they_say(name: str) -> None:
+    _, width, _ = SHOTS[name]
+    with Image.open(ROOT / "docs" / "images" / name) as picture:
+        assert picture.size == (width, page_pictures.SIZES[width])
+
+
+def test_no_picture_lies_about_that_no_document_shows() -> None:
+    assert {path.name for path in (ROOT / "docs" / "images").glob("page-*")} == set(IN_DOCUMENTS)
 
 
 def test_a_browser_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
