@@ -80,7 +80,7 @@ class Variant:
 
 def objectives() -> Iterator[Variant]:
     """What is predicted, at which noise, and how errors are weighed."""
-    for times in ("logit_normal", "log_normal"):
+    for times in ("uniform", "log_normal"):
         yield Variant("objective", f"flow, {times} times", {"diffusion.time_sampling": times})
     for objective in ("epsilon", "sample", "v"):
         changes = {"diffusion.objective": objective, "diffusion.sampler": "dpm++"}
@@ -109,6 +109,13 @@ def noises() -> Iterator[Variant]:
         yield Variant("pseudo-text", f"gains of spread {spread}", {"diffusion.gain_spread": spread})
     noise_alone = {"diffusion.mixed_images": 0, "diffusion.hidden_share": 0.0, "diffusion.gain_spread": 0.0}
     yield Variant("pseudo-text", "noise alone", noise_alone)
+
+
+def matchings() -> Iterator[Variant]:
+    """Among how many pairs the one that fits a pseudo-text best is looked for."""
+    yield Variant("matching", "none", {"diffusion.match_among": 0})
+    for count in (256, 1024, 16384):
+        yield Variant("matching", f"among {count} pairs", {"diffusion.match_among": count})
 
 
 def gaps() -> Iterator[Variant]:
@@ -184,7 +191,7 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
         UsageError: for an unknown group.
     """
     first = Variant("as configured", "configs/faces.yaml")
-    parts = (objectives(), noises(), gaps(), guidances(), sizes(), numbers_of_pairs(available))
+    parts = (objectives(), noises(), matchings(), gaps(), guidances(), sizes(), numbers_of_pairs(available))
     variants = [variant for part in parts for variant in part]
     groups = list(dict.fromkeys(variant.group for variant in variants))
     unknown = [name for name in only or () if name not in groups]

@@ -181,7 +181,7 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
         folder: where results are kept.
     """
     torch.manual_seed(recipe.config.seed)
-    prior = (recipe.new_prior or assembly.new_prior)(recipe.config, pairs.module)
+    prior = (recipe.new_prior or assembly.new_prior)(recipe.config, pairs.module.limited(recipe.num_pairs))
     file = folder / f"{recipe.name}-{recipe.digest}.safetensors"
     if not file.is_file():
         _keep(file, fit(recipe, prior, pairs))
@@ -192,7 +192,8 @@ def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
     """Train a prior as `text2latent train` does, without its files."""
     config = recipe.config
     assert config.max_minutes is not None
-    objective = (recipe.new_objective or assembly.build_objective)(config, pairs.module)
+    data = pairs.module.limited(recipe.num_pairs)
+    objective = (recipe.new_objective or assembly.build_objective)(config, data)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
     averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
     snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])

@@ -6,6 +6,7 @@ as fair a validation set as any. They lie in the first shards, and stay the same
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -186,12 +187,12 @@ class PairDataModule(pl.LightningDataModule):
         latents, embeddings = zip(*iterate_shards(self.path, self.manifest, shards), strict=True)
         return np.concatenate(latents)[: self.val_pairs].copy(), np.concatenate(embeddings)[: self.val_pairs].copy()
 
-    def _finite(self, pairs: Pairs) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
-        """Numbers and tensors of the pairs from sample 0 on that have neither NaN nor infinity."""
+    def _finite(self, pairs: Pairs, first: int = 0) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
+        """Numbers and tensors of the pairs from sample `first` on that have neither NaN nor infinity."""
         finite = finite_rows(pairs)
-        samples = np.flatnonzero(finite)
+        samples = first + np.flatnonzero(finite)
         if len(samples) < len(finite):
-            found = f"{self.path}: {describe_samples(np.flatnonzero(~finite), self.manifest)}: NaN or infinity"
+            found = f"{self.path}: {describe_samples(first + np.flatnonzero(~finite), self.manifest)}: NaN or infinity"
             if not self.skip_non_finite:
                 raise InputError(f"{found}; expected finite values (--on-non-finite skip leaves them out)")
             self.announce(f"{found}; left out")
@@ -201,21 +202,37 @@ class PairDataModule(pl.LightningDataModule):
     @property
     def num_train_pairs(self) -> int:
         """Pairs that are not held out."""
-        return self.manifest.num_pairs - self.val_pairs
+        return self.manifest.num_pairs - self.val_pairs if self._train is None else len(self._train)
 
-    def embeddings(self, n: int) -> Tensor:
-        """Image embeddings ``[n, E]`` float32 of the first n training pairs.
+    def pairs(self, n: int) -> tuple[Tensor, Tensor]:
+        """Latents ``[n, L, D]`` and image embeddings ``[n, E]``, float16, of the first n training pairs.
+
+        Where pairs with NaN or infinity are left out there may be fewer when streaming.
 
         Raises:
-            InputError: when there are fewer.
+            InputError: when there are fewer, or for NaN or infinity that isn't to be left out.
         """
-        available, size = self.num_train_pairs, self.manifest.shard_size
-        if n > available:
-            raise InputError(f"{self.path}: expected at least {n} training pairs, there are {available}")
+        if n > self.num_train_pairs:
+            raise InputError(f"{self.path}: expected at least {n} training pairs, there are {self.num_train_pairs}")
+        if self._train is not None:
+            return self._train.latents[:n], self._train.embeddings[:n]
+        size = self.manifest.shard_size
         shards = range(self.val_pairs // size, -(-(self.val_pairs + n) // size))
-        read = np.concatenate([embeddings for _, embeddings in iterate_shards(self.path, self.manifest, shards)])
+        parts = zip(*iterate_shards(self.path, self.manifest, shards), strict=True)
         first = self.val_pairs - size * shards.start
-        return torch.from_numpy(read[first : first + n]).float()
+        latents, embeddings = (np.concatenate(part)[first : first + n] for part in parts)
+        return self._finite((latents, embeddings), self.val_pairs)[1]
+
+    def embeddings(self, n: int) -> Tensor:
+        """Image embeddings ``[n, E]`` float32 of the first n training pairs; see `pairs`."""
+        return self.pairs(n)[1].float()
+
+    def limited(self, num_pairs: int | None) -> PairDataModule:
+        """A copy with the first training pairs only, None for all; they must be in memory."""
+        assert self._train is not None
+        limited = copy.copy(self)
+        limited._train = PairTensors(*self.pairs(len(self._train) if num_pairs is None else num_pairs))
+        return limited
 
     def train_dataloader(self) -> ResumableBatches:
         """Shuffled batches of this process."""

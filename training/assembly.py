@@ -17,6 +17,7 @@ from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
 from text2latent.models.identity import Identity, require_same
 from text2latent.models.layouts import layout_shape
+from text2latent.models.matching import Matching
 from text2latent.models.objectives import DenoisingObjective
 from text2latent.models.prior_base import Prior
 from text2latent.models.prior_folder import TrainedPrior, load_prior
@@ -30,6 +31,8 @@ from text2latent.models.training import Objective
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
 COMPONENT_PAIRS = 20_000
 """Most pairs that components are found in."""
+MATCHING_PAIRS = 65_536
+"""Most pairs that are held in memory to look for matches in."""
 
 
 def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
@@ -140,4 +143,7 @@ def build_objective(config: TrainConfig, data: PairDataModule) -> Objective:
     pseudo_text = build_pseudo_text(how, data)
     if config.distill is not None:
         return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
-    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
+    matching = None
+    if how.match_among:
+        matching = Matching(*data.pairs(min(MATCHING_PAIRS, data.num_train_pairs)), how.match_among)
+    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting, matching)

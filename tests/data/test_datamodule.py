@@ -17,7 +17,7 @@ from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memo
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
-from text2latent.data.shards import encode_shard, publish_shard
+from text2latent.data.shards import encode_shard, load_pairs, publish_shard
 from text2latent.models.identity import Identity
 
 NUM_PAIRS = 230
@@ -256,3 +256,25 @@ def test_a_batch_is_described_by_its_samples(numbers: Path, in_memory: bool) -> 
     for number, batch in enumerate(loader):
         samples = ", ".join(map(str, numbers_of([batch])))
         assert module.describe_batch(1, number).startswith(f"batch {number} of epoch 1, samples {samples} of shard-")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_the_first_training_pairs_are_given_as_they_are_stored(tiny_pairs: Path, in_memory: bool) -> None:
+    module = PairDataModule(tiny_pairs, val_pairs=10, in_memory=in_memory)
+    module.setup("fit")
+    latents, embeddings = load_pairs(tiny_pairs)
+    given_latents, given_embeddings = module.pairs(30)
+    assert np.array_equal(given_latents.numpy(), latents[10:40])
+    assert np.array_equal(given_embeddings.numpy(), embeddings[10:40])
+    with pytest.raises(InputError, match="expected at least 41 training pairs, there are 40"):
+        module.pairs(41)
+
+
+def test_a_limited_copy_has_the_first_pairs_only(tiny_pairs: Path) -> None:
+    module = PairDataModule(tiny_pairs, batch_size=4, val_pairs=10, in_memory=True)
+    module.setup("fit")
+    limited = module.limited(7)
+    seen = torch.cat([embeddings for _, embeddings in limited.train_dataloader()])
+    assert (limited.num_train_pairs, module.num_train_pairs) == (7, 40)
+    expected = module.embeddings(7)
+    assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, expected.tolist()))
