@@ -192,13 +192,14 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def machine() -> str:
-    """This machine in words: processor, cores that may be used, Python and torch."""
+    """This machine in words: processor, cores that may be used, GPU if there is one, Python and torch."""
     import torch
 
     names = [line.split(":", 1)[1].strip() for line in _cpu_lines() if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = names[0] if names else platform.processor() or platform.machine()
-    return f"{cores} cores of {processor}, Python {platform.python_version()}, torch {torch.__version__}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cores} cores of {processor}{gpu}, Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def _cpu_lines() -> list[str]:
