@@ -111,7 +111,7 @@ class DiffusionConfig:
         hidden_share: Share of embeddings of which a random part of the components is hidden, likewise.
         gain_spread: Spread of the factors of components, since texts say things louder than images show them.
         components: Components that are hidden and multiplied: independent ones in groups, or principal ones.
-        match_among: Pairs looked through in each step for those that fit the pseudo-texts best, to learn these; 0 is none.
+        match_among: Pairs looked through in each step for those that fit the pseudo-texts best, as targets; 0 is none.
     """
 
     objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
