@@ -118,16 +118,16 @@ class DiffusionConfig:
     sampler: Literal["euler", "heun", "dpm++", "ddpm", "ddim"] = "euler"
     condition_dropout: UnitInterval = 0.1
     noise_scale: NonNegativeFloat = 0.5
-    noise_covariance: Literal["isotropic", "data"] = "data"
+    noise_covariance: Literal["isotropic", "data"] = "isotropic"
     random_noise_level: bool = False
     text_noise_level: NonNegativeFloat | None = None
-    time_sampling: Literal["uniform", "logit_normal", "log_normal"] = "uniform"
+    time_sampling: Literal["uniform", "logit_normal", "log_normal"] = "logit_normal"
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
-    mixed_images: NonNegativeInt = 0
-    hidden_share: UnitInterval = 0.0
-    gain_spread: NonNegativeFloat = 0.0
+    mixed_images: NonNegativeInt = 1
+    hidden_share: UnitInterval = 0.9
+    gain_spread: NonNegativeFloat = 0.4
     components: Literal["independent", "principal"] = "independent"
-    match_among: NonNegativeInt = 0
+    match_among: NonNegativeInt = 4096
 
 
 @dataclass(frozen=True)
