@@ -166,7 +166,7 @@ class Visitor:
         self.go_to("mix")
         self.write("mix-from", start)
         self.write("mix-to", end, enter=True)
-        self.wait_for_pictures("mix-strip", "mix-animation", "mix-frame")
+        self.wait_for_pictures("mix-strip", "mix-animation", "mix-frame", "selected-picture")
 
     def edit(self, start: str, source: str, target: str) -> None:
         """Change pictures of a text."""
@@ -174,13 +174,13 @@ class Visitor:
         self.write("edit-start", start)
         self.write("edit-from", source)
         self.write("edit-to", target, enter=True)
-        self.wait_for_pictures("edit-before", "edit-after")
+        self.wait_for_pictures("edit-before", "edit-after", "selected-picture")
 
     def compare(self, prompt: str) -> None:
         """Compare the prior with optimisation."""
         self.go_to("compare")
         self.write("compare-prompt", prompt, enter=True)
-        self.wait_for_pictures("amortised", "optimised")
+        self.wait_for_pictures("amortised", "optimised", "selected-picture")
 
     def vary_upload(self, file: Path) -> None:
         """Draw variations of a picture of one's own."""
@@ -188,4 +188,4 @@ class Visitor:
         self.page.locator("#upload-image input[type=file]").set_input_files(str(file))
         self.wait_for_pictures("upload-image")
         self.click("upload-draw")
-        self.wait_for_pictures("upload-gallery")
+        self.wait_for_pictures("upload-gallery", "selected-picture")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -54,7 +56,10 @@ def keep(data: bytes, name: str) -> str:
     folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    path.write_bytes(data)
+    # A picture is kept again each time it is shown, perhaps while a browser fetches it.
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as whole:
+        whole.write(data)
+    os.replace(whole.name, path)
     return str(path)
 
 

@@ -187,7 +187,8 @@ def test_a_phone_shows_all_within_390_pixels(visit: Visit, scheme: str) -> None:
     assert top_of(visitor, "draw") < top_of(visitor, "gallery") < top_of(visitor, "selected-picture")
     box = visitor.page.locator("#gallery").bounding_box()
     assert box is not None
-    assert box["width"] >= 330
+    assert box["width"] >= 350
+    assert not visitor.page.locator("footer .divider").first.is_visible()
 
 
 def test_mixing_shows_a_strip_and_the_slider_moves_along_it(visit: Visit) -> None:

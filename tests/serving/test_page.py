@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -307,6 +307,18 @@ def test_files_lie_where_gradio_serves_them(monkeypatch: pytest.MonkeyPatch, tmp
     assert first == again != other
     assert Path(first).is_relative_to(tmp_path)
     assert Path(first).read_bytes() == b"a"
+
+
+def test_files_that_are_kept_again_are_whole_all_the_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    data = bytes(2**22)
+    path = Path(shown.keep(data, "x.png"))
+    with ThreadPoolExecutor(2) as pool:
+        again = [pool.submit(shown.keep, data, "x.png") for _ in range(30)]
+        sizes = {len(path.read_bytes()) for _ in range(30)}
+        assert {future.result() for future in again} == {str(path)}
+    assert sizes == {len(data)}
+    assert [file.name for file in path.parent.iterdir()] == ["x.png"]
 
 
 def test_all_texts_are_there_in_both_languages() -> None:
