@@ -144,6 +144,14 @@ def test_an_example_is_drawn_by_a_click(visit: Visit) -> None:
     wait_for_text(visitor, "selected-facts", "an old man with a white beard and a hat")
 
 
+def test_a_long_text_leaves_the_buttons_in_sight(visit: Visit) -> None:
+    visitor = visit()
+    set_number(visitor, "num-images", 1)
+    visitor.draw("a woman with a hat " * 50, 1)
+    wait_for_text(visitor, "selected-facts", "a woman with a hat a woman")
+    assert top_of(visitor, "vary") < 800
+
+
 def test_a_new_seed_draws_others(visit: Visit) -> None:
     visitor = visit()
     visitor.click("new-seed")
