@@ -19,7 +19,7 @@ from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
 from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown, rows_below
 from text2latent.benchmarks.prior_training import Pairs
 from text2latent.benchmarks.report import Figure
-from text2latent.configs.schema import DataConfig, TrainConfig
+from text2latent.configs.schema import DataConfig, DiffusionConfig, TrainConfig
 from text2latent.evaluation.metrics import Estimate, frechet_distance
 from text2latent.models.refine import LatentDistribution
 from text2latent.zoo.faces.attributes import NAMES
@@ -168,12 +168,11 @@ def test_unknown_group_of_ablations_is_refused(
 
 
 def test_every_ablation_is_a_valid_configuration_and_has_its_own_name() -> None:
-    base = TrainConfig(output="o", data=DataConfig(path="p"))
+    base = TrainConfig(output="o", data=DataConfig(path="p"), diffusion=DiffusionConfig(noise_covariance="data"))
     variants = ablate_prior.choose_variants(base, 20_000, None)
     assert len({(variant.group, variant.name) for variant in variants}) == len(variants)
     assert not variants[0].changes_anything(base)
     assert all(variant.changes_anything(base) for variant in variants[1:])
-    assert base.diffusion.noise_covariance == "data"
     assert "noise of the data's covariance" not in [variant.name for variant in variants]
     assert [variant.num_pairs for variant in variants if variant.group == "pairs"] == [1000, 4000, 16_000]
 
