@@ -49,11 +49,11 @@ def test_edit_changes_what_is_asked_for_and_nothing_else(
 def test_negative_text_takes_away_what_is_not_wanted(
     pipeline: Text2LatentPipeline, text: str, unwanted: str, attribute: str, value: str
 ) -> None:
-    how = {"num_images_per_prompt": 12, "seeds": SEEDS, "output_type": "pt", "return_scores": False}
+    how = {"num_images_per_prompt": 40, "seeds": range(40), "output_type": "pt", "return_scores": False}
     plain, negative = (see(pipeline(text, negative_prompt=prompt, **how).images) for prompt in (None, unwanted))
     assert count(plain, attribute, value) >= 4
     assert count(negative, attribute, value) <= count(plain, attribute, value) / 2
-    assert count(negative, "gender", "man") >= 10
+    assert count(negative, "gender", "man") >= 35
 
 
 def test_variations_are_like_the_picture_and_differ(pipeline: Text2LatentPipeline) -> None:
