@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text2latent import __version__
+from text2latent.serving.addresses import HiddenFolder
 from text2latent.serving.api import make_open_router, make_router
 from text2latent.serving.errors import install_handlers
 from text2latent.serving.guards import BodyLimit, TokenGuard
@@ -72,6 +73,8 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
         middleware.append(Middleware(TokenGuard, token))
     if root_path:
         middleware.insert(0, Middleware(Prefix, root_path))
+    if page:
+        middleware.append(Middleware(HiddenFolder, _page_folder()))
     # FastAPI's own pages for readers of the document load their scripts from other servers.
     app = FastAPIOffline(
         redoc_url=None,
@@ -90,9 +93,16 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
     return _mount_page(app, engine, root_path) if page else app
 
 
-def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
+def _page_folder() -> str:
+    """Where Gradio keeps its files."""
     # Gradio counts its users unless it is told not to.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from gradio.utils import get_upload_folder
+
+    return os.path.abspath(get_upload_folder())
+
+
+def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
     import gradio
 
     from text2latent.serving.page import appearance, build_page

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ from text2latent.benchmarks.page_pictures import take
 
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
 pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
+
+from gradio.utils import get_upload_folder
 
 from text2latent.serving.engine import Engine
 from text2latent.serving.page.visits import Left
@@ -36,17 +39,20 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, page_address: str) -> Iterator[Visit]:
-    """Opens the page for a visitor; in the end, none may have met an error or another server."""
+    """Opens the page for a visitor; in the end, none may have met an error, another server or a folder of this one."""
     visitors: list[Visitor] = []
+    asked: list[str] = []
 
     def open_page(**how: Any) -> Visitor:
         visitors.append(Visitor(browser, page_address, **how))
+        visitors[-1].page.on("request", lambda request: asked.append(unquote(request.url)))
         return visitors[-1]
 
     yield open_page
     for visitor in visitors:
         visitor.__exit__()
         assert (visitor.errors, visitor.foreign) == ([], [])
+    assert not [address for address in asked if get_upload_folder() in address]
 
 
 def captions(visitor: Visitor, gallery: str = "gallery") -> list[str]:
