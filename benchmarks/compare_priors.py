@@ -36,9 +36,9 @@ from text2latent.benchmarks.prior_claims import (
     count_steps,
 )
 from text2latent.benchmarks.prior_measuring import Bench, Draw
-from text2latent.benchmarks.prior_report import Results, Row, command_line, file_name, markdown, write_results
+from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
-from text2latent.benchmarks.report import script_parser
+from text2latent.benchmarks.report import command_line, script_parser
 from text2latent.configs.command import (
     CommandParser,
     check_output_folder,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.benchmarks.report import Figure, keep_part, read_parts, scores, script_parser, table
+from text2latent.benchmarks.report import Figure, command_line, keep_part, read_parts, scores, script_parser, table
 from text2latent.configs.command import (
     CommandParser,
     check_output_file,
@@ -111,11 +111,7 @@ def compare(parser: CommandParser, config: Namespace) -> None:
     measured = {RENDERS: partial(image_figures, renders.to(device), codes, yardstick)}
     for source, generator in generators.items():
         measured[source] = partial(generator_figures, to_device(generator, device), yardstick, config.seed)
-    flags = {name: getattr(config, name) for name in ("clip", "num_images", "seed", "device")}
-    command = " ".join(
-        ["python", parser.prog, *config.generators]
-        + [f"--{name.replace('_', '-')} {value}" for name, value in flags.items() if value != parser.get_default(name)]
-    )
+    command = command_line(parser, config, *config.generators, without=("generators", "json"))
     for part, measure in measured.items():
         figures = measure()
         print(table(part, figures), flush=True)

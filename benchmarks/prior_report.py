@@ -6,7 +6,6 @@ import datetime
 import importlib.metadata
 import json
 import re
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.benchmarks.report import FIGURES_HEAD, Figure, figure_lines, machine, replacing
-from text2latent.configs.command import CommandParser
 from text2latent.configs.errors import InputError
 from text2latent.evaluation.metrics import Estimate
 
@@ -242,16 +240,6 @@ def write_results(results: Results, folder: Path, name: str, plot: bool) -> list
 def claims_table(results: Results) -> list[str]:
     """A Markdown table of the claims with their targets; none if nothing is claimed."""
     return ["\n".join([*FIGURES_HEAD, *figure_lines(results.claims)])] if results.claims else []
-
-
-def command_line(parser: CommandParser, config: Namespace) -> str:
-    """The command that does the same again, with the flags that differ from their defaults."""
-    changed = {name: value for name, value in vars(config).items() if value != parser.get_default(name)}
-    words = ["python", parser.prog]
-    for name, value in changed.items():
-        for one in value if isinstance(value, list) else [value]:
-            words += [f"--{name.replace('_', '-')}", *([] if one is True else [str(one)])]
-    return " ".join(words)
 
 
 def file_name(text: str) -> str:

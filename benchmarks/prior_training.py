@@ -8,7 +8,6 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +24,6 @@ from text2latent.benchmarks.report import replacing
 from text2latent.configs.command import CommandParser, positive_int, seed
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
-from text2latent.data.shards import load_pairs
 from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
@@ -157,19 +155,11 @@ class Pairs:
     def __init__(self, path: str | Path, val_pairs: int) -> None:
         self.module = PairDataModule(path, val_pairs=val_pairs, in_memory=True)
         self.module.setup("fit")
-        self.val_pairs = val_pairs
 
-    @cached_property
+    @property
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Latents `[N, L, D]` and embeddings `[N, E]`, float16, of the training pairs."""
-        latents, embeddings = map(torch.from_numpy, load_pairs(self.module.path))
-        return latents[self.val_pairs :], embeddings[self.val_pairs :]
-
-    def loader(self, num_pairs: int | None, batch_size: int, seed: int) -> DataLoader[Any]:
-        """Shuffled batches of the first `num_pairs` training pairs."""
-        latents, embeddings = (part[:num_pairs] for part in self.tensors)
-        rows = RowBatches(len(latents), batch_size, shuffle=True, seed=seed)
-        return DataLoader(PairTensors(latents, embeddings), batch_size=None, sampler=rows)
+        return self.module.pairs(self.module.num_train_pairs)
 
 
 def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
@@ -181,18 +171,25 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
         folder: where results are kept.
     """
     torch.manual_seed(recipe.config.seed)
-    prior = (recipe.new_prior or assembly.new_prior)(recipe.config, pairs.module.limited(recipe.num_pairs))
+    data = pairs.module.limited(recipe.num_pairs)
+    prior = (recipe.new_prior or assembly.new_prior)(recipe.config, data)
     file = folder / f"{recipe.name}-{recipe.digest}.safetensors"
     if not file.is_file():
-        _keep(file, fit(recipe, prior, pairs))
+        _keep(file, fit(recipe, prior, data))
     return _read(file, prior)
 
 
-def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
-    """Train a prior as `text2latent train` does, without its files."""
+def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader[Any]:
+    """Shuffled batches of a dataset's training pairs."""
+    tensors = PairTensors(*data.pairs(data.num_train_pairs))
+    rows = RowBatches(len(tensors), batch_size, shuffle=True, seed=seed)
+    return DataLoader(tensors, batch_size=None, sampler=rows)
+
+
+def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Trained:
+    """Train a prior on a dataset as `text2latent train` does, without its files."""
     config = recipe.config
     assert config.max_minutes is not None
-    data = pairs.module.limited(recipe.num_pairs)
     objective = (recipe.new_objective or assembly.build_objective)(config, data)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
     averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
@@ -208,7 +205,7 @@ def fit(recipe: Recipe, prior: Prior, pairs: Pairs) -> Trained:
         use_distributed_sampler=False,
     )
     with train.quiet_lightning():
-        trainer.fit(module, pairs.loader(recipe.num_pairs, config.data.batch_size, config.seed))
+        trainer.fit(module, load_batches(data, config.data.batch_size, config.seed))
     final = {name: value.clone() for name, value in prior.state_dict().items()}
     return Trained(prior, module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,17 +140,25 @@ def measure_parts(
         figures = parts[part](config)
         print(table(part, figures), flush=True)
         if file is not None:
-            keep_part(file, part, command_line(parser, config, part), figures)
+            command = command_line(parser, config, "--only", part, without=("only", "json"))
+            keep_part(file, part, command, figures)
 
 
-def command_line(parser: CommandParser, config: Namespace, part: str) -> str:
-    """The command that measures a part again, with the flags that differ from their defaults."""
-    given = {name: value for name, value in vars(config).items() if name not in ("only", "json")}
-    changed = {name: value for name, value in given.items() if value != parser.get_default(name)}
-    flags = "".join(
-        f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in changed.items()
-    )
-    return f"python {parser.prog} --only {part}{flags}"
+def command_line(parser: CommandParser, config: Namespace, *words: str, without: Collection[str] = ()) -> str:
+    """The command that does the same again.
+
+    Args:
+        parser: of the script.
+        config: what it was told.
+        words: what comes first.
+        without: names of flags to leave out; of the others those are given that differ from their defaults.
+    """
+    command = ["python", parser.prog, *words]
+    for name, value in vars(config).items():
+        if name not in without and value != parser.get_default(name):
+            for one in value if isinstance(value, list) else [value]:
+                command += [f"--{name.replace('_', '-')}", *([] if one is True else [str(one)])]
+    return " ".join(command)
 
 
 def read_parts(file: Path) -> dict[str, Any]:

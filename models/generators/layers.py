@@ -177,20 +177,25 @@ def own_precision(device: torch.device, exact: bool = True) -> AbstractContextMa
     rounds = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
     if not exact:
         return nullcontext()
-    if device.type == "cuda":
-        return _float32_on_cuda(rounds)
-    return torch.autocast(device.type, enabled=False) if rounds else nullcontext()
+    own = torch.autocast(device.type, enabled=False) if rounds else nullcontext()
+    return _without_tf32(own) if device.type == "cuda" else own
 
 
 @contextmanager
-def _float32_on_cuda(rounds: bool) -> Iterator[None]:
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def cudnn_setting(name: str, value: bool) -> Iterator[None]:
+    """Give a setting of `torch.backends.cudnn` another value for a while."""
+    before = getattr(torch.backends.cudnn, name)
+    setattr(torch.backends.cudnn, name, value)
     try:
-        with torch.autocast("cuda", enabled=False) if rounds else nullcontext():
-            yield
+        yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        setattr(torch.backends.cudnn, name, before)
+
+
+@contextmanager
+def _without_tf32(context: AbstractContextManager[Any]) -> Iterator[None]:
+    with cudnn_setting("allow_tf32", False), context:
+        yield
 
 
 def modulate(x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from text2latent.configs.command import (
 from text2latent.configs.errors import InputError
 from text2latent.models.clip_loading import locate, read_model
 from text2latent.models.generators import load_generator
+from text2latent.models.generators.layers import cudnn_setting
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator, SynthesisNetwork
 from text2latent.zoo.adversarial import AdversarialPlan, AdversarialTraining, Batch
 from text2latent.zoo.discriminator import Discriminator
@@ -181,21 +181,11 @@ def train(config: Namespace) -> StyleGAN2Generator:
         generator.synthesis = training.mean_network
         save_grid(generator, folder / f"grid-{step:06d}.png")
 
-    with fastest_convolutions():
+    # cuDNN tries out which of its algorithms is the fastest for each shape.
+    with cudnn_setting("benchmark", True):
         run_steps(steps, training.parts, training.plan.fit, folder, draw_samples)
     generator.synthesis = training.mean_network
     return to_device(generator.eval(), torch.device("cpu"))
-
-
-@contextmanager
-def fastest_convolutions() -> Iterator[None]:
-    """Let cuDNN try out which of its algorithms is the fastest for each shape of convolution."""
-    tried = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = tried
 
 
 def default_workers() -> int:
