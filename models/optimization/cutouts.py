@@ -121,7 +121,8 @@ def _draw(cutouts: Cutouts, generator: torch.Generator) -> tuple[Tensor, Tensor,
 def cut(images: Tensor, views: Views, augmentations: Sequence[Augmentation] = ()) -> Tensor:
     """Cutouts `[V, 3, H, W]` of images `[N, 3, H, W]` in [-1, 1]; half of them mirrored; differentiable."""
     grid = F.affine_grid(views.affine, [len(views), *images.shape[1:]], align_corners=False)
-    pieces = F.grid_sample(images[views.image], grid, padding_mode="border", align_corners=False)
+    # Summed in a fixed order going backward, unlike `images[views.image]`, so that a seed gives the same again.
+    pieces = F.grid_sample(images.index_select(0, views.image), grid, padding_mode="border", align_corners=False)
     brightness, contrast = views.tone.T[:, :, None, None, None]
     toned = pieces * (1 + contrast) + brightness
     if not augmentations:
