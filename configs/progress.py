@@ -36,6 +36,7 @@ def progress(
     stream: TextIO | None = None,
     seconds: float = LOG_SECONDS,
     binary: bool = False,
+    delay: float = 0.0,
 ) -> tqdm[T]:
     """Show how far a loop is, its rate and the time left, on `stream` (stderr unless given).
 
@@ -49,10 +50,11 @@ def progress(
         initial: units done by an earlier run.
         description: words in front of the bar.
         binary: count in units of 1024 and 1024^2 and so on, as bytes are counted.
+        delay: seconds to show nothing for, so that work that is done by then shows nothing at all.
     """
     stream = sys.stderr if stream is None else stream
     scale = {"unit": unit, "unit_scale": True, "unit_divisor": 1024} if binary else {"unit": f" {unit}"}
-    shared = {"total": total, "initial": initial, "desc": description, **scale}
+    shared = {"total": total, "initial": initial, "desc": description, "delay": delay, **scale}
     if stream.isatty():
         return tqdm(iterable, file=stream, dynamic_ncols=True, **shared)
     return tqdm(iterable, file=_Lines(stream), mininterval=seconds, maxinterval=2 * seconds, ncols=100, **shared)

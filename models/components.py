@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.progress import progress
 from text2latent.models.parametrization import require_choice
 
 KINDS = ("independent", "principal")
 SMALLEST_VARIANCE = 1e-3
 """Principal directions of less than this share of the largest variance are left out."""
 MAX_ITERATIONS, TOLERANCE = 300, 1e-5
+QUIET_SECONDS = 5.0
+"""Analyses that take longer show their progress."""
 SMALLEST_ENERGY_SPREAD = 0.1
 """A Gaussian's square has a standard deviation of 1.4."""
 LEAST_DEPENDENCE = 0.1
@@ -52,12 +55,13 @@ class Components:
         return self if self.centre.device == device else Components(*(part.to(device) for part in parts))
 
 
-def find_components(embeddings: Tensor, kind: str = "independent") -> Components:
+def find_components(embeddings: Tensor, kind: str = "independent", shows: bool = True) -> Components:
     """Find the components of image embeddings; the same embeddings always give the same ones.
 
     Args:
         embeddings: `[N, E]`, float32, N some thousands.
         kind: `independent`, grouped by their dependence on one another; or `principal`, each a group of its own.
+        shows: whether to show progress, where that takes more than seconds.
 
     Raises:
         InputError: when the embeddings are all equal.
@@ -73,12 +77,12 @@ def find_components(embeddings: Tensor, kind: str = "independent") -> Components
     analysis, synthesis = (directions / scale).float(), (directions * scale).float().T
     if kind == "principal":
         return Components(centre, analysis, synthesis, torch.arange(len(scale)))
-    rotation = independent_rotation((embeddings - centre) @ analysis)
+    rotation = independent_rotation((embeddings - centre) @ analysis, shows)
     groups = group_by_dependence(dependence((embeddings - centre) @ analysis @ rotation.T))
     return Components(centre, analysis @ rotation.T, rotation @ synthesis, groups)
 
 
-def independent_rotation(whitened: Tensor) -> Tensor:
+def independent_rotation(whitened: Tensor, shows: bool = True) -> Tensor:
     """Rotation whose rows are independent directions of whitened data: FastICA, all directions at once.
 
     Hyvarinen 1999 (IEEE Transactions on Neural Networks 10(3)), eq. 20 with g = tanh and symmetric orthogonalisation
@@ -86,13 +90,15 @@ def independent_rotation(whitened: Tensor) -> Tensor:
 
     Args:
         whitened: `[N, K]` of mean 0 and covariance 1.
+        shows: see `find_components`.
 
     Returns:
         `[K, K]`, orthogonal.
     """
     n, size = whitened.shape
     rotation = _orthogonalize(torch.randn(size, size, generator=torch.Generator().manual_seed(0)))
-    for _ in range(MAX_ITERATIONS):
+    delay = QUIET_SECONDS if shows else float("inf")
+    for _ in progress(range(MAX_ITERATIONS), unit="iterations", description="independent components", delay=delay):
         bounded = (whitened @ rotation.T).tanh()
         slope = (1 - bounded.square()).mean(dim=0)
         updated = _orthogonalize(bounded.T @ whitened / n - slope[:, None] * rotation)

@@ -16,6 +16,7 @@ from text2latent.models.distillation import Reflow
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
 from text2latent.models.identity import Identity, require_same
+from text2latent.models.launch import read_launch
 from text2latent.models.layouts import layout_shape
 from text2latent.models.matching import Matching
 from text2latent.models.objectives import DenoisingObjective
@@ -125,7 +126,8 @@ def build_pseudo_text(how: DiffusionConfig, data: PairDataModule) -> PseudoText:
     """What makes conditions of image embeddings, by the components of the dataset's where these are needed."""
     components = None
     if how.hidden_share or how.gain_spread:
-        components = find_components(data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs)), how.components)
+        embeddings = data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs))
+        components = find_components(embeddings, how.components, shows=read_launch(None, None).rank == 0)
     return PseudoText(
         how.noise_scale,
         how.noise_covariance,

@@ -52,6 +52,12 @@ def test_default_stream_is_stderr(capsys):
     assert "2/2" in captured.err
 
 
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_short_work_shows_nothing_before_its_delay(stream):
+    assert list(progress(range(3), stream=stream, seconds=0, delay=float("inf"))) == [0, 1, 2]
+    assert stream.getvalue() == ""
+
+
 def test_interrupted_loops_close():
     stream = io.StringIO()
 

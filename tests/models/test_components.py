@@ -49,6 +49,18 @@ def test_components_are_white_and_give_the_embeddings_back(kind: str) -> None:
     torch.testing.assert_close(found.centre + components @ found.synthesis, embeddings, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("shows", [True, False])
+def test_long_analyses_show_progress(
+    shows: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embeddings = embeddings_of(sources()[1])
+    find_components(embeddings)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("text2latent.models.components.QUIET_SECONDS", 0.0)
+    find_components(embeddings, shows=shows)
+    assert ("independent components" in capsys.readouterr().err) == shows
+
+
 def test_independent_components_are_the_sources_and_grouped_as_these() -> None:
     values, codes = sources()
     embeddings = embeddings_of(codes)
