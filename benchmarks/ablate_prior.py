@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.benchmarks import prior_methods as methods
-from text2latent.benchmarks.prior_measuring import Bench
+from text2latent.benchmarks.prior_measuring import Bench, make_bench
 from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
 from text2latent.benchmarks.report import command_line, script_parser
@@ -258,7 +258,7 @@ def ablate(config: Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
     base = read_config(config, config.minutes)
     pairs = Pairs(config.pairs, config.val_pairs)
-    bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
+    bench = make_bench(config, work)
     variants = choose_variants(base, len(pairs.tensors[0]), config.only)
     rows = [measure_variant(variant, base, pairs, bench, work) for variant in variants]
     rows += retrieval_rows(variants, pairs, bench)

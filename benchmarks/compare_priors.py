@@ -35,7 +35,7 @@ from text2latent.benchmarks.prior_claims import (
     claims,
     count_steps,
 )
-from text2latent.benchmarks.prior_measuring import Bench, Draw
+from text2latent.benchmarks.prior_measuring import Bench, Draw, captions_in_turns, make_bench
 from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
 from text2latent.benchmarks.report import command_line, script_parser
@@ -212,7 +212,7 @@ def optimization_rows(contest: Contest) -> list[Row]:
     config, statistics = contest.config, contest.pairs.module.statistics
     mean, std = (torch.from_numpy(part).float() for part in (statistics.latent_mean, statistics.latent_std))
     steps = [max(1, round(config.optimization_scale * count)) for count in OPTIMIZATION_STEPS]
-    bench = Bench(config.model, config.num_prompts, 1, config.seed, contest.bench.folder)
+    bench = Bench(config.model, contest.bench.captions, [config.seed], contest.bench.folder)
     trials = methods.OptimizationTrials(bench, LatentDistribution(mean, std), steps, CANDIDATES)
     rows = []
     for count in steps:
@@ -267,7 +267,8 @@ def training_curve(
 ) -> list[dict[str, float]]:
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
-    bench = Bench(config.model, -(-config.num_prompts // 2), 1, DEVELOPMENT_SEED, contest.bench.folder)
+    captions = captions_in_turns(-(-config.num_prompts // 2), DEVELOPMENT_SEED)
+    bench = Bench(config.model, captions, [DEVELOPMENT_SEED], contest.bench.folder)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
         draw = methods.diffusion(bench, trained.at(index), recipe.scheduler, steps, scale)
@@ -289,7 +290,7 @@ def compare(config: Namespace) -> None:
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
     ours = read_config(config, config.minutes_ours)
-    bench = Bench(config.model, config.num_prompts, config.num_images, config.seed, work)
+    bench = make_bench(config, work)
     contest = Contest(config, ours, Pairs(config.pairs, config.val_pairs), bench, work)
     our_recipe, paper_recipe = Recipe("ours", ours), Recipe("paper", paper_config(ours, config))
     trained, paper = (train_recipe(recipe, contest.pairs, work) for recipe in (our_recipe, paper_recipe))

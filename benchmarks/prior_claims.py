@@ -56,12 +56,13 @@ def claims(rows: Sequence[Row], curves: Mapping[str, Curve], alone: Mapping[str,
 def _accuracy(rows: Sequence[Row], ours: Row) -> list[Figure]:
     """How far our interval of named attributes lies above those of the rivals, in points."""
     groups = (SIMPLE, WITHOUT_DIFFUSION, PAPER)
-    rivals = [row for row in rows if row.group in groups and row.name != RANDOM]
-    name = "named attributes, the low end of ours less the high end of"
-    low = ours.figures["named"].low
-    return [
-        Figure(f"{name} {row.name}", 100 * (low - row.figures["named"].high), "points", target=0.0) for row in rivals
-    ]
+    return [lead(ours, row) for row in rows if row.group in groups and row.name != RANDOM]
+
+
+def lead(ours: Row, rival: Row) -> Figure:
+    """How far our interval of named attributes lies above a rival's, in points; above 0 where they don't overlap."""
+    points = 100 * (ours.figures["named"].low - rival.figures["named"].high)
+    return Figure(f"named attributes, the low end of ours less the high end of {rival.name}", points, "points", 0.0)
 
 
 def _few_steps(by_name: Mapping[str, Row]) -> list[Figure]:

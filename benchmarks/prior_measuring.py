@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,25 +78,34 @@ class Measured:
     num_prompts: int
 
 
+def captions_in_turns(num_prompts: int, seed: int) -> list[Caption]:
+    """So many held-out captions of each language; the languages take turns, so that the first ones are of both."""
+    by_language = [held_out_captions(num_prompts, language, seed) for language in LANGUAGES]
+    return [caption for pair in zip(*by_language, strict=True) for caption in pair]
+
+
+def make_bench(flags: Namespace, folder: Path) -> Bench:
+    """The bench of the flags `model`, `num_prompts` (of each language), `num_images` and `seed`."""
+    captions = captions_in_turns(flags.num_prompts, flags.seed)
+    return Bench(flags.model, captions, range(flags.seed, flags.seed + flags.num_images), folder)
+
+
 class Bench:
     """The prompts, the networks that judge, and a folder for what is measured.
 
     Args:
         model: zoo name or folder of generator and CLIP.
-        num_prompts: prompts of each language; the languages take turns, so that the first ones are of both.
-        num_images: images of each prompt.
-        seed: seed of prompts and images.
+        captions: the prompts, with what they say.
+        seeds: of each prompt's images.
         folder: where measurements are kept.
     """
 
-    def __init__(self, model: str, num_prompts: int, num_images: int, seed: int, folder: Path) -> None:
+    def __init__(self, model: str, captions: Sequence[Caption], seeds: Sequence[int], folder: Path) -> None:
         self.model, self.folder = model, folder
         self.generator: Generator = load_generator(model).eval()
         self.clip = ClipEncoder.from_pretrained(model).eval()
         self.judge = load_judge()
-        by_language = [held_out_captions(num_prompts, language, seed) for language in LANGUAGES]
-        self.captions: list[Caption] = [caption for pair in zip(*by_language, strict=True) for caption in pair]
-        self.seeds = list(range(seed, seed + num_images))
+        self.captions, self.seeds = list(captions), list(seeds)
 
     @property
     def digest(self) -> str:

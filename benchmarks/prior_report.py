@@ -38,7 +38,7 @@ ABOVE: Place = (0, 7, "center", "bottom")
 BELOW: Place = (0, -8, "center", "top")
 LEFT: Place = (-6, 1, "right", "bottom")
 RIGHT: Place = (6, -1, "left", "top")
-LABEL_PLACES = ((ABOVE,), (LEFT,), (LEFT, LEFT, RIGHT), (BELOW,), (ABOVE,), (BELOW,))
+LABEL_PLACES = ((ABOVE,), (LEFT,), (LEFT, LEFT, RIGHT), (BELOW,), (*6 * (ABOVE,), RIGHT), (BELOW,))
 """Where the plot's labels are, by group and in turn: x and y in points, and how they are aligned there."""
 STEPS = re.compile(r"(\d+) steps?$")
 
@@ -178,7 +178,7 @@ def save_plot(results: Results, file: Path) -> None:
         _plot_group(axes, group, [row for row in shown if row.group == group], place)
     axes.set(xscale="log", xlabel="seconds per image, from the text's embedding to the latent")
     axes.set(ylabel="named attributes that are there, %", ylim=(LOWEST_SHOWN if lower else 0, 100.5))
-    axes.margins(x=0.28)
+    axes.margins(x=0.42)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", title=_told(lower), fontsize=8, title_fontsize=8)
     with replacing(file) as partial:

@@ -1,4 +1,4 @@
-"""Write the comparison of priors with its plot into the README, and the ablations into docs/priors.md."""
+"""Write the comparison of priors with its plot into the README, ablations and detailed prompts into docs/priors.md."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ DOCS = ROOT / "docs" / "priors.md"
 PLOT = ROOT / "docs" / "images" / "priors.svg"
 BLOCKS = {
     "priors": ("readme", "<!-- priors: written by benchmarks/readme_priors.py -->", "<!-- end of priors -->"),
+    "detailed": ("docs", "<!-- detailed: written by benchmarks/readme_priors.py -->", "<!-- end of detailed -->"),
     "ablations": ("docs", "<!-- ablations: written by benchmarks/readme_priors.py -->", "<!-- end of ablations -->"),
 }
 """The flag of the page that the results of each name go into, and the lines of it that they go between."""
@@ -26,7 +27,7 @@ def build_parser() -> CommandParser:
     parser = script_parser("readme_priors", __doc__)
     parser.add_argument("--results", default=str(RESULTS), metavar="FOLDER", help="Folder of the results.")
     parser.add_argument("--readme", default=str(README), metavar="FILE", help="The page to write the comparison into.")
-    parser.add_argument("--docs", default=str(DOCS), metavar="FILE", help="The page to write the ablations into.")
+    parser.add_argument("--docs", default=str(DOCS), metavar="FILE", help="The page to write the others into.")
     parser.add_argument("--plot", default=str(PLOT), metavar="FILE", help="Where the plot goes, an SVG.")
     return parser
 
@@ -40,10 +41,11 @@ def run(config: Namespace) -> None:
     """Replace the tables of all results, and the plot."""
     found = {name: Results.load(Path(config.results) / f"{name}.json") for name in BLOCKS}
     plot = check_output_file(config.plot, overwrite=True, flag="--plot")
-    pages = {}
+    pages: dict[Path, str] = {}
     for name, (flag, begin, end) in BLOCKS.items():
         page = check_output_file(getattr(config, flag), overwrite=True, flag=f"--{flag}")
-        pages[page] = between(page.read_text(encoding="utf-8"), begin, end, block(found[name]), f"--{flag}")
+        text = pages.get(page) or page.read_text(encoding="utf-8")
+        pages[page] = between(text, begin, end, block(found[name]), f"--{flag}")
     for page, text in pages.items():
         with replacing(page) as partial:
             partial.write_text(text, encoding="utf-8")

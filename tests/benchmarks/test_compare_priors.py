@@ -1,4 +1,4 @@
-"""The comparison and the ablations from end to end in seconds, and what they make of known results."""
+"""Comparison, ablations and detailed prompts from end to end in seconds, and what they make of known results."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from text2latent import sample
-from text2latent.benchmarks import ablate_prior, compare_priors, readme_priors
+from text2latent.benchmarks import ablate_prior, compare_priors, detailed_prompts, readme_priors
 from text2latent.benchmarks.prior_claims import OPTIMISATION, PAPER, SIMPLE, WITHOUT_DIFFUSION, claims
-from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, estimate_frechet
+from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, captions_in_turns, estimate_frechet
 from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
 from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown, rows_below
 from text2latent.benchmarks.prior_training import Pairs
@@ -34,7 +34,7 @@ def untrained_pairs(untrained_faces: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def bench(world: Path, folder: Path, num_images: int = 2) -> Bench:
-    return Bench(str(world), 4, num_images, 0, folder)
+    return Bench(str(world), captions_in_turns(4, 0), range(num_images), folder)
 
 
 def constant(bench: Bench) -> Drawn:
@@ -252,9 +252,10 @@ def test_plot_leaves_out_a_few_rows_far_below() -> None:
 def pages(folder: Path) -> list[str]:
     """Flags of pages with the lines that the results go between, and of the plot."""
     words = ["--results", str(folder), "--plot", str(folder / "plot.svg")]
-    for flag, begin, end in readme_priors.BLOCKS.values():
-        (folder / f"{flag}.md").write_text("\n".join(["top", begin, end, "end"]))
-        words += [f"--{flag}", str(folder / f"{flag}.md")]
+    for page in ("readme", "docs"):
+        lines = [line for flag, begin, end in readme_priors.BLOCKS.values() if flag == page for line in (begin, end)]
+        (folder / f"{page}.md").write_text("\n".join(["top", *lines, "end"]))
+        words += [f"--{page}", str(folder / f"{page}.md")]
     return words
 
 
@@ -265,9 +266,9 @@ def test_results_come_back_from_json_into_the_pages(tmp_path: Path) -> None:
         results.save(tmp_path / f"{name}.json")
     assert Results.load(tmp_path / "priors.json") == results
     assert readme_priors.main(pages(tmp_path)) == 0
-    for flag in ("readme", "docs"):
+    for flag, blocks in (("readme", 1), ("docs", 2)):
         text = (tmp_path / f"{flag}.md").read_text()
-        assert "| ours | 90.0 ± 10.0 |" in text
+        assert text.count("| ours | 90.0 ± 10.0 |") == blocks
         assert "| speed | 25.000 | >= 20.000 | ok |" in text
         assert text.endswith("end")
     assert (tmp_path / "plot.svg").is_file()
@@ -277,3 +278,20 @@ def test_foreign_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "priors.json").write_text(json.dumps({"rows": 3}))
     assert readme_priors.main(pages(tmp_path)) == 1
     assert "expected results that a comparison of priors has kept" in capsys.readouterr().err
+
+
+def test_detailed_prompts_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
+    words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--val-pairs", "20"]
+    words += ["--num-prompts", "3", "--work", str(tmp_path / "work"), "--output", str(tmp_path)]
+    assert detailed_prompts.main(words) == 0
+    results = Results.load(tmp_path / "detailed.json")
+    names = [row.name for row in results.rows]
+    assert len(set(names)) == len(names) == 3 * len(detailed_prompts.NUM_NAMED)
+    assert names[:3] == ["nearest of 40 pairs, 1 named", "ours, 8 steps, 1 named", "ours, 8 steps, best of 8, 1 named"]
+    by_name = {row.name: row.figures["named"] for row in results.rows}
+    assert [claim.name.rpartition("high end of ")[2] for claim in results.claims] == names[::3]
+    for claim, retrieval, ours in zip(results.claims, names[::3], names[1::3], strict=True):
+        assert claim.value == pytest.approx(100 * (by_name[ours].low - by_name[retrieval].high))
+    kept = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir())
+    assert detailed_prompts.main(words) == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir()) == kept

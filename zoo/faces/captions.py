@@ -73,7 +73,13 @@ def matches(captions: Sequence[Caption], codes: np.ndarray) -> np.ndarray:
     return (satisfied & (visible(codes) | ~mentioned[:, None, :])).all(axis=-1)
 
 
-def draw_caption(rng: np.random.Generator, codes_row: np.ndarray, language: str, held_out: bool = False) -> Caption:
+def draw_caption(
+    rng: np.random.Generator,
+    codes_row: np.ndarray,
+    language: str,
+    held_out: bool = False,
+    num_mentioned: int | None = None,
+) -> Caption:
     """Describe a face in random words.
 
     Args:
@@ -81,10 +87,13 @@ def draw_caption(rng: np.random.Generator, codes_row: np.ndarray, language: str,
         codes_row: value indices of the face, integer `[11]`.
         language: "en" or "ja".
         held_out: draw a template, and partly words, that training captions never use.
+        num_mentioned: attributes to mention, less where a face has not as many to tell of, or the text would be too
+            long; None draws their number too.
     """
     grammar = GRAMMARS[language]
     codes = dict(zip(NAMES, codes_row.tolist(), strict=True))
-    attributes = select_attributes(Draft(rng, codes, grammar.LEXICON, held_out), NUM_MENTIONED[language])
+    shares = NUM_MENTIONED[language] if num_mentioned is None else (0.0,) * (num_mentioned - 1) + (1.0,)
+    attributes = select_attributes(Draft(rng, codes, grammar.LEXICON, held_out), shares)
     while True:
         draft = Draft(rng, codes, grammar.LEXICON, held_out)
         template = draft.weighted(grammar.HELD_OUT_TEMPLATES if held_out else grammar.TEMPLATES)

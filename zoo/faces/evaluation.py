@@ -83,10 +83,17 @@ class Faithfulness:
     diversity: float
 
 
-def held_out_captions(n: int, language: str, seed: int = SEED) -> list[Caption]:
-    """Return `n` captions of templates and wordings that fitting never used, of random faces."""
+def held_out_captions(n: int, language: str, seed: int = SEED, num_mentioned: int | None = None) -> list[Caption]:
+    """Return `n` captions of templates and wordings that fitting never used, of random faces.
+
+    Args:
+        n: how many.
+        language: "en" or "ja".
+        seed: decides on faces and words.
+        num_mentioned: see `draw_caption`.
+    """
     rng = np.random.default_rng([seed, 2, *language.encode()])
-    return [draw_caption(rng, row, language, held_out=True) for row in draw_codes(rng, n)]
+    return [draw_caption(rng, row, language, True, num_mentioned) for row in draw_codes(rng, n)]
 
 
 def prompt_faithfulness(

@@ -55,6 +55,16 @@ def test_caption_is_true_of_its_face_and_says_something(row, seed, language, hel
     assert not (caption.allowed & ~VALID).any()
 
 
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_captions_mention_as_many_attributes_as_asked_for(count):
+    rng = np.random.default_rng(0)
+    captions = [draw_caption(rng, row, "en", True, count) for row in draw_codes(rng, 200)]
+    mentioned = np.array([caption.mentioned.sum() for caption in captions])
+
+    # Words such as "boy" speak of two.
+    assert np.isin(mentioned, [count, count + 1]).mean() > 0.95
+
+
 @settings(max_examples=100, deadline=None)
 @given(codes_rows, seeds, st.sampled_from(LANGUAGES), st.booleans())
 def test_same_seed_gives_the_same_caption_and_leaves_the_face_alone(row, seed, language, held_out):

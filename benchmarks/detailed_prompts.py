@@ -1,0 +1,103 @@
+"""Measure who still shows all that a text says, the more it says: retrieval from few and many pairs, and the prior.
+
+    python benchmarks/detailed_prompts.py --pairs runs/faces/pairs
+
+The prompts are held-out English captions that name as many attributes as a row's group says (Japanese ones have no room
+for more than six); the prior is the model's own, trained on the same pairs. What is measured stays in the work folder:
+run again after an interruption, it goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from text2latent.benchmarks import prior_methods as methods
+from text2latent.benchmarks.prior_claims import OURS, lead
+from text2latent.benchmarks.prior_measuring import Bench, Draw
+from text2latent.benchmarks.prior_report import RESULTS, Results, Row, file_name, markdown, write_results
+from text2latent.benchmarks.prior_training import Pairs
+from text2latent.benchmarks.report import Figure, command_line, script_parser
+from text2latent.configs.command import CommandParser, check_output_folder, positive_int, run_command, seed
+from text2latent.models.pipeline import Settings
+from text2latent.models.prior_folder import TrainedPrior, load_prior
+from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
+from text2latent.zoo.faces.attributes import NAMES
+from text2latent.zoo.faces.evaluation import SEED, held_out_captions
+
+NUM_NAMED = (1, 2, 4, 6, 8, 10)
+FEW_PAIRS = (1000, 8000)
+RERANK = 8
+DETAILED_SEED = SEED + 5_000_000
+
+
+def build_parser() -> CommandParser:
+    """The flags of this script."""
+    parser = script_parser("detailed_prompts", __doc__)
+    add = parser.add_argument
+    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
+    add("--work", default="runs/detailed", metavar="FOLDER", help="Folder for what is measured.")
+    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
+    add("--model", default="faces", metavar="PATH", help="Generator, CLIP and prior: a zoo name or a folder.")
+    add("--num-prompts", type=positive_int, default=200, metavar="N", help="Prompts of each number of attributes.")
+    add("--num-images", type=positive_int, default=2, metavar="N", help="Images per prompt.")
+    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
+    add("--seed", type=seed, default=DETAILED_SEED, metavar="N", help="Seed of prompts and images.")
+    return parser
+
+
+def compared(bench: Bench, trained: TrainedPrior, pairs: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Draw]]:
+    """The methods by name."""
+    latents, embeddings = pairs
+    for count in (*(count for count in FEW_PAIRS if count < len(latents)), len(latents)):
+        yield f"nearest of {count} pairs", methods.retrieval(bench, latents[:count], embeddings[:count])
+    yield OURS, methods.diffusion(bench, trained.prior, trained.scheduler, DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE)
+    settings = Settings(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, rerank=RERANK, return_scores=False)
+    yield f"{OURS}, best of {RERANK}", methods.controlled(bench, trained.prior, trained.scheduler, settings)
+
+
+def measure(config: Namespace) -> None:
+    """Measure and write everything."""
+    work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
+    work.mkdir(parents=True, exist_ok=True)
+    pairs, trained = Pairs(config.pairs, config.val_pairs).tensors, load_prior(config.model)
+    groups = [rows_of(config, work, count, trained, pairs) for count in NUM_NAMED]
+    rows, claims = [row for group in groups for row in group], [ours_and_retrieval(group) for group in groups]
+    results = Results(command_line(build_parser(), config), rows, claims=claims)
+    print(markdown(results))
+    for file in write_results(results, output, "detailed", plot=False):
+        print(f"wrote {file}", file=sys.stderr)
+
+
+def rows_of(
+    config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: tuple[Tensor, Tensor]
+) -> list[Row]:
+    """All methods on captions that name `count` attributes."""
+    captions = held_out_captions(config.num_prompts, "en", config.seed, count)
+    bench = Bench(config.model, captions, range(config.seed, config.seed + config.num_images), work)
+    group = f"{count} of {len(NAMES)} attributes named"
+    assert trained.identity is not None
+    rows = []
+    for name, draw in compared(bench, trained, pairs):
+        measured = bench.measure(f"{file_name(name)}-{trained.identity.sha256[:12]}", draw)
+        rows.append(Row(f"{name}, {count} named", group, bench.summarize(measured), measured.num_prompts))
+    return rows
+
+
+def ours_and_retrieval(rows: Sequence[Row]) -> Figure:
+    """How far our prior, drawing once, is ahead of retrieval from all pairs."""
+    *_, retrieval, ours, _ = rows
+    return lead(ours, retrieval)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return run_command(build_parser(), measure, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
