@@ -19,10 +19,10 @@ from torch import Tensor
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_claims import OURS, lead
 from text2latent.benchmarks.prior_measuring import Bench, Draw
-from text2latent.benchmarks.prior_report import RESULTS, Results, Row, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import Pairs
+from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
+from text2latent.benchmarks.prior_training import Pairs, add_place_flags
 from text2latent.benchmarks.report import Figure, command_line, script_parser
-from text2latent.configs.command import CommandParser, check_output_folder, positive_int, run_command, seed
+from text2latent.configs.command import CommandParser, check_output_folder, positive_int, run_command
 from text2latent.models.pipeline import Settings
 from text2latent.models.prior_folder import TrainedPrior, load_prior
 from text2latent.models.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
@@ -38,15 +38,9 @@ DETAILED_SEED = SEED + 5_000_000
 def build_parser() -> CommandParser:
     """The flags of this script."""
     parser = script_parser("detailed_prompts", __doc__)
-    add = parser.add_argument
-    add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
-    add("--work", default="runs/detailed", metavar="FOLDER", help="Folder for what is measured.")
-    add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
-    add("--model", default="faces", metavar="PATH", help="Generator, CLIP and prior: a zoo name or a folder.")
-    add("--num-prompts", type=positive_int, default=200, metavar="N", help="Prompts of each number of attributes.")
-    add("--num-images", type=positive_int, default=2, metavar="N", help="Images per prompt.")
-    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
-    add("--seed", type=seed, default=DETAILED_SEED, metavar="N", help="Seed of prompts and images.")
+    add_place_flags(parser, "runs/detailed", num_images=2, default_seed=DETAILED_SEED)
+    parser.add_argument("--num-prompts", type=positive_int, default=200, metavar="N",
+        help="Prompts of each number of attributes.")  # fmt: skip
     return parser
 
 

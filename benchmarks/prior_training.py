@@ -39,16 +39,27 @@ TRAINING_KEYS = ("prior", "diffusion", "optimizer", "data", "max_minutes", "prec
 
 def add_flags(parser: CommandParser, work: str, num_images: int) -> None:
     """Add the flags that say what is trained on, what is measured on, and where things go."""
+    add_place_flags(parser, work, num_images)
+    add = parser.add_argument
+    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
+    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
+
+
+def add_place_flags(parser: CommandParser, work: str, num_images: int, default_seed: int = SEED) -> None:
+    """Add those of them that don't depend on what is measured."""
     add = parser.add_argument
     add("--pairs", required=True, metavar="FOLDER", help="Pairs that text2latent sample wrote.")
     add("--work", default=work, metavar="FOLDER", help="Folder for what is trained and measured.")
     add("--output", default=str(RESULTS), metavar="FOLDER", help="Folder for the results; those there are replaced.")
-    add("--model", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
-    add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
+    add(
+        "--model",
+        default="faces",
+        metavar="PATH",
+        help="Generator, CLIP and, where none is trained here, prior: a zoo name or a folder.",
+    )
     add("--num-images", type=positive_int, default=num_images, metavar="N", help="Images per prompt.")
     add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
-    add("--seed", type=seed, default=SEED, metavar="N", help="Seed of prompts and images.")
-    add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
+    add("--seed", type=seed, default=default_seed, metavar="N", help="Seed of prompts and images.")
 
 
 def read_config(flags: Namespace, minutes: float) -> TrainConfig:
