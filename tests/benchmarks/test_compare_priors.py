@@ -280,7 +280,10 @@ def test_foreign_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "expected results that a comparison of priors has kept" in capsys.readouterr().err
 
 
-def test_detailed_prompts_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
+def test_detailed_prompts_from_end_to_end(
+    untrained_faces: Path, untrained_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detailed_prompts, "NUM_NAMED", (1, 10))
     words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--val-pairs", "20"]
     words += ["--num-prompts", "3", "--work", str(tmp_path / "work"), "--output", str(tmp_path)]
     assert detailed_prompts.main(words) == 0
