@@ -30,6 +30,7 @@ from text2latent.benchmarks.prior_claims import (
     PAPER_SLOW,
     RANDOM,
     REFINE,
+    RERANK,
     SIMPLE,
     WITHOUT_DIFFUSION,
     claims,
@@ -63,7 +64,6 @@ PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
-RERANK = 8
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from text2latent.benchmarks import prior_methods as methods
-from text2latent.benchmarks.prior_claims import OURS, lead
+from text2latent.benchmarks.prior_claims import OURS, RERANK, lead
 from text2latent.benchmarks.prior_measuring import Bench, Draw
 from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, add_place_flags
@@ -31,7 +31,6 @@ from text2latent.zoo.faces.evaluation import SEED, held_out_captions
 
 NUM_NAMED = (1, 2, 4, 6, 8, 10)
 FEW_PAIRS = (1000, 8000)
-RERANK = 8
 DETAILED_SEED = SEED + 5_000_000
 
 

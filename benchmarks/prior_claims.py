@@ -9,7 +9,7 @@ from text2latent.benchmarks.prior_report import Row
 from text2latent.benchmarks.report import Figure
 from text2latent.models.settings import DEFAULT_STEPS
 
-REFINE, FEW_STEPS, MANY_STEPS, COMPARED_STEPS = 20, 2, 32, 100
+RERANK, REFINE, FEW_STEPS, MANY_STEPS, COMPARED_STEPS = 8, 20, 2, 32, 100
 RANDOM = "random latents"
 SIMPLE, WITHOUT_DIFFUSION, OPTIMISATION, PAPER = (
     "without training",
