@@ -163,8 +163,8 @@ def build_callbacks(
     from text2latent.models.run_report import RunMetrics
     from text2latent.models.sharding import ShardedEmaWeights, WholePrior
 
-    decay = config.optimizer.ema_decay
-    ema = EmaWeights(decay) if whole is None else ShardedEmaWeights(decay)
+    average = config.optimizer.ema_decay, config.optimizer.ema_every_steps
+    ema = EmaWeights(*average) if whole is None else ShardedEmaWeights(*average)
     first = [] if whole is None else [WholePrior(whole)]
     return [*training_callbacks(ema, checkpoints, [*first, *watchers]), RunMetrics(run.metrics, checkpoints)]
 

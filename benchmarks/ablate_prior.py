@@ -19,7 +19,15 @@ from typing import Any
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_measuring import Bench, make_bench
 from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
+from text2latent.benchmarks.prior_training import (
+    Pairs,
+    Recipe,
+    Trained,
+    add_flags,
+    read_config,
+    short_digest,
+    train_recipe,
+)
 from text2latent.benchmarks.report import command_line, script_parser
 from text2latent.configs.command import (
     CommandParser,
@@ -201,7 +209,7 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
     return [first, *(variant for variant in changing if not only or variant.group in only)]
 
 
-def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path) -> tuple[Trained, Recipe]:
+def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path) -> Trained:
     """Train a row, or take the prior of another that differs in what is done to texts or in drawing only."""
     config = variant.apply(base)
     text = dataclasses.replace(base.text, embedding_filter=config.text.embedding_filter)
@@ -209,7 +217,7 @@ def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path)
     if diffusion.objective == "flow":
         diffusion = dataclasses.replace(diffusion, sampler="euler")
     recipe = Recipe("row", dataclasses.replace(config, text=text, diffusion=diffusion), variant.num_pairs)
-    return train_recipe(recipe, pairs, work), recipe
+    return train_recipe(recipe, pairs, work)
 
 
 def with_texts(trained: Prior, config: TrainConfig, pairs: Pairs) -> Prior:
@@ -222,13 +230,13 @@ def with_texts(trained: Prior, config: TrainConfig, pairs: Pairs) -> Prior:
 
 def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Bench, work: Path) -> Row:
     """A row of the table."""
-    trained, recipe = train_variant(variant, base, pairs, work)
+    trained = train_variant(variant, base, pairs, work)
     config = variant.apply(base)
     prior = with_texts(trained.prior, config, pairs)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
     draw = methods.diffusion(bench, prior, scheduler, variant.steps, variant.guidance)
-    key = f"{file_name(variant.group)}-{file_name(variant.name)}-{recipe.digest}-{variant.guidance.scale:g}"
-    measured = bench.measure(key, draw)
+    told = [Recipe("drawn", config).digest, trained.digest, dataclasses.asdict(variant.guidance), variant.steps]
+    measured = bench.measure(f"{file_name(variant.group)}-{file_name(variant.name)}-{short_digest(told)}", draw)
     return Row(
         variant.name,
         variant.group,
@@ -246,7 +254,8 @@ def retrieval_rows(variants: Sequence[Variant], pairs: Pairs, bench: Bench) -> l
     rows = []
     for count in [*fewer, len(latents)] if fewer else []:
         name = f"nearest of {count} pairs"
-        measured = bench.measure(file_name(name), methods.retrieval(bench, latents[:count], embeddings[:count]))
+        draw = methods.retrieval(bench, latents[:count], embeddings[:count])
+        measured = bench.measure(f"{file_name(name)}-{pairs.digest}", draw)
         rows.append(Row(name, "retrieval", bench.summarize(measured), measured.num_prompts))
     return rows
 

@@ -3,8 +3,8 @@
     python benchmarks/compare_priors.py --pairs runs/faces/pairs --work runs/comparison
 
 Every rival is trained here, for the minutes that its flag says. What is trained and measured stays in the work folder:
-run again after an interruption, it goes on. The prompts are held-out captions of faces in English and Japanese; what
-the images show is told by the judge.
+run again, after an interruption or when the settings of some methods have changed, only what is missing is made. The
+prompts are held-out captions of faces in English and Japanese; what the images show is told by the judge.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from text2latent.benchmarks.prior_claims import (
     REFINE,
     RERANK,
     SIMPLE,
+    TIME_OF_REFINING,
     WITHOUT_DIFFUSION,
     claims,
     count_steps,
 )
 from text2latent.benchmarks.prior_measuring import Bench, Draw, captions_in_turns, make_bench
 from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, read_config, train_recipe
-from text2latent.benchmarks.report import command_line, script_parser
+from text2latent.benchmarks.prior_training import PLAIN, Pairs, Recipe, Trained, add_flags, read_config, train_recipe
+from text2latent.benchmarks.report import Figure, command_line, script_parser
 from text2latent.configs.command import (
     CommandParser,
     check_output_folder,
@@ -48,7 +49,8 @@ from text2latent.configs.command import (
     positive_int,
     run_command,
 )
-from text2latent.configs.schema import DiffusionConfig, PriorConfig, TextConfig, TrainConfig
+from text2latent.configs.errors import InputError
+from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.models.distillation import Reflow
 from text2latent.models.pipeline import Settings
@@ -64,12 +66,15 @@ PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
+SHORT_BATCH = 256
+SHORT_OPTIMIZER: dict[str, Any] = {"lr": 5e-4, "warmup_steps": 500, "schedule": "cosine"}
+"""What the paper's recipe is changed to, beside the size of its network, to be trained in minutes."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {
     "minutes_ours": 0.01, "minutes_distill": 0.01, "minutes_paper": 0.01, "minutes_rival": 0.01, "paper_depth": 2,
-    "paper_width": 64, "num_prompts": 4, "num_images": 2, "optimized_prompts": 2, "optimization_scale": 0.01,
-    "val_pairs": 20,
+    "paper_width": 64, "paper_heads": 1, "num_prompts": 4, "num_images": 2, "optimized_prompts": 2,
+    "optimization_scale": 0.01, "val_pairs": 20,
 }  # fmt: skip
 """What `--quick` sets: too little to tell anything, enough to see that all works."""
 
@@ -85,6 +90,7 @@ def build_parser() -> CommandParser:
     add("--minutes-rival", type=positive_float, default=1.5, metavar="X", help="Minutes to train each other rival.")
     add("--paper-width", type=positive_int, default=256, metavar="N", help="Channels of the paper's transformer.")
     add("--paper-depth", type=positive_int, default=12, metavar="N", help="Blocks of the paper's transformer.")
+    add("--paper-heads", type=positive_int, default=6, metavar="N", help="Attention heads of the paper's transformer.")
     add("--guidance-scale", type=non_negative_float, default=DEFAULT_GUIDANCE_SCALE, metavar="X",
         help="Guidance of our prior.")  # fmt: skip
     add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
@@ -94,27 +100,34 @@ def build_parser() -> CommandParser:
         help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
     add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
         help="What the 200 and 1000 steps of optimisation are multiplied with.")  # fmt: skip
+    add("--keep-optimization", metavar="FILE",
+        help="Results whose rows of optimisation, with claims of time, are taken instead of measured.")  # fmt: skip
+    add("--precision", choices=["32-true", "bf16-mixed"], default=None,
+        help="Of all trainings; what the configurations say if not given.")  # fmt: skip
     return parser
 
 
-def paper_config(ours: TrainConfig, config: Namespace) -> TrainConfig:
-    """clip2latent's recipe (arXiv:2210.02347): a causal transformer, a DDPM that predicts x0, noise of relative norm 1.
+def our_config(config: Namespace) -> TrainConfig:
+    """Our prior's settings."""
+    ours = read_config(config, config.minutes_ours)
+    return dataclasses.replace(ours, precision=config.precision or ours.precision)
 
-    Batches and weight averaging are as ours, the learning rate at most what a transformer of 12 blocks bears; the
-    paper's own are for a million steps.
+
+def paper_config(config: Namespace) -> TrainConfig:
+    """clip2latent's recipe (arXiv:2210.02347), `configs/clip2latent.yaml`, but for what minutes ask for.
+
+    That is the size of the network, which there is made for 512 channels; smaller batches; and a larger learning rate
+    that falls to zero, since weights that are learned in a thousandth of the steps would be nowhere near otherwise.
+    What is learned, of what, and how it is drawn is the recipe's own.
     """
-    prior = PriorConfig("transformer", config.paper_width, config.paper_depth)
-    diffusion = DiffusionConfig(
-        objective="sample", sampler="ddpm", condition_dropout=0.2, noise_scale=1.0, noise_covariance="isotropic"
-    )
-    optimizer = dataclasses.replace(ours.optimizer, lr=min(ours.optimizer.lr, 5e-4))
+    paper = read_config(config, config.minutes_paper, PLAIN)
+    size = {"width": config.paper_width, "depth": config.paper_depth, "num_heads": config.paper_heads}
     return dataclasses.replace(
-        ours,
-        prior=prior,
-        diffusion=diffusion,
-        text=TextConfig(embedding_filter="none"),
-        optimizer=optimizer,
-        max_minutes=config.minutes_paper,
+        paper,
+        prior=dataclasses.replace(paper.prior, **size),
+        data=dataclasses.replace(paper.data, batch_size=SHORT_BATCH),
+        optimizer=dataclasses.replace(paper.optimizer, **SHORT_OPTIMIZER),
+        precision=config.precision or paper.precision,
     )
 
 
@@ -149,8 +162,9 @@ class Contest:
         key: str = "",
         num_prompts: int | None = None,
     ) -> Row:
-        """Measure a method; `key` tells its weights apart from those of other budgets."""
-        measured = self.bench.measure(f"{file_name(name)}{key}", draw, num_prompts)
+        """Measure a method; `key` tells how it draws, where that isn't all in its name and its weights."""
+        weights = trained.digest if trained else self.pairs.digest
+        measured = self.bench.measure(f"{file_name(name)}-{weights}{key}", draw, num_prompts)
         subset = self.bench.summarize(measured, self.config.optimized_prompts)
         row = Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset)
         if trained is None:
@@ -189,7 +203,7 @@ def regression_rows(contest: Contest) -> list[Row]:
             )
             trained = train_recipe(recipe, contest.pairs, contest.work)
             draw = methods.regression(cast(RegressionPrior, trained.prior))
-            rows.append(contest.row(label, WITHOUT_DIFFUSION, draw, trained, recipe.digest))
+            rows.append(contest.row(label, WITHOUT_DIFFUSION, draw, trained))
     return rows
 
 
@@ -230,7 +244,7 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
     rows = []
     for steps in PAPER_STEPS:
         draw = methods.diffusion(contest.bench, trained.prior, recipe.scheduler, steps, scale)
-        key = f"{recipe.digest}-{scale:g}"
+        key = f"-{recipe.config.diffusion.sampler}-{scale:g}"
         count = contest.config.slow_prompts if steps == PAPER_STEPS[-1] else None
         rows.append(contest.row(f"paper's recipe, {steps} steps", PAPER, draw, trained, key, count))
     return rows
@@ -239,7 +253,7 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
 def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
     """Our prior in several numbers of steps."""
     scale = contest.config.guidance_scale
-    key = f"{recipe.digest}-{scale:g}"
+    key = f"-{recipe.config.diffusion.sampler}-{scale:g}"
     rows = []
     for steps in OUR_STEPS:
         draw = methods.diffusion(contest.bench, trained.prior, recipe.scheduler, steps, scale)
@@ -258,7 +272,8 @@ def controlled_rows(contest: Contest, name: str, trained: Trained, recipe: Recip
         draw = methods.controlled(contest.bench, trained.prior, recipe.scheduler, settings)
         label = f"{name}, {count_steps(DEFAULT_STEPS)}, {what}"
         count = contest.config.slow_prompts if settings.refine else None
-        rows.append(contest.row(label, name, draw, trained, f"{recipe.digest}-{scale:g}", count))
+        key = f"-{recipe.config.diffusion.sampler}-{scale:g}"
+        rows.append(contest.row(label, name, draw, trained, key, count))
     return rows
 
 
@@ -272,7 +287,8 @@ def training_curve(
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
         draw = methods.diffusion(bench, trained.at(index), recipe.scheduler, steps, scale)
-        measured = bench.measure(f"curve-{recipe.digest}-{scale:g}-{index}", draw)
+        key = f"{trained.digest}-{recipe.config.diffusion.sampler}-{steps}-{scale:g}-{index}"
+        measured = bench.measure(f"curve-{key}", draw)
         curve.append({"seconds": seconds, **dataclasses.asdict(bench.summarize(measured)["named"])})
     return curve
 
@@ -289,17 +305,17 @@ def compare(config: Namespace) -> None:
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
-    ours = read_config(config, config.minutes_ours)
+    ours, kept = our_config(config), kept_optimization(config)
     bench = make_bench(config, work)
     contest = Contest(config, ours, Pairs(config.pairs, config.val_pairs), bench, work)
-    our_recipe, paper_recipe = Recipe("ours", ours), Recipe("paper", paper_config(ours, config))
+    our_recipe, paper_recipe = Recipe("ours", ours), Recipe("paper", paper_config(config))
     trained, paper = (train_recipe(recipe, contest.pairs, work) for recipe in (our_recipe, paper_recipe))
     short = distilled_recipe(contest, trained, our_recipe)
     distilled = train_recipe(short, contest.pairs, work)
     rows = [
         *simple_rows(contest),
         *regression_rows(contest),
-        *optimization_rows(contest),
+        *(kept.rows if kept else optimization_rows(contest)),
         *paper_rows(contest, paper, paper_recipe),
         *our_rows(contest, "ours", trained, our_recipe),
         *controlled_rows(contest, "ours", trained, our_recipe),
@@ -313,10 +329,41 @@ def compare(config: Namespace) -> None:
         OURS: seconds_alone(contest, trained, our_recipe, DEFAULT_STEPS, config.guidance_scale),
         PAPER_SLOW: seconds_alone(contest, paper, paper_recipe, COMPARED_STEPS, config.paper_guidance_scale),
     }
-    results = Results(command_line(build_parser(), config), rows, curves, claims(rows, curves, alone))
+    found = with_kept_times(claims(rows, curves, alone), kept)
+    results = Results(command_line(build_parser(), config), rows, curves, found, note=told_of(kept))
     print(markdown(results))
     for file in write_results(results, output, "priors", plot=True):
         print(f"wrote {file}", file=sys.stderr)
+
+
+def kept_optimization(config: Namespace) -> Results | None:
+    """The rows of optimisation of former results, if the flags name a file of them, and what they claim of time.
+
+    Raises:
+        InputError: if there are none in the file.
+    """
+    if config.keep_optimization is None:
+        return None
+    former = Results.load(Path(config.keep_optimization))
+    rows = [row for row in former.rows if row.group == OPTIMISATION]
+    if not rows:
+        raise InputError(f"--keep-optimization: {config.keep_optimization}: expected rows of optimisation, got none")
+    times = [claim for claim in former.claims if claim.name.startswith(TIME_OF_REFINING)]
+    return dataclasses.replace(former, rows=rows, claims=times)
+
+
+def with_kept_times(found: Sequence[Figure], kept: Results | None) -> list[Figure]:
+    """Claims in which those of time that compare this run with another are replaced by the other run's own."""
+    former = {claim.name: claim for claim in kept.claims} if kept else {}
+    return [former.get(claim.name, claim) for claim in found]
+
+
+def told_of(kept: Results | None) -> str:
+    """What a reader must know of rows that were measured elsewhere."""
+    if kept is None:
+        return ""
+    told = f"The rows of optimisation, and claims of time that name it, are of {kept.date}, measured on {kept.machine}"
+    return f"{told}: compare times within a run only."
 
 
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:

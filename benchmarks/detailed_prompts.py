@@ -14,8 +14,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_claims import OURS, RERANK, lead
 from text2latent.benchmarks.prior_measuring import Bench, Draw
@@ -43,21 +41,23 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def compared(bench: Bench, trained: TrainedPrior, pairs: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Draw]]:
-    """The methods by name."""
-    latents, embeddings = pairs
+def compared(bench: Bench, trained: TrainedPrior, pairs: Pairs) -> Iterator[tuple[str, str, Draw]]:
+    """The methods, by name and by what tells what is kept of them from that of other pairs or another prior."""
+    latents, embeddings = pairs.tensors
     for count in (*(count for count in FEW_PAIRS if count < len(latents)), len(latents)):
-        yield f"nearest of {count} pairs", methods.retrieval(bench, latents[:count], embeddings[:count])
-    yield OURS, methods.diffusion(bench, trained.prior, trained.scheduler, DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE)
+        yield f"nearest of {count} pairs", pairs.digest, methods.retrieval(bench, latents[:count], embeddings[:count])
+    assert trained.identity is not None
+    key = f"{trained.identity.sha256[:12]}-{DEFAULT_GUIDANCE_SCALE:g}"
+    yield OURS, key, methods.diffusion(bench, trained.prior, trained.scheduler, DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE)
     settings = Settings(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, rerank=RERANK, return_scores=False)
-    yield f"{OURS}, best of {RERANK}", methods.controlled(bench, trained.prior, trained.scheduler, settings)
+    yield f"{OURS}, best of {RERANK}", key, methods.controlled(bench, trained.prior, trained.scheduler, settings)
 
 
 def measure(config: Namespace) -> None:
     """Measure and write everything."""
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
-    pairs, trained = Pairs(config.pairs, config.val_pairs).tensors, load_prior(config.model)
+    pairs, trained = Pairs(config.pairs, config.val_pairs), load_prior(config.model)
     groups = [rows_of(config, work, count, trained, pairs) for count in NUM_NAMED]
     rows, claims = [row for group in groups for row in group], [ours_and_retrieval(group) for group in groups]
     results = Results(command_line(build_parser(), config), rows, claims=claims)
@@ -66,17 +66,14 @@ def measure(config: Namespace) -> None:
         print(f"wrote {file}", file=sys.stderr)
 
 
-def rows_of(
-    config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: tuple[Tensor, Tensor]
-) -> list[Row]:
+def rows_of(config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: Pairs) -> list[Row]:
     """All methods on captions that name `count` attributes."""
     captions = held_out_captions(config.num_prompts, "en", config.seed, count)
     bench = Bench(config.model, captions, range(config.seed, config.seed + config.num_images), work)
     group = f"{count} of {len(NAMES)} attributes named"
-    assert trained.identity is not None
     rows = []
-    for name, draw in compared(bench, trained, pairs):
-        measured = bench.measure(f"{file_name(name)}-{trained.identity.sha256[:12]}", draw)
+    for name, key, draw in compared(bench, trained, pairs):
+        measured = bench.measure(f"{file_name(name)}-{key}", draw)
         rows.append(Row(f"{name}, {count} named", group, bench.summarize(measured), measured.num_prompts))
     return rows
 

@@ -75,6 +75,7 @@ class Results:
         rows: of the table.
         curves: for each of some methods, accuracy by seconds trained: `{"seconds", "value", "low", "high"}`.
         claims: what the rows and curves are to show.
+        note: what else a reader must know.
         machine, versions, date: where, with what and when.
     """
 
@@ -82,6 +83,7 @@ class Results:
     rows: list[Row]
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     claims: list[Figure] = field(default_factory=list)
+    note: str = ""
     machine: str = field(default_factory=machine)
     versions: dict[str, str] = field(
         default_factory=lambda: {name: importlib.metadata.version(name) for name in LIBRARIES}
@@ -126,7 +128,8 @@ def markdown(results: Results) -> str:
         lines.append(f"| **{group}** " + "| " * len(head) + "|")
         lines += [_line(row, names, whole) for row in results.rows if row.group == group]
     shares = "Shares in percent; ± is half the 95 % bootstrap interval over prompts."
-    return "\n".join([*lines, "", f"{shares} Measured on {results.machine}, {results.date}."])
+    told = " ".join(filter(None, [shares, f"Measured on {results.machine}, {results.date}.", results.note]))
+    return "\n".join([*lines, "", told])
 
 
 def _line(row: Row, names: Sequence[str], whole: int) -> str:

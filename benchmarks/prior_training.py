@@ -1,4 +1,8 @@
-"""Train priors for a comparison, each for given minutes, with the project's own training; a rerun goes on."""
+"""Train priors for a comparison, each for given minutes, with the project's own training; a rerun goes on.
+
+What is trained is kept, and taken again by recipes that say the same, even when settings have been added since or
+defaults have changed: a recipe is known by how it differs from clip2latent's plain one, in which all is named and off.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +39,10 @@ from text2latent.zoo.faces.evaluation import SEED
 UNLIMITED_STEPS = 10**9
 SNAPSHOTS = tuple(2 ** (-k / 2) for k in range(10, 0, -1))
 """When weights are looked at, as shares of the time to train, beside its end."""
-TRAINING_KEYS = ("prior", "diffusion", "optimizer", "data", "max_minutes", "precision", "seed", "text")
+SECTIONS = ("prior", "diffusion", "optimizer", "text")
+OTHER_KEYS = ("data.batch_size", "data.val_pairs", "max_minutes", "precision", "seed")
+OURS, PLAIN = "faces", "clip2latent"
+"""Names of the configurations of our prior and of clip2latent's."""
 
 
 def add_flags(parser: CommandParser, work: str, num_images: int) -> None:
@@ -62,12 +70,35 @@ def add_place_flags(parser: CommandParser, work: str, num_images: int, default_s
     add("--seed", type=seed, default=default_seed, metavar="N", help="Seed of prompts and images.")
 
 
-def read_config(flags: Namespace, minutes: float) -> TrainConfig:
-    """The settings of our prior, those of `configs/faces.yaml`, on the pairs of `add_flags` and for some minutes."""
-    words = ["--config", "faces", "--data.path", flags.pairs, "--output", flags.work, "--model", flags.model]
-    parsed: TrainConfig = train.build_parser().parse(train.with_packaged_configs(words))
-    data = dataclasses.replace(parsed.data, val_pairs=flags.val_pairs)
-    return dataclasses.replace(parsed, data=data, max_minutes=minutes)
+def read_config(flags: Namespace, minutes: float, name: str = OURS) -> TrainConfig:
+    """The settings of `configs/NAME.yaml`, on the pairs of `add_flags` and for some minutes."""
+    parsed = packaged_config(name, "--model", flags.model)
+    data = dataclasses.replace(parsed.data, path=flags.pairs, val_pairs=flags.val_pairs)
+    return dataclasses.replace(parsed, data=data, output=flags.work, max_minutes=minutes)
+
+
+def packaged_config(name: str, *words: str) -> TrainConfig:
+    """What `text2latent train --config NAME` and further words make, with places that are yet to be named."""
+    needed = ["--data.path", "pairs", "--output", "run"]
+    config: TrainConfig = train.build_parser().parse(train.with_packaged_configs(["--config", name, *needed, *words]))
+    return config
+
+
+def decisive(config: TrainConfig) -> dict[str, Any]:
+    """What decides what a training gives, beside its pairs, as plain data by dotted key."""
+    tree = dataclasses.asdict(config)
+    flat = {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
+    for key in OTHER_KEYS:
+        section, _, name = key.rpartition(".")
+        flat[key] = tree[section][name] if section else tree[name]
+    found: dict[str, Any] = json.loads(json.dumps(flat))
+    return found
+
+
+@cache
+def plain_settings() -> dict[str, Any]:
+    """`decisive` of clip2latent's recipe."""
+    return decisive(packaged_config(PLAIN))
 
 
 @dataclass(frozen=True)
@@ -92,16 +123,24 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides what comes out of the training."""
-        config = dataclasses.asdict(self.config)
-        decisive = {key: config[key] for key in TRAINING_KEYS}
-        text = json.dumps([self.name, self.num_pairs, self.start, decisive], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Digest of all that decides what comes out of the training, beside the pairs."""
+        plain = plain_settings()
+        changed = {key: value for key, value in decisive(self.config).items() if value != plain[key]}
+        return short_digest([self.name, self.num_pairs, self.start, changed])
 
     @property
     def scheduler(self) -> Any:
         """A new sampler, as the config says."""
         return build_scheduler(self.config.diffusion.sampler, self.config.diffusion.objective)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training gives to be kept: its minutes and steps, and seconds trained with the averaged weights then."""
+
+    minutes: float
+    steps: int
+    snapshots: list[tuple[float, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -112,12 +151,14 @@ class Trained:
         prior: with averaged weights, in eval mode.
         minutes: trained.
         steps: trained.
+        digest: of the weights.
         snapshots: seconds trained, and the averaged weights at that time, in order.
     """
 
     prior: Prior
     minutes: float
     steps: int
+    digest: str
     snapshots: list[tuple[float, dict[str, Tensor]]]
 
     @property
@@ -168,6 +209,11 @@ class Pairs:
         self.module.setup("fit")
 
     @property
+    def digest(self) -> str:
+        """Digest of the dataset and of which pairs are trained on."""
+        return short_digest([self.module.manifest.sha256, self.module.num_train_pairs])
+
+    @property
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Latents `[N, L, D]` and embeddings `[N, E]`, float16, of the training pairs."""
         return self.module.pairs(self.module.num_train_pairs)
@@ -184,10 +230,15 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
     torch.manual_seed(recipe.config.seed)
     data = pairs.module.limited(recipe.num_pairs)
     prior = (recipe.new_prior or assembly.new_prior)(recipe.config, data)
-    file = folder / f"{recipe.name}-{recipe.digest}.safetensors"
-    if not file.is_file():
-        _keep(file, fit(recipe, prior, data))
+    file = folder / f"{recipe.name}-{recipe.digest}-{pairs.digest}.safetensors"
+    if not (file.is_file() and _says_the_same(file, recipe)):
+        _keep(file, recipe, fit(recipe, prior, data))
     return _read(file, prior)
+
+
+def short_digest(value: Any) -> str:
+    """Digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader[Any]:
@@ -197,13 +248,14 @@ def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader
     return DataLoader(tensors, batch_size=None, sampler=rows)
 
 
-def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Trained:
+def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
     """Train a prior on a dataset as `text2latent train` does, without its files."""
     config = recipe.config
     assert config.max_minutes is not None
     objective = (recipe.new_objective or assembly.build_objective)(config, data)
     module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
-    averages, seconds = EmaWeights(config.optimizer.ema_decay), 60 * config.max_minutes
+    averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
+    seconds = 60 * config.max_minutes
     snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -218,28 +270,44 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Trained:
     with train.quiet_lightning():
         trainer.fit(module, load_batches(data, config.data.batch_size, config.seed))
     final = {name: value.clone() for name, value in prior.state_dict().items()}
-    return Trained(prior, module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])
+    return Fitted(module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])
 
 
-def _keep(file: Path, trained: Trained) -> None:
+def _keep(file: Path, recipe: Recipe, trained: Fitted) -> None:
     tensors = {
         f"{index}.{name}": value for index, (_, state) in enumerate(trained.snapshots) for name, value in state.items()
     }
     times = [seconds for seconds, _ in trained.snapshots]
     told = {"minutes": trained.minutes, "steps": trained.steps, "seconds": times}
+    metadata = {"trained": json.dumps(told), "settings": json.dumps(decisive(recipe.config))}
     with replacing(file) as partial:
-        save_file(tensors, partial, {"trained": json.dumps(told)})
+        save_file(tensors, partial, metadata)
 
 
-def _read(file: Path, prior: Prior) -> Trained:
+def _says_the_same(file: Path, recipe: Recipe) -> bool:
+    """Whether a kept training was made with the recipe's settings, as far as there were such settings then.
+
+    Its name tells only how they differ from the plain recipe, which may have been another then.
+    """
+    kept, now = json.loads(_metadata(file)["settings"]), decisive(recipe.config)
+    return all(now[key] == value for key, value in kept.items() if key in now)
+
+
+def _metadata(file: Path) -> dict[str, str]:
     from safetensors import safe_open
 
     with safe_open(file, "pt") as opened:
-        told = json.loads(opened.metadata()["trained"])
+        found: dict[str, str] = opened.metadata()
+    return found
+
+
+def _read(file: Path, prior: Prior) -> Trained:
+    told = json.loads(_metadata(file)["trained"])
     states: list[dict[str, Tensor]] = [{} for _ in told["seconds"]]
     for key, value in load_file(file).items():
         index, _, name = key.partition(".")
         states[int(index)][name] = value
     prior.load_state_dict(states[-1])
     prior.eval().requires_grad_(False)
-    return Trained(prior, told["minutes"], told["steps"], list(zip(told["seconds"], states, strict=True)))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return Trained(prior, told["minutes"], told["steps"], digest, list(zip(told["seconds"], states, strict=True)))

@@ -82,6 +82,7 @@ class PriorConfig:
         network: Residual MLP, diffusion transformer over the latent's tokens (dit), or clip2latent's transformer.
         width: Channels of the blocks; of transformers, a multiple of 64.
         depth: Number of blocks.
+        num_heads: Attention heads of clip2latent's transformer, 64 channels each; null is as many as make up the width.
         dropout: Probability of dropping a channel inside a block.
         latent_layout: One latent for all layers (w), three (w_k) or one for each (w_plus); z. Null is the dataset's.
     """
@@ -89,6 +90,7 @@ class PriorConfig:
     network: Literal["residual_mlp", "dit", "transformer"] = "residual_mlp"
     width: PositiveInt = 512
     depth: PositiveInt = 6
+    num_heads: PositiveInt | None = None
     dropout: Fraction = 0.0
     latent_layout: Literal["w", "w_k", "w_plus", "z"] | None = None
 
@@ -105,7 +107,8 @@ class DiffusionConfig:
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
         random_noise_level: Draw each pair's noise scale from 0 to noise_scale and tell it to the network.
         text_noise_level: Noise scale that the network is told for texts; null is noise_scale.
-        time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364).
+        time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364),
+            ddpm the 1000 steps of the cosine schedule, all alike (arXiv:2102.09672).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
         mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
         hidden_share: Share of embeddings of which a random part of the components is hidden, likewise.
@@ -121,7 +124,7 @@ class DiffusionConfig:
     noise_covariance: Literal["isotropic", "data"] = "isotropic"
     random_noise_level: bool = False
     text_noise_level: NonNegativeFloat | None = None
-    time_sampling: Literal["uniform", "logit_normal", "log_normal"] = "logit_normal"
+    time_sampling: Literal["uniform", "logit_normal", "log_normal", "ddpm"] = "logit_normal"
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
     mixed_images: NonNegativeInt = 1
     hidden_share: UnitInterval = 0.9
@@ -135,14 +138,15 @@ class TextConfig:
     """How texts are brought to where image embeddings are, without any captions of images.
 
     Args:
-        embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none.
+        embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none; raw ones aren't even
+            centred.
         prompts: Text file of prompts, a line each, whose mean is that of texts, or a name such as faces; null is none.
         shift: Share of the difference between the images' mean embedding and that of the prompts to move texts by.
         bank_size: Image embeddings that texts are projected onto; 0 projects nothing.
         temperature: Softness of that projection, a difference of cosines; 0 takes the nearest image embedding.
     """
 
-    embedding_filter: Literal["wiener", "whiten", "pca", "none"] = "wiener"
+    embedding_filter: Literal["wiener", "whiten", "pca", "none", "raw"] = "wiener"
     prompts: FilledText | None = None
     shift: UnitInterval = 1.0
     bank_size: NonNegativeInt = 0
@@ -159,7 +163,9 @@ class OptimizerConfig:
         warmup_steps: Steps over which the learning rate rises from 0 to its peak.
         schedule: Learning rate after the warm-up: cosine falls to 0 at the end, constant stays.
         betas: Adam's decay rates of the first and second moment, per step.
-        ema_decay: Decay per step of the exponential moving average that is saved; 0 turns averaging off.
+        eps: What Adam adds to the root of the second moment.
+        ema_decay: Decay per update of the exponential moving average that is saved; 0 turns averaging off.
+        ema_every_steps: Training steps between two updates of that average.
         gradient_clip: Largest norm of the gradient; 0 turns clipping off.
     """
 
@@ -168,7 +174,9 @@ class OptimizerConfig:
     warmup_steps: NonNegativeInt = 500
     schedule: Literal["cosine", "constant"] = "cosine"
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    eps: PositiveFloat = 1e-8
     ema_decay: Fraction = 0.999
+    ema_every_steps: PositiveInt = 1
     gradient_clip: NonNegativeFloat = 1.0
 
 

@@ -33,10 +33,19 @@ class EmaWeights(WeightAveraging):
 
     The decay grows as `ema_decay` says, so that a short run isn't dominated by its random start. The averaged weights
     stay in place through ``on_validation_end``, for the callbacks listed before.
+
+    Args:
+        decay: largest decay per update.
+        every_steps: training steps between two updates.
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, every_steps: int = 1) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=_ema_with_warmup(decay))
+        self.every_steps = every_steps
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Whether the average is updated after the step `step_idx`, counted from 0."""
+        return step_idx is not None and (step_idx + 1) % self.every_steps == 0
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the averaged weights in place a little longer."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from text2latent.configs.errors import InputError
 from text2latent.models.parametrization import require_choice
 
-EMBEDDING_FILTERS = ("wiener", "whiten", "pca", "none")
+EMBEDDING_FILTERS = ("wiener", "whiten", "pca", "none", "raw")
 RIDGE = 0.1
 KEPT_VARIANCE = 0.99
 SMALLEST_VARIANCE = 1e-4
@@ -27,9 +27,11 @@ def covariance_factors(cov: Tensor, embedding_filter: str = "wiener") -> tuple[T
       of that variance);
     - `whiten`: `1 / sqrt(lambda)`, for all directions but those of less than `SMALLEST_VARIANCE` times the mean;
     - `pca`: 1 for the directions of the largest variances that make up `KEPT_VARIANCE`, 0 for the others;
-    - `none`: 1.
+    - `none`: 1;
+    - `raw`: 1, for embeddings that aren't centred before.
 
-    All are scaled so that embeddings with this covariance leave with unit mean variance.
+    `raw` is scaled so that a unit embedding leaves with a mean square of 1 per channel, all others so that embeddings
+    with this covariance leave with unit mean variance.
 
     Args:
         cov: `[E, E]`, symmetric, positive semi-definite up to rounding.
@@ -48,7 +50,8 @@ def covariance_factors(cov: Tensor, embedding_filter: str = "wiener") -> tuple[T
     if not values.sum() > 0:
         raise InputError("embedding covariance: expected embeddings that differ from one another, got all equal")
     gains = _gains(values, embedding_filter)
-    gains = gains / (values * gains.square()).mean().sqrt()
+    power = torch.tensor(1 / len(values)) if embedding_filter == "raw" else (values * gains.square()).mean()
+    gains = gains / power.sqrt()
     cov_sqrt = vectors * values.sqrt() @ vectors.T
     return cov_sqrt.float(), (vectors * gains @ vectors.T).float()
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.matching import Matching
-from text2latent.models.parametrization import Parametrization, require_choice
+from text2latent.models.parametrization import COSINE_STEPS, Parametrization, cosine_times, require_choice
 from text2latent.models.prior_base import Prior
 from text2latent.models.pseudo_text import PseudoText
 
-TIME_SAMPLINGS = ("uniform", "logit_normal", "log_normal")
+TIME_SAMPLINGS = ("uniform", "logit_normal", "log_normal", "ddpm")
 LOSS_WEIGHTINGS = ("none", "min_snr", "edm")
 LOG_NORMAL_MEAN, LOG_NORMAL_STD = math.log(2.0) - 1.2, 1.2
 """Of ln sigma, EDM's (arXiv:2206.00364, table 1), whose data have a standard deviation of 1/2, for data of 1."""
@@ -28,8 +28,9 @@ class DenoisingObjective:
     Args:
         pseudo_text: makes conditions of image embeddings.
         condition_dropout: probability of the null condition, for classifier-free guidance (arXiv:2207.12598).
-        time_sampling: `uniform`; `logit_normal` (t = sigmoid(N(0, 1)), Esser et al., arXiv:2403.03206, eq. 19); or
-            `log_normal` (EDM's noise levels: ln sigma is normal, sigma being noise over data).
+        time_sampling: `uniform`; `logit_normal` (t = sigmoid(N(0, 1)), Esser et al., arXiv:2403.03206, eq. 19);
+            `log_normal` (EDM's noise levels: ln sigma is normal, sigma being noise over data); or `ddpm` (the steps of
+            the cosine schedule with equal probability, arXiv:2006.11239, alg. 1).
         loss_weighting: `none` weighs all times alike, as DDPM's simple loss (arXiv:2006.11239, eq. 14); `min_snr` is
             min(SNR, 5) on the error of x0 (arXiv:2303.09556, sec. 3.4); `edm` makes the loss of a prior that knows
             nothing but mean and variance 1 at all times (arXiv:2206.00364, table 1).
@@ -89,6 +90,9 @@ class DenoisingObjective:
         self, form: Parametrization, n: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
         """Times `[n]` in [0, 1], stratified when uniform (one in each of n equal parts, in random order)."""
+        if self.time_sampling == "ddpm":
+            steps = torch.randint(COSINE_STEPS, (n,), generator=generator, device=device) + 1
+            return steps / COSINE_STEPS if form.objective == "flow" else cosine_times(steps)
         if self.time_sampling == "uniform":
             offsets = torch.rand(n, generator=generator, device=device)
             return (torch.randperm(n, generator=generator, device=device) + offsets) / n

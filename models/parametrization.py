@@ -12,8 +12,9 @@ All objectives mix data and noise as `x = a(t) x0 + s(t) e` with t in [0, 1], wh
     ========= ============================ =================
 
 `flow` is rectified flow (arXiv:2209.03003, eq. 1). The others preserve the variance; uniform times give the cosine
-schedule (arXiv:2102.09672, eq. 17), and any noise-to-signal ratio sigma, as EDM counts noise (arXiv:2206.00364), is
-the time `2 / pi atan(sigma)` of `x / sqrt(1 + sigma^2)`. `v` is progressive distillation's (arXiv:2202.00512, app. D).
+schedule (arXiv:2102.09672, eq. 17) without its offset, `cosine_times` those of its steps with it; and any
+noise-to-signal ratio sigma, as EDM counts noise (arXiv:2206.00364), is the time `2 / pi atan(sigma)` of
+`x / sqrt(1 + sigma^2)`. `v` is progressive distillation's (arXiv:2202.00512, app. D).
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from torch import Tensor
 from text2latent.configs.errors import UsageError
 
 OBJECTIVES = ("flow", "epsilon", "sample", "v")
+COSINE_STEPS, COSINE_OFFSET = 1000, 0.008
+"""Steps of DDPM's cosine schedule, and its offset s (arXiv:2102.09672, eq. 17)."""
+_FIRST_ANGLE = COSINE_OFFSET / (1 + COSINE_OFFSET) * (math.pi / 2)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,22 @@ class Parametrization:
         """Shares of data and noise in the prediction."""
         one, zero = torch.ones_like(a), torch.zeros_like(a)
         return {"flow": (-one, one), "epsilon": (zero, one), "sample": (one, zero), "v": (-s, a)}[self.objective]
+
+
+def cosine_times(steps: Tensor) -> Tensor:
+    """Times in [0, 1], float32, of the steps 1 to `COSINE_STEPS` of DDPM's cosine schedule (arXiv:2102.09672, eq. 17),
+    at which objectives that preserve the variance mix data and noise as that schedule does.
+    """
+    angles = (steps / COSINE_STEPS + COSINE_OFFSET) / (1 + COSINE_OFFSET) * (math.pi / 2)
+    shares = angles.cos() / math.cos(_FIRST_ANGLE)
+    return shares.clamp(0, 1).acos() * (2 / math.pi)
+
+
+def cosine_steps(times: Tensor) -> Tensor:
+    """Inverse of `cosine_times`, rounded to the nearest step from 1 to `COSINE_STEPS`; int64."""
+    angles = ((times.float() * (math.pi / 2)).cos() * math.cos(_FIRST_ANGLE)).clamp(-1, 1).acos()
+    steps = (angles * (2 / math.pi) * (1 + COSINE_OFFSET) - COSINE_OFFSET) * COSINE_STEPS
+    return steps.round().long().clamp(1, COSINE_STEPS)
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

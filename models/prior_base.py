@@ -43,6 +43,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
     latent_mean: Tensor
     latent_std: Tensor
     embedding_mean: Tensor
+    condition_centre: Tensor
     embedding_cov_sqrt: Tensor
     embedding_filter: Tensor
     text_offset: Tensor
@@ -65,13 +66,14 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         self.register_buffer("latent_mean", torch.zeros(self.latent_shape))
         self.register_buffer("latent_std", torch.ones(self.latent_shape))
         self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
+        self.register_buffer("condition_centre", torch.zeros(embedding_dim))
         self.register_buffer("embedding_cov_sqrt", torch.eye(embedding_dim) / math.sqrt(embedding_dim))
         self.register_buffer("embedding_filter", torch.eye(embedding_dim) * math.sqrt(embedding_dim))
         for name, value in self._text_defaults().items():
             self.register_buffer(name, value)
         bank = torch.zeros(text_bank_size, embedding_dim) if text_bank_size else None
         self.register_buffer("text_bank", bank)
-        self.register_load_state_dict_pre_hook(_fill_in_text_defaults)
+        self.register_load_state_dict_pre_hook(_fill_in_defaults)
 
     def _text_defaults(self) -> dict[str, Tensor]:
         """What is done to texts unless `set_text_gap` says otherwise: nothing."""
@@ -109,6 +111,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
         self.embedding_mean.copy_(centre)
+        self.condition_centre.copy_(torch.zeros_like(centre) if embedding_filter == "raw" else centre)
         self.embedding_cov_sqrt.copy_(cov_sqrt)
         self.embedding_filter.copy_(filter_matrix)
 
@@ -174,8 +177,8 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         return x * self.latent_std + self.latent_mean
 
     def filter_condition(self, condition: Tensor) -> Tensor:
-        """CLIP embeddings `[N, E]` -> centred and filtered, with a mean variance of 1, `[N, E]`."""
-        return (condition - self.embedding_mean) @ self.embedding_filter
+        """CLIP embeddings `[N, E]` -> centred, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
+        return (condition - self.condition_centre) @ self.embedding_filter
 
     def forward(
         self,
@@ -206,9 +209,11 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         raise NotImplementedError
 
 
-def _fill_in_text_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Read weights from before priors did anything to texts: nothing is done."""
+def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Read weights from before priors did anything to texts: nothing is done; and from when all centred conditions."""
     assert isinstance(prior, Prior)
+    if prefix + "embedding_mean" in state:
+        state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
     for name, value in prior._text_defaults().items():
         state.setdefault(prefix + name, value.cpu() if value.device.type != "meta" else torch.zeros(value.shape))
 

@@ -39,6 +39,7 @@ def create_prior(
     width: int,
     depth: int,
     noise_level_input: bool = False,
+    num_heads: int | None = None,
     **options: Any,
 ) -> Prior:
     """A new prior.
@@ -47,16 +48,19 @@ def create_prior(
         network: one of `NETWORKS`.
         latent_shape, embedding_dim, width, depth, options: of its class.
         noise_level_input: whether it is told how noisy the pseudo-text is.
+        num_heads: of clip2latent's transformer; None is as many as make up the width.
 
     Raises:
-        UsageError: for an unknown network, a width that doesn't fit its heads, and for clip2latent's transformer with
-            `noise_level_input`, which it has no token for.
+        UsageError: for an unknown network, a width that doesn't fit its heads, heads for a network whose width has as
+            many as it takes, and for clip2latent's transformer with `noise_level_input`, which it has no token for.
     """
     require_choice("network", network, tuple(NETWORKS))
     if network != "residual_mlp" and width % HEAD_CHANNELS:
         raise UsageError(f"width: expected a multiple of {HEAD_CHANNELS} for network {network}, got {width}")
-    if network == "dit":
-        options["num_heads"] = width // HEAD_CHANNELS
+    if network != "transformer" and num_heads is not None:
+        raise UsageError(f"num_heads: expected null for network {network}, got {num_heads}")
+    if network != "residual_mlp":
+        options["num_heads"] = num_heads or width // HEAD_CHANNELS
     if network != "transformer":
         options["noise_level_input"] = noise_level_input
     elif noise_level_input:

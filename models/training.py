@@ -67,13 +67,15 @@ class PriorTraining(pl.LightningModule):
         lr: learning rate at the end of warm-up.
         weight_decay: AdamW's decay (arXiv:1711.05101), for matrices only, not for biases and gains.
         betas: AdamW's momentum coefficients.
+        eps: what AdamW adds to the root of the second moment.
         warmup_steps: steps over which the learning rate grows linearly from 0.
         schedule: ``cosine`` (to 0 at the end of the run) or ``constant``.
         gradient_clip: largest L2 norm of the gradient; 0 leaves it as it is.
         seed: of all that training and validation draw.
         log_every_steps: steps between two lines in the logs.
         description: plain data that goes into each checkpoint under ``text2latent`` (config, identities, versions).
-        ema_decay: largest decay of the moving average of the weights, for the logs.
+        ema_decay, ema_every_steps: largest decay of the moving average of the weights per update, and the steps
+            between two of them, for the logs.
         skip_non_finite: whether a step whose gradient is NaN or infinite is left out; else training ends there. In
             both cases it doesn't touch the weights.
         announce: told a line for each step left out.
@@ -90,6 +92,7 @@ class PriorTraining(pl.LightningModule):
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
         warmup_steps: int = 500,
         schedule: str = "cosine",
         gradient_clip: float = 1.0,
@@ -97,6 +100,7 @@ class PriorTraining(pl.LightningModule):
         log_every_steps: int = 50,
         description: Mapping[str, Any] | None = None,
         ema_decay: float = 0.999,
+        ema_every_steps: int = 1,
         skip_non_finite: bool = False,
         announce: Callable[[str], None] = lambda line: None,
         describe_batch: Callable[[int, int], str] = lambda epoch, batch: f"batch {batch} of epoch {epoch}",
@@ -105,13 +109,13 @@ class PriorTraining(pl.LightningModule):
         self.prior = prior
         self.objective = objective
         self.max_steps, self.max_seconds = max_steps, max_seconds
-        self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
+        self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
         self.warmup_steps, self.schedule = warmup_steps, schedule
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.log_every_steps = log_every_steps
         self.description = dict(description or {})
-        self.ema_decay, self.skip_non_finite = ema_decay, skip_non_finite
+        self.ema_decay, self.ema_every_steps, self.skip_non_finite = ema_decay, ema_every_steps, skip_non_finite
         self.announce, self.describe_batch = announce, describe_batch
         self.metrics: dict[str, float] = {}
         self.skipped_steps, self.pairs_seen = 0, 0
@@ -160,7 +164,7 @@ class PriorTraining(pl.LightningModule):
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
         fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=fused)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: self.lr_factor(self._optimizer_steps()))
         return cast(
             OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -298,7 +302,7 @@ class PriorTraining(pl.LightningModule):
             "train_loss": sum(self._window_losses) / len(self._window_losses) if self._window_losses else math.nan,
             "lr": self._lr(),
             "grad_norm": self.metrics.get("grad_norm", math.nan),
-            "ema_decay": ema_decay(step, self.ema_decay),
+            "ema_decay": ema_decay(step // self.ema_every_steps, self.ema_decay),
             "pairs_per_second": self._window_pairs / seconds,
             "steps_per_second": self._window_steps / seconds,
             "skipped_steps": self.skipped_steps,

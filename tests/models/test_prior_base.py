@@ -100,7 +100,7 @@ def test_transformer_is_causal() -> None:
     """What the query sees comes from tokens before it; the token of the time must not see the noisy latent's."""
     prior, (x, t, condition) = make("transformer"), inputs(2)
     seen: list[Tensor] = []
-    prior.transformer.transformer_blocks[-1].register_forward_hook(lambda _, __, output: seen.append(output))
+    prior.get_submodule("blocks.1").register_forward_hook(lambda _, __, output: seen.append(output))
     with torch.no_grad():
         prior(x, t, condition)
         prior(x + 1, t, condition)
@@ -126,6 +126,22 @@ def test_weights_from_before_text_gaps_are_read() -> None:
     loaded.load_state_dict(old, assign=True)
     condition = unit_rows(3)
     torch.testing.assert_close(loaded.text_condition(condition), condition)
+
+
+def test_weights_from_when_all_conditions_were_centred_are_read() -> None:
+    prior = make("residual_mlp")
+    prior.set_statistics(torch.zeros(4), torch.ones(4), 0.1 * torch.ones(E), torch.eye(E))
+    old = {name: value for name, value in prior.state_dict().items() if name != "condition_centre"}
+    loaded = make("residual_mlp", seed=1)
+    loaded.load_state_dict(old)
+    torch.testing.assert_close(loaded.filter_condition(unit_rows(3)), prior.filter_condition(unit_rows(3)))
+
+
+def test_raw_conditions_are_neither_centred_nor_shaped(network: str) -> None:
+    prior, condition = make(network), unit_rows(3)
+    prior.set_statistics(torch.zeros(4), torch.ones(4), torch.ones(E), torch.diag(torch.arange(1.0, E + 1)), "raw")
+    torch.testing.assert_close(prior.filter_condition(condition), condition * E**0.5)
+    torch.testing.assert_close(prior.embedding_mean, torch.ones(E))
 
 
 def test_texts_stay_where_they_are_by_default(network: str) -> None:
@@ -170,6 +186,7 @@ def test_wrong_text_gaps_are_refused(gap: dict[str, Tensor], message: str) -> No
         ({"network": "unet"}, "network: expected one of residual_mlp, dit, transformer, got 'unet'"),
         ({"network": "dit", "width": 100}, "width: expected a multiple of 64 for network dit, got 100"),
         ({"network": "transformer", "noise_level_input": True}, "random_noise_level: expected false"),
+        ({"network": "dit", "num_heads": 2}, "num_heads: expected null for network dit, got 2"),
         ({"network": "residual_mlp", "objective": "score"}, "objective: expected one of flow"),
     ],
 )
