@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from text2latent import infer, sample, train
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.prior_folder import load_prior
+from text2latent.models.run_folder import flatten
 
 FEW = {
     "--data.batch-size": "8",
@@ -81,6 +83,25 @@ def test_every_kind_of_prior_trains_and_draws(
     checkpoint = load_prior(tmp_path / "run/checkpoints/last.ckpt")
     assert type(checkpoint.prior) is type(trained.prior)
     assert type(checkpoint.scheduler) is type(trained.scheduler)
+    assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
+
+
+def test_recipe_of_clip2latent_is_trained_as_it_is_written(tiny_world: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+    """All but the size, which the test makes small; the run's record says what was trained."""
+    small = {"data.batch_size": 8, "data.val_pairs": 10, "prior.width": 64, "prior.depth": 1, "prior.num_heads": 1}
+    small |= {"max_steps": 20, "validation.every_steps": 20}
+    words = [word for key, value in small.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    where = ["--data.path", str(tiny_pairs), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert train.main(["--config", "clip2latent", *where, *words]) == 0
+    recipe = yaml.safe_load((Path(train.__file__).parent / "configs/clip2latent.yaml").read_text(encoding="utf-8"))
+    kept = dict(flatten(yaml.safe_load((tmp_path / "run/config.yaml").read_text(encoding="utf-8"))))
+    expected = {**dict(flatten(recipe)), **small}
+    assert {key: kept[key] for key in expected} == expected
+    rest = {key for key in kept if key not in expected and key.split(".")[0] in recipe}
+    places = {"path", "num_workers", "in_memory"}
+    assert {key for key in rest if not key.startswith("validation.")} == {f"data.{name}" for name in places}
+    trained = load_prior(tmp_path / "run")
+    assert (trained.prior.config["num_heads"], trained.prior.text_offset.abs().max()) == (1, 0)
     assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
 
 

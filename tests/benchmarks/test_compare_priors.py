@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,20 @@ import pytest
 import torch
 
 from text2latent import sample
-from text2latent.benchmarks import ablate_prior, compare_priors, detailed_prompts, readme_priors
+from text2latent.benchmarks import ablate_prior, compare_priors, detailed_prompts, prior_training, readme_priors
 from text2latent.benchmarks.prior_claims import OPTIMISATION, PAPER, SIMPLE, WITHOUT_DIFFUSION, claims
 from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, captions_in_turns, estimate_frechet
 from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
 from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown, rows_below
-from text2latent.benchmarks.prior_training import Pairs
+from text2latent.benchmarks.prior_training import (
+    PLAIN,
+    Fitted,
+    Pairs,
+    Recipe,
+    decisive,
+    packaged_config,
+    train_recipe,
+)
 from text2latent.benchmarks.report import Figure
 from text2latent.configs.schema import DataConfig, DiffusionConfig, TrainConfig
 from text2latent.evaluation.metrics import Estimate, frechet_distance
@@ -135,9 +144,81 @@ def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path
     assert told["named attributes, the low end of ours less the high end of nearest training pair"].value <= 100
     assert len([name for name in told if name.startswith("time of refine 20 over that of CLIP gradient, ")]) == 2
     assert (tmp_path / "results/priors.svg").read_text().startswith("<?xml")
-    kept = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir())
-    assert compare_priors.main(words) == 0
-    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "work").iterdir()) == kept
+    kept = stamps(tmp_path / "work")
+    again = ["--paper-guidance-scale", "1.5", "--keep-optimization", str(tmp_path / "results/priors.json")]
+    assert compare_priors.main([*words, *again]) == 0
+    new = stamps(tmp_path / "work")
+    assert {name: new[name] for name in kept} == kept
+    assert new.keys() - kept.keys()
+    assert all(name.startswith(("paper-s-recipe-", "curve-")) for name in new.keys() - kept.keys())
+    second = Results.load(tmp_path / "results/priors.json")
+    assert [row for row in second.rows if row.group == OPTIMISATION] == [
+        row for row in results.rows if row.group == OPTIMISATION
+    ]
+    assert "rows of optimisation" in second.note
+    assert second.note in markdown(second)
+    times = [claim for claim in results.claims if claim.name.startswith("time of refine")]
+    assert times == [claim for claim in second.claims if claim.name.startswith("time of refine")]
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each file was written last."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_results_without_optimisation_cannot_stand_for_it(
+    untrained_faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Results("x", [method("ours", "ours", 0.9, 0.5)]).save(tmp_path / "priors.json")
+    words = ["--model", str(untrained_faces), "--pairs", "none", "--work", str(tmp_path / "work"), "--quick"]
+    assert compare_priors.main([*words, "--keep-optimization", str(tmp_path / "priors.json")]) == 1
+    assert "expected rows of optimisation, got none" in capsys.readouterr().err
+
+
+def flags(*words: str) -> Namespace:
+    """The comparison's flags."""
+    parsed = compare_priors.build_parser().parse(["--pairs", "pairs", "--model", "faces", *words])
+    assert isinstance(parsed, Namespace)
+    return parsed
+
+
+def test_rival_is_the_papers_recipe_but_for_want_of_time() -> None:
+    paper, recipe = compare_priors.paper_config(flags()), packaged_config(PLAIN)
+    ours, plain = decisive(paper), decisive(recipe)
+    changed = {key for key in plain if ours[key] != plain[key]}
+    size = {"prior.width", "prior.num_heads"}
+    short = {"optimizer.lr", "optimizer.warmup_steps", "optimizer.schedule", "data.batch_size", "max_minutes"}
+    assert changed == size | short
+
+
+def test_recipes_are_known_by_what_they_do_not_by_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that is added, off in the plain recipe and in this one, leaves the digest; one that is on doesn't."""
+    recipe = Recipe("ours", compare_priors.our_config(flags()))
+    before, settings = recipe.digest, prior_training.decisive
+    for added, same in ((0.0, True), (0.5, False)):
+        monkeypatch.setattr(prior_training, "plain_settings", lambda: {**settings(packaged_config(PLAIN)), "new": 0.0})
+        monkeypatch.setattr(prior_training, "decisive", lambda config, on=added: {**settings(config), "new": on})
+        assert (recipe.digest == before) is same
+        monkeypatch.undo()
+    assert Recipe("ours", dataclasses.replace(recipe.config, seed=1)).digest != before
+
+
+def test_kept_training_of_other_settings_is_not_taken(
+    untrained_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compare_priors.our_config(flags("--minutes-ours", "0.01", "--val-pairs", "20"))
+    data = dataclasses.replace(config.data, batch_size=8)
+    small = dataclasses.replace(config, data=data, diffusion=DiffusionConfig(match_among=0, hidden_share=0.0))
+    pairs, recipe = Pairs(untrained_pairs, 20), Recipe("ours", small)
+    first = train_recipe(recipe, pairs, tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert train_recipe(recipe, pairs, tmp_path).digest == first.digest
+    settings = prior_training.decisive
+    for kept, taken in (({"gone.setting": 1}, True), ({"seed": 99}, False)):
+        monkeypatch.setattr(prior_training, "decisive", lambda config, kept=kept: {**settings(config), **kept})
+        prior_training._keep(file, recipe, Fitted(first.minutes, first.steps, first.snapshots))
+        monkeypatch.undo()
+        assert prior_training._says_the_same(file, recipe) is taken
 
 
 def test_ablations_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:

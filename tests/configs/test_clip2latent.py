@@ -32,7 +32,13 @@ SECTIONS = {
 }
 NEEDED = ["--data.path", "pairs", "--output", "run"]
 OFF = {
-    "diffusion": {"mixed_images": 0, "hidden_share": 0, "gain_spread": 0, "match_among": 0, "random_noise_level": False},
+    "diffusion": {
+        "mixed_images": 0,
+        "hidden_share": 0,
+        "gain_spread": 0,
+        "match_among": 0,
+        "random_noise_level": False,
+    },
     "text": {"embedding_filter": "raw", "prompts": None, "shift": 0, "bank_size": 0},
 }
 """What clip2latent doesn't do."""

@@ -18,7 +18,7 @@ def test_covariance_square_root_squares_to_it(seed: int, size: int, name: str) -
     root, filter_matrix = covariance_factors(cov, name)
     torch.testing.assert_close((root @ root).double(), cov, atol=1e-4, rtol=1e-4)
     filtered = filter_matrix.double() @ cov @ filter_matrix.double().T
-    assert filtered.trace() / size == pytest.approx(1, rel=1e-3)
+    assert filtered.trace() / size == pytest.approx(float(cov.trace()) if name == "raw" else 1, rel=1e-3)
 
 
 def test_filter_drops_the_directions_without_variance() -> None:
@@ -47,6 +47,11 @@ def test_principal_components_are_kept_whole_or_dropped() -> None:
 
 def test_no_filter_is_the_identity() -> None:
     torch.testing.assert_close(gains_of([4.0, 1.0, 0.0], "none"), torch.ones(3))
+
+
+def test_raw_embeddings_of_unit_length_have_a_mean_square_of_one() -> None:
+    _, filter_matrix = covariance_factors(torch.diag(torch.tensor([4.0, 1.0, 0.0])), "raw")
+    torch.testing.assert_close(filter_matrix, math.sqrt(3) * torch.eye(3))
 
 
 def test_wiener_filter_has_his_gains() -> None:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -9,7 +10,7 @@ from torch.nn.functional import normalize
 from text2latent.configs.errors import UsageError
 from text2latent.models.diffusion import initial_noise, sample
 from text2latent.models.objectives import DenoisingObjective
-from text2latent.models.parametrization import OBJECTIVES, Parametrization
+from text2latent.models.parametrization import COSINE_STEPS, OBJECTIVES, Parametrization, cosine_steps
 from text2latent.models.prior import ResidualMLPPrior
 from text2latent.models.pseudo_text import PseudoText
 
@@ -32,6 +33,18 @@ def test_logit_normal_times_have_its_quantiles() -> None:
     expected = torch.sigmoid(torch.tensor([-1.0, 0.0, 1.0]))
     found = t.quantile(torch.distributions.Normal(0, 1).cdf(torch.tensor([-1.0, 0.0, 1.0])))
     torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+
+
+def test_ddpm_times_are_the_steps_of_the_cosine_schedule() -> None:
+    """Each of diffusers' steps as often, with its own share of data."""
+    objective, form = DenoisingObjective(PseudoText(), time_sampling="ddpm"), Parametrization("sample")
+    t = objective.sample_times(form, 100_000, torch.device("cpu"), torch.Generator().manual_seed(0))
+    steps = cosine_steps(t) - 1
+    assert steps.bincount(minlength=COSINE_STEPS).sub(100).abs().max() < 50
+    kept = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod
+    torch.testing.assert_close(form.levels(t)[0].square(), kept[steps], atol=1e-5, rtol=0)
+    flow = objective.sample_times(FLOW, 1000, torch.device("cpu"), torch.Generator().manual_seed(0))
+    torch.testing.assert_close((1000 * flow).round(), 1000 * flow)
 
 
 def test_loss_of_an_untrained_prior_is_half_pi() -> None:

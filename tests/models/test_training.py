@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from text2latent.data.datamodule import PairTensors, RowBatches
-from text2latent.models.callbacks import PriorFolder
+from text2latent.models.callbacks import EmaWeights, PriorFolder
 from text2latent.models.interruption import TrainingInterrupted
 from text2latent.models.prior_folder import load_prior
 from text2latent.models.training import NonFiniteLoss, PriorTraining
@@ -44,7 +45,7 @@ def epochs(pairs: PairTensors) -> Iterator[tuple[Tensor, Tensor]]:
         epoch += 1
 
 
-def bare_loop(steps: int) -> tuple[list[float], list[Tensor]]:
+def bare_loop(steps: int, every: int = 1, eps: float = 1e-8) -> tuple[list[float], list[Tensor]]:
     """Losses and averaged weights of the same training, written out without Lightning and by textbook formulas."""
     module = make_module(steps)
     prior, objective = module.prior.train(), module.objective
@@ -62,17 +63,20 @@ def bare_loop(steps: int) -> tuple[list[float], list[Tensor]]:
             first[name] = 0.9 * first[name] + 0.1 * g
             second[name] = 0.99 * second[name] + 0.01 * g**2
             m, v = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.99 ** (step + 1))
-            p.data = p.data * (1 - lr * (0.01 if p.ndim > 1 else 0)) - lr * m / (v.sqrt() + 1e-8)
-            decay = min(DECAY, (1 + step) / (10 + step)) if step else 0
-            average[name] = decay * average.get(name, 0) + (1 - decay) * p.data
+            p.data = p.data * (1 - lr * (0.01 if p.ndim > 1 else 0)) - lr * m / (v.sqrt() + eps)
+            if (step + 1) % every == 0:
+                updates = (step + 1) // every - 1
+                decay = min(DECAY, (1 + updates) / (10 + updates)) if updates else 0
+                average[name] = decay * average.get(name, 0) + (1 - decay) * p.data
         losses.append(float(loss.detach()))
     return losses, list(average.values())
 
 
-def test_training_is_adamw_with_clipping_warmup_cosine_and_ema(tmp_path: Path) -> None:
-    module, losses = make_module(12), Losses()
-    fit(module, tmp_path, losses)
-    expected_losses, expected_weights = bare_loop(12)
+@pytest.mark.parametrize(("every", "eps"), [(1, 1e-8), (5, 1e-3)])
+def test_training_is_adamw_with_clipping_warmup_cosine_and_ema(tmp_path: Path, every: int, eps: float) -> None:
+    module, losses = make_module(12, eps=eps), Losses()
+    fit(module, tmp_path, losses, ema=partial(EmaWeights, every_steps=every))
+    expected_losses, expected_weights = bare_loop(12, every, eps)
     assert losses.train == pytest.approx(expected_losses, rel=1e-4)
     for ours, expected in zip(parameters(module), expected_weights, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def fit(
     val_every: int = 4,
     pairs: PairTensors | None = None,
     strategy: str | Strategy = "auto",
-    ema: type[EmaWeights] = EmaWeights,
+    ema: Callable[[float], EmaWeights] = EmaWeights,
 ) -> pl.Trainer:
     checkpoints = RunCheckpoints(folder, every_steps)
     trainer = pl.Trainer(
