@@ -18,7 +18,7 @@ from typing import Any
 
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_measuring import Bench, make_bench
-from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
+from text2latent.benchmarks.prior_report import CPU_TIME, Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import (
     Pairs,
     Recipe,
@@ -271,7 +271,7 @@ def ablate(config: Namespace) -> None:
     variants = choose_variants(base, len(pairs.tensors[0]), config.only)
     rows = [measure_variant(variant, base, pairs, bench, work) for variant in variants]
     rows += retrieval_rows(variants, pairs, bench)
-    results = Results(command_line(build_parser(), config), rows)
+    results = Results(command_line(build_parser(), config), rows, note=CPU_TIME)
     print(markdown(results))
     for file in write_results(results, output, "ablations", plot=False):
         print(f"wrote {file}", file=sys.stderr)

@@ -2,9 +2,10 @@
 
     python benchmarks/compare_priors.py --pairs runs/faces/pairs --work runs/comparison
 
-Every rival is trained here, for the minutes that its flag says. What is trained and measured stays in the work folder:
-run again, after an interruption or when the settings of some methods have changed, only what is missing is made. The
-prompts are held-out captions of faces in English and Japanese; what the images show is told by the judge.
+Every rival is trained here, for the minutes of CPU time that its flag says; with OMP_NUM_THREADS=1 these are what an
+idle machine takes, whatever else it does. What is trained and measured stays in the work folder: run again, after an
+interruption or when the settings of some methods have changed, only what is missing is made. The prompts are held-out
+captions of faces in English and Japanese; what the images show is told by the judge.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from text2latent.benchmarks.prior_claims import (
     count_steps,
 )
 from text2latent.benchmarks.prior_measuring import Bench, Draw, captions_in_turns, make_bench
-from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
+from text2latent.benchmarks.prior_report import CPU_TIME, Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import PLAIN, Pairs, Recipe, Trained, add_flags, read_config, train_recipe
 from text2latent.benchmarks.report import Figure, command_line, script_parser
 from text2latent.configs.command import (
@@ -361,9 +362,12 @@ def with_kept_times(found: Sequence[Figure], kept: Results | None) -> list[Figur
 def told_of(kept: Results | None) -> str:
     """What a reader must know of rows that were measured elsewhere."""
     if kept is None:
-        return ""
-    told = f"The rows of optimisation, and claims of time that name it, are of {kept.date}, measured on {kept.machine}"
-    return f"{told}: compare times within a run only."
+        return CPU_TIME
+    clock = "CPU time" if CPU_TIME in kept.note else "wall-clock time"
+    told = (
+        f"The rows of optimisation, and claims of time that name it, are of {kept.date}, on {kept.machine}, in {clock}"
+    )
+    return f"{CPU_TIME} {told}: compare times within a run only."
 
 
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:

@@ -17,7 +17,7 @@ from pathlib import Path
 from text2latent.benchmarks import prior_methods as methods
 from text2latent.benchmarks.prior_claims import OURS, RERANK, lead
 from text2latent.benchmarks.prior_measuring import Bench, Draw
-from text2latent.benchmarks.prior_report import Results, Row, file_name, markdown, write_results
+from text2latent.benchmarks.prior_report import CPU_TIME, Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import Pairs, add_place_flags
 from text2latent.benchmarks.report import Figure, command_line, script_parser
 from text2latent.configs.command import CommandParser, check_output_folder, positive_int, run_command
@@ -60,7 +60,7 @@ def measure(config: Namespace) -> None:
     pairs, trained = Pairs(config.pairs, config.val_pairs), load_prior(config.model)
     groups = [rows_of(config, work, count, trained, pairs) for count in NUM_NAMED]
     rows, claims = [row for group in groups for row in group], [ours_and_retrieval(group) for group in groups]
-    results = Results(command_line(build_parser(), config), rows, claims=claims)
+    results = Results(command_line(build_parser(), config), rows, claims=claims, note=CPU_TIME)
     print(markdown(results))
     for file in write_results(results, output, "detailed", plot=False):
         print(f"wrote {file}", file=sys.stderr)

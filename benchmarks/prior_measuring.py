@@ -1,4 +1,7 @@
-"""Draw a prompt set's images by many methods, and measure them all in the same way; kept so that a rerun goes on."""
+"""Draw a prompt set's images by many methods, and measure them all in the same way; kept so that a rerun goes on.
+
+Times are of the process's CPU, which what else the machine does leaves alone; so run on one thread.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class Drawn:
 
     Attributes:
         latents: w, `[N, 1 or num_ws, w_dim]`.
-        seconds: how long that took, where it isn't the time that passed.
+        seconds: CPU time of that, where it isn't what passed.
     """
 
     latents: Tensor
@@ -65,7 +68,7 @@ class Measured:
         embeddings: `[N, E]` float32, CLIP's of the images.
         clip_scores: `[N]`, cosines with the text embeddings.
         codes: `[N, attributes]`, what the judge sees.
-        seconds: `[G]`, wall-clock time per image in each group of prompts, from embedding the texts to the images.
+        seconds: `[G]`, CPU time per image in each group of prompts, from embedding the texts to the images.
         latent_seconds: `[G]`, the part of that from the texts' embeddings to the latents.
         num_prompts: P, of the prompt set's first ones.
     """
@@ -142,28 +145,28 @@ class Bench:
 
     @torch.no_grad()
     def single_image_seconds(self, draw: Draw, num_images: int = 12) -> float:
-        """Median wall-clock time of an image that is drawn alone, from its text to its pixels, once all is warm."""
+        """Median CPU time of an image that is drawn alone, from its text to its pixels, once all is warm."""
         taken = []
         for caption in self.captions[: num_images + 1]:
-            started = time.perf_counter()
+            started = time.process_time()
             drawn = draw(self.clip.encode_text([caption.text]), [caption.text], self.seeds[:1])
             self.generator.synthesize(drawn.latents)
-            taken.append(time.perf_counter() - started)
+            taken.append(time.process_time() - started)
         return float(np.median(taken[1:]))
 
     @torch.no_grad()
     def _measure_group(self, draw: Draw, captions: Sequence[Caption]) -> dict[str, NDArray[Any]]:
         """What is kept of some prompts' images, by the names of `Measured`."""
         prompts = [caption.text for caption in captions for _ in self.seeds]
-        started = time.perf_counter()
+        started = time.process_time()
         texts = self.clip.encode_text([caption.text for caption in captions])
         texts = texts.repeat_interleave(len(self.seeds), dim=0)
-        embedded = time.perf_counter()
+        embedded = time.process_time()
         drawn = draw(texts, prompts, self.seeds * len(captions))
-        latent_seconds = time.perf_counter() - embedded if drawn.seconds is None else drawn.seconds
-        synthesis = time.perf_counter()
+        latent_seconds = time.process_time() - embedded if drawn.seconds is None else drawn.seconds
+        synthesis = time.process_time()
         images = torch.cat([self.generator.synthesize(batch) for batch in drawn.latents.split(GROUP)])
-        seconds = embedded - started + latent_seconds + time.perf_counter() - synthesis
+        seconds = embedded - started + latent_seconds + time.process_time() - synthesis
         embeddings = torch.cat([self.clip.encode_image(batch) for batch in images.split(GROUP)])
         return {
             "embeddings": embeddings.numpy(),

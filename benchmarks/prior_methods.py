@@ -83,7 +83,7 @@ class Snapshot:
     Attributes:
         latents: `[N, candidates, 1, w_dim]`.
         scores: `[N, candidates]`, CLIP scores.
-        seconds: of all candidates of all images up to this step.
+        seconds: CPU time of all candidates of all images up to this step.
     """
 
     latents: Tensor
@@ -132,11 +132,11 @@ class OptimizationTrials:
         found: dict[int, Snapshot] = {}
         target = text.expand(self.candidates, -1)
         seeds = [seed + candidate for candidate in range(self.candidates)]
-        started = time.perf_counter()
+        started = time.process_time()
 
         def look(step: int, latents: Tensor, losses: Tensor) -> None:
             if step in self.steps:
-                seconds = time.perf_counter() - started
+                seconds = time.process_time() - started
                 images = self.bench.generator.synthesize(latents)
                 scores = (self.bench.clip.encode_image(images) * target).sum(dim=1)
                 found[step] = Snapshot(latents.clone(), scores.detach(), seconds)

@@ -40,6 +40,8 @@ LEFT: Place = (-6, 1, "right", "bottom")
 RIGHT: Place = (6, -1, "left", "top")
 LABEL_PLACES = ((ABOVE,), (LEFT,), (LEFT, LEFT, RIGHT), (BELOW,), (*6 * (ABOVE,), RIGHT), (BELOW,))
 """Where the plot's labels are, by group and in turn: x and y in points, and how they are aligned there."""
+CPU_TIME = "Times are CPU time."
+"""What the scripts' results note; those without it are of wall-clock time."""
 STEPS = re.compile(r"(\d+) steps?$")
 
 

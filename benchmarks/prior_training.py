@@ -1,5 +1,7 @@
 """Train priors for a comparison, each for given minutes, with the project's own training; a rerun goes on.
 
+Minutes are of the process's CPU time, which what else the machine does leaves alone; so run on one thread.
+
 What is trained is kept, and taken again by recipes that say the same, even when settings have been added since or
 defaults have changed: a recipe is known by how it differs from clip2latent's plain one, in which all is named and off.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,10 +152,10 @@ class Trained:
 
     Attributes:
         prior: with averaged weights, in eval mode.
-        minutes: trained.
+        minutes: trained, CPU time.
         steps: trained.
         digest: of the weights.
-        snapshots: seconds trained, and the averaged weights at that time, in order.
+        snapshots: CPU seconds trained, and the averaged weights at that time, in order.
     """
 
     prior: Prior
@@ -253,7 +256,8 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
     config = recipe.config
     assert config.max_minutes is not None
     objective = (recipe.new_objective or assembly.build_objective)(config, data)
-    module = train.build_training(dataclasses.replace(config, max_steps=UNLIMITED_STEPS), prior, objective)
+    unlimited = dataclasses.replace(config, max_steps=UNLIMITED_STEPS)
+    module = train.build_training(unlimited, prior, objective, clock=time.process_time)
     averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
     seconds = 60 * config.max_minutes
     snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])

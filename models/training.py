@@ -79,6 +79,7 @@ class PriorTraining(pl.LightningModule):
         skip_non_finite: whether a step whose gradient is NaN or infinite is left out; else training ends there. In
             both cases it doesn't touch the weights.
         announce: told a line for each step left out.
+        clock: seconds from some time on, which `max_seconds` are counted by.
         describe_batch: puts a batch into words, from epoch and number.
     """
 
@@ -103,6 +104,7 @@ class PriorTraining(pl.LightningModule):
         ema_every_steps: int = 1,
         skip_non_finite: bool = False,
         announce: Callable[[str], None] = lambda line: None,
+        clock: Callable[[], float] = time.monotonic,
         describe_batch: Callable[[int, int], str] = lambda epoch, batch: f"batch {batch} of epoch {epoch}",
     ) -> None:
         super().__init__()
@@ -117,6 +119,7 @@ class PriorTraining(pl.LightningModule):
         self.description = dict(description or {})
         self.ema_decay, self.ema_every_steps, self.skip_non_finite = ema_decay, ema_every_steps, skip_non_finite
         self.announce, self.describe_batch = announce, describe_batch
+        self.clock = clock
         self.metrics: dict[str, float] = {}
         self.skipped_steps, self.pairs_seen = 0, 0
         self._seconds_before, self._agreed_seconds = 0.0, 0.0
@@ -132,7 +135,7 @@ class PriorTraining(pl.LightningModule):
 
     def seconds(self) -> float:
         """Seconds trained so far, over all sessions of the run (validation included)."""
-        return self._seconds_before + (0.0 if self._started is None else time.monotonic() - self._started)
+        return self._seconds_before + (0.0 if self._started is None else self.clock() - self._started)
 
     def agree_on_clock(self, seconds: float) -> None:
         """Take the clock that all processes of the run go by: theirs differ, but their schedules mustn't."""
@@ -237,7 +240,7 @@ class PriorTraining(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Start the run's clock."""
-        self._started, self._agreed_seconds = time.monotonic(), self._seconds_before
+        self._started, self._agreed_seconds = self.clock(), self._seconds_before
         self._open_window()
 
     def on_train_end(self) -> None:
