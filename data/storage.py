@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.litter import is_litter
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ class Store(ABC):
 
     @abstractmethod
     def names(self) -> set[str]:
-        """Names of all files; empty where there is nothing, and on a web server that doesn't list them."""
+        """Names of all files, but for litter; empty where there is nothing, and on a web server that doesn't list."""
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -188,7 +189,7 @@ class LocalStore(Store):
     def names(self) -> set[str]:
         """Names of all files."""
         try:
-            return {entry.name for entry in os.scandir(self.folder)}
+            return {entry.name for entry in os.scandir(self.folder) if not is_litter(entry.name)}
         except FileNotFoundError:
             return set()
         except OSError as error:
@@ -272,7 +273,8 @@ class RemoteStore(Store):
             listed = self._persist("list", "", lambda path: self._files.ls(path, detail=False))
         except FileNotFoundError:
             return set()
-        return {entry.rsplit("/", 1)[-1] for entry in listed if not entry.endswith("/")}
+        names = {entry.rsplit("/", 1)[-1] for entry in listed if not entry.endswith("/")}
+        return {name for name in names if not is_litter(name)}
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
