@@ -10,6 +10,7 @@ started whenever, share what is left.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,10 +120,34 @@ def finish(output: str, state: PartialState) -> None:
         print(f"{there} of {wanted} shards in {output}; whoever makes the last one finishes the dataset")
 
 
-def sample(config: SampleConfig) -> None:
-    """Fill the place `config.output` with pairs."""
+def join_launched(config: SampleConfig, device: torch.device) -> PartialState:
+    """The state of this process among those that a launcher started, all of which are there; alone without one.
+
+    Raises:
+        InputError: when some don't come.
+    """
+    import torch
     from accelerate import PartialState
 
+    from text2latent.models.launch import read_launcher
+    from text2latent.models.rendezvous import join_processes
+
+    launch = read_launcher(os.environ, slurm=False)  # tasks of srun share the work as plain copies do
+    if launch is not None and launch.address is not None:
+        mine = None if device.type == "cpu" else torch.device(device.type, launch.local_rank)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        minutes, said = config.launch_timeout, announce
+        join_processes(launch.rank, launch.processes, launch.address, minutes, backend, mine, said)
+    return PartialState(cpu=device.type == "cpu")
+
+
+def announce(line: str) -> None:
+    """Tell a line on stderr."""
+    print(f"text2latent sample: {line}", file=sys.stderr)
+
+
+def sample(config: SampleConfig) -> None:
+    """Fill the place `config.output` with pairs."""
     from text2latent.data.filling import parse_shards
     from text2latent.data.records import open_dataset, remove_leftovers
     from text2latent.data.storage import is_address
@@ -130,7 +155,7 @@ def sample(config: SampleConfig) -> None:
     if not is_address(config.output):
         check_output_folder(config.output)
     device = select_device(config.device)
-    state = PartialState(cpu=device.type == "cpu")
+    state = join_launched(config, device)
     generator, clip = load_networks(config, state.device if state.num_processes > 1 else device)
     wanted = describe_dataset(config, generator, clip)
     indices = parse_shards(config.shards, wanted.num_shards)[state.process_index :: state.num_processes]

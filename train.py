@@ -8,6 +8,7 @@ Several processes train together with `--devices N`, under torchrun or under sru
 
 from __future__ import annotations
 
+import atexit
 import copy
 import dataclasses
 import importlib
@@ -16,7 +17,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,15 +187,18 @@ def build_trainer(
     from lightning.pytorch import Trainer
 
     from text2latent.models.checkpoints import AtomicCheckpointIO
+    from text2latent.models.process_group import LaunchedProcesses, Meeting, MeetingStrategy
     from text2latent.models.run_loggers import build_loggers
     from text2latent.models.sharding import ShardedStrategy
 
-    alike = "auto" if launch.processes == 1 else "ddp"
+    meeting = Meeting(config.launch_timeout, announce)
+    strategy = ShardedStrategy(launch.processes, meeting) if is_sharded(config, launch) else MeetingStrategy(meeting)
+    environment = [] if launch.address is None else [LaunchedProcesses(launch)]
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" and launch.processes == 1 else launch.devices,
         num_nodes=launch.num_nodes,
-        strategy=ShardedStrategy(launch.processes) if is_sharded(config, launch) else alike,
+        strategy="auto" if launch.processes == 1 else strategy,
         precision=config.precision,
         max_epochs=-1,
         val_check_interval=config.validation.every_steps,
@@ -202,7 +206,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         callbacks=callbacks,
         logger=build_loggers(run.logs, config.csv, config.tensorboard, config.wandb, run.root.resolve().name),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *environment],
         default_root_dir=run.root,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -230,7 +234,7 @@ def fit(
     """Train from the checkpoint `start`, or from scratch; returns the exit code, which tells of a signal.
 
     Raises:
-        InputError: when the loss isn't finite any more.
+        InputError: when the loss isn't finite any more, or other processes don't come.
     """
     from text2latent.models.interruption import TrainingInterrupted, requeue_job
     from text2latent.models.training import NonFiniteLoss
@@ -248,7 +252,16 @@ def fit(
     except NonFiniteLoss as error:
         kept = f"{checkpoints.last} has the state before" if checkpoints.last.exists() else "nothing was saved before"
         raise InputError(f"{error}; {kept}; expected finite losses, try a smaller --optimizer.lr") from error
+    finally:
+        if not checkpoints.signals.working:
+            atexit.register(end_started_processes, trainer)
     return 0
+
+
+def end_started_processes(trainer: Trainer) -> None:
+    """End the processes that this one has started, which would wait for it."""
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        process.kill()
 
 
 def find_start(config: TrainConfig, run: RunFolder, trained: TrainedPrior, is_first: bool) -> Resumed | None:
@@ -280,14 +293,24 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     """Set up and train, or tell that all is trained; returns the exit code."""
     from lightning import seed_everything
 
-    from text2latent.models.checkpoints import RunCheckpoints
-    from text2latent.models.run_report import format_table, summarize
+    from text2latent.models.run_folder import occupied
     from text2latent.training.assembly import build_prior
 
-    tell = announce if launch.rank == 0 else lambda line: None
     data = load_data(config, launch.devices)
     seed_everything(config.seed, verbose=False)
     trained = build_prior(config, data)
+    with occupied(run) if launch.rank == 0 else nullcontext():
+        return train_in_folder(config, run, launch, device, data, trained)
+
+
+def train_in_folder(
+    config: TrainConfig, run: RunFolder, launch: Launch, device: torch.device, data: PairDataModule, trained: TrainedPrior
+) -> int:
+    """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
+    from text2latent.models.checkpoints import RunCheckpoints
+    from text2latent.models.run_report import format_table, summarize
+
+    tell = announce if launch.rank == 0 else lambda line: None
     sharded = is_sharded(config, launch)
     module = build_module(config, trained, data, sharded)
     pipeline = load_pipeline(config, trained, device) if launch.rank == 0 else None
@@ -298,7 +321,9 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
         return 0
     if start is not None:
         tell(f"going on at step {start.step}, from {start.path}")
-    checkpoints = RunCheckpoints(run.checkpoints, config.checkpoint_every_steps, tell, config.keep_checkpoints)
+    checkpoints = RunCheckpoints(
+        run.checkpoints, config.checkpoint_every_steps, tell, config.keep_checkpoints, config.launch_timeout
+    )
     watchers = build_watchers(config, run, trained, pipeline)
     callbacks = build_callbacks(config, run, checkpoints, watchers, trained.prior if sharded else None)
     trainer = build_trainer(config, run, device, launch, callbacks)

@@ -25,6 +25,7 @@ from text2latent.configs.constraints import (
     unit_interval,
 )
 from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.litter import files_of, name_files
 from text2latent.configs.progress import progress
 from text2latent.configs.validation import check_arguments, expectation, leaves, option_name, spell_out
 
@@ -229,8 +230,8 @@ def check_output_folder(path: str | os.PathLike[str], empty: bool = False, flag:
     """
     target = Path(path)
     _check_writable(target, flag)
-    if empty and target.is_dir() and any(target.iterdir()):
-        raise InputError(f"{flag}: {target} is not empty; expected a new or empty folder")
+    if empty and (found := files_of(target)):
+        raise InputError(f"{flag}: {target}: expected a new or empty folder, found {name_files(found)}")
     return target
 
 

@@ -37,6 +37,7 @@ class SampleConfig:
         save_images: Keep each image as a JPEG beside its pair.
         precision: Floating-point precision of synthesis and embedding: 32 bits, or bf16 where that is faster.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
+        launch_timeout: Minutes to wait for the other processes that a launcher starts.
     """
 
     output: FilledText
@@ -53,6 +54,7 @@ class SampleConfig:
     save_images: bool = False
     precision: Literal["32", "bf16"] = "32"
     device: FilledText = "auto"
+    launch_timeout: PositiveFloat = 30.0
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ class TrainConfig:
         resume: Whether to go on from the run folder's last whole checkpoint if there is one, or never.
         devices: Processes per machine, each on a device of its own; null takes what torchrun or srun started, else 1.
         num_nodes: Machines; null takes what torchrun or srun started, else 1.
+        launch_timeout: Minutes to wait for the other processes, and for the first step.
         strategy: Give each process the whole network (ddp), or split it among all (fsdp), for one too large for one.
         on_non_finite: What to do with NaN or infinity in pairs or gradients: stop, or skip what is concerned.
         csv: Write metrics to a CSV file in the run folder.
@@ -252,6 +255,7 @@ class TrainConfig:
     resume: Literal["auto", "never"] = "auto"
     devices: PositiveInt | None = None
     num_nodes: PositiveInt | None = None
+    launch_timeout: PositiveFloat = 30.0
     strategy: Literal["ddp", "fsdp"] = "ddp"
     on_non_finite: Literal["stop", "skip"] = "stop"
     csv: bool = True

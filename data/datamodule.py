@@ -28,6 +28,7 @@ from text2latent.data.shards import Pairs, iterate_shards, load_pairs, require_c
 from text2latent.data.stats import PairStatistics, load_statistics
 from text2latent.data.storage import open_store
 from text2latent.data.streaming import Batch, StreamedPairs, describe_samples, finite_rows
+from text2latent.data.workers import as_it_is, leave_signals_to_the_main_process
 
 MEMORY_SHARE = 0.5  # of the memory that is free
 
@@ -250,9 +251,14 @@ class PairDataModule(pl.LightningDataModule):
             announce=self.announce,
         )
         loader = DataLoader(
-            self._order, batch_size=None, num_workers=self.num_workers, pin_memory=torch.cuda.is_available()
+            self._order,
+            batch_size=None,
+            num_workers=self.num_workers,
+            collate_fn=as_it_is,
+            worker_init_fn=leave_signals_to_the_main_process,
+            pin_memory=torch.cuda.is_available(),
         )
-        return ResumableBatches(loader)
+        return ResumableBatches(loader, self.announce)
 
     def describe_batch(self, epoch: int, batch: int) -> str:
         """Samples and shards of a batch that this process was given, in words."""

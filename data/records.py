@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.litter import name_files
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.storage import LocalStore, Store, open_store
 
@@ -154,7 +155,7 @@ def open_dataset(place: str | Path | Store, wanted: Manifest) -> Manifest:
         _require_listing(store)
         return wanted
     if there and MANIFEST not in there:
-        raise InputError(f"--output {store}: expected a new or empty folder or one of pairs, found other files")
+        raise InputError(f"--output {store}: expected a new or empty folder or one of pairs, found {name_files(there)}")
     found = read_manifest(store)
     _require_same_settings(store, found, wanted)
     if found.num_pairs != wanted.num_pairs:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from text2latent.data.streaming import StreamedPairs
+from text2latent.data.workers import Reception
 
 
 class ResumableBatches:
@@ -18,10 +19,11 @@ class ResumableBatches:
 
     Args:
         loader: yields the same batches in the same order in each run of an epoch.
+        announce: told a line when the loader has to do without shared memory, or without its workers.
     """
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
+    def __init__(self, loader: DataLoader[Any], announce: Callable[[str], None] = lambda line: None) -> None:
+        self.loader, self._reception = loader, Reception(announce)
         self._given = 0
         self._skip = 0
 
@@ -43,7 +45,7 @@ class ResumableBatches:
         """Batches behind those given: a stream is entered there, rows in memory are passed over."""
         if isinstance(self.loader.dataset, StreamedPairs):
             self.loader.dataset.start_at(self._given)
-            return iter(self.loader)
+            return self._reception.iterate(self.loader)
         return islice(iter(self.loader), self._given, None)
 
     def state_dict(self) -> dict[str, int]:

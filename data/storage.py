@@ -6,6 +6,7 @@ a disk, in one request elsewhere. What fails for a passing reason on a network i
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import random
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.litter import is_litter
 
 T = TypeVar("T")
 
@@ -33,6 +35,21 @@ STALL_SECONDS = 30
 """A connection that brings nothing for so long is given up and tried again."""
 
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+PASSING_KINDS = frozenset(
+    (
+        *("aiohttp.client_exceptions.ClientError", "botocore.exceptions.HTTPClientError"),
+        *("botocore.exceptions.IncompleteReadError", "botocore.exceptions.ResponseStreamingError"),
+        *("google.auth.exceptions.TransportError", "requests.exceptions.RequestException"),
+    )
+)
+"""Errors of a network that aren't Python's own, of libraries that may not be installed."""
+
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or a profile in ~/.aws",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS in the environment, or gcloud auth application-default login",
+}
+"""What the libraries of a scheme take."""
 
 
 class Store(ABC):
@@ -68,7 +85,7 @@ class Store(ABC):
 
     @abstractmethod
     def names(self) -> set[str]:
-        """Names of all files; empty where there is nothing, and on a web server that doesn't list them."""
+        """Names of all files, but for litter; empty where there is nothing, and on a web server that doesn't list."""
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -188,7 +205,7 @@ class LocalStore(Store):
     def names(self) -> set[str]:
         """Names of all files."""
         try:
-            return {entry.name for entry in os.scandir(self.folder)}
+            return {entry.name for entry in os.scandir(self.folder) if not is_litter(entry.name)}
         except FileNotFoundError:
             return set()
         except OSError as error:
@@ -272,7 +289,8 @@ class RemoteStore(Store):
             listed = self._persist("list", "", lambda path: self._files.ls(path, detail=False))
         except FileNotFoundError:
             return set()
-        return {entry.rsplit("/", 1)[-1] for entry in listed if not entry.endswith("/")}
+        names = {entry.rsplit("/", 1)[-1] for entry in listed if not entry.endswith("/")}
+        return {name for name in names if not is_litter(name)}
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -288,6 +306,11 @@ class RemoteStore(Store):
             self._persist("remove", name, lambda path: self._files.rm_file(path))
         except (FileNotFoundError, NotImplementedError):
             return
+
+    def _hint(self, error: Exception) -> str:
+        """What was expected, where credentials are missing or refused."""
+        expected = CREDENTIALS.get(self._scheme)
+        return f"; expected {expected}" if expected and _is_of_credentials(error) else ""
 
     def _persist(self, verb: str, name: str, request: Callable[[str], T]) -> T:
         """Result of a request, which is tried again after what may pass.
@@ -310,17 +333,26 @@ class RemoteStore(Store):
                 # fsspec's backends raise errors of their own libraries, of many kinds.
                 if attempt == self.attempts or not _may_pass(error):
                     tried = f"; tried {attempt} times in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {_reason(error)}{tried}") from error
+                    reason = _reason(error) + self._hint(error) + tried
+                    raise InputError(f"cannot {verb} {self.locate(name)}: {reason}") from error
             # Processes that failed together shouldn't come back together.
             time.sleep(self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
         raise AssertionError("attempts is at least 1")
+
+
+def _is_of_credentials(error: Exception) -> bool:
+    return isinstance(error, PermissionError) or "credential" in f"{type(error).__name__} {error}".lower()
 
 
 def _may_pass(error: Exception) -> bool:
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
         return status in PASSING_STATUSES
-    return not isinstance(error, (PermissionError, TypeError, ValueError))
+    if isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
+        return False
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    # Anything else, such as missing credentials or a wrong setting, is the same in the next attempt.
+    return isinstance(error, (OSError, EOFError, asyncio.TimeoutError)) or bool(kinds & PASSING_KINDS)
 
 
 def _reason(error: Exception) -> str:

@@ -8,8 +8,10 @@ shard are in memory.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from text2latent.data.manifest import Manifest, shard_name
 from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.shards import Pairs, read_recorded
 from text2latent.data.storage import Store
+from text2latent.data.workers import Sent, send
 
 SHUFFLE_PAIRS = 20_000  # in the group of one worker
 
@@ -79,7 +82,7 @@ class EpochOrder:
             place += 1
 
 
-class StreamedPairs(IterableDataset[Batch]):
+class StreamedPairs(IterableDataset[Sent]):
     """Batches of latents ``[B, L, D]`` and embeddings ``[B, E]``, float32, of the samples from `first` on.
 
     Args:
@@ -141,10 +144,18 @@ class StreamedPairs(IterableDataset[Batch]):
         begin, end = self._bounds(part, batch)
         return numbers[rows][begin - positions.start : end - positions.start]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Sent]:
+        """Batches: those of this worker, or in a main process that has no workers those of all, in the same order."""
         worker = get_worker_info()
+        if worker is not None:
+            return map(send, self._read_part(worker.id))
+        # Copies, since each part holds a shard.
+        parts = [copy.copy(self)._read_part(worker) for worker in range(self.workers)]
+        return (batch for batches in zip_longest(*parts) for batch in batches if batch is not None)
+
+    def _read_part(self, worker: int) -> Iterator[Batch]:
         # The loader asks its workers in turn and starts with the first, whichever batch that is.
-        turn = (self._start + (worker.id if worker else 0)) % self.workers
+        turn = (self._start + worker) % self.workers
         done = (self._start - turn + self.workers - 1) // self.workers
         order = EpochOrder.draw(self.manifest, self.first, self.seed, self._epoch)
         part = self.rank * self.workers + turn

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.litter import files_of, name_files
 from text2latent.exports import FORMATS
 from text2latent.exports.diffusers_folder import write_diffusers
 from text2latent.exports.model_card import SAMPLE, UNKNOWN_LICENSE, CardContent, model_card
@@ -55,10 +56,10 @@ def check_output(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a new folder, found a file")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not (found := files_of(folder)):
         return
     if not is_exported(folder):
-        raise InputError(f"{folder}: expected a new folder, or an exported one; found other files")
+        raise InputError(f"{folder}: expected a new folder, or an exported one; found {name_files(found)}")
     if not overwrite:
         raise InputError(f"{folder} exists already; expected a new name, or --overwrite")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError, one_line
+from text2latent.configs.litter import files_of
 from text2latent.exports.provenance import METADATA_KEY
 from text2latent.models import exported_folder, registry
 from text2latent.models.exported_folder import RECORD, SECTION
@@ -73,7 +74,7 @@ def _inspect_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _inspect_network(folder: Path, config: str) -> dict[str, Any]:
-    weights = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    weights = [folder / name for name in files_of(folder) if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     return {
         "kind": "network",
         "config": read_object(folder / config, "a network"),

@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from text2latent.configs.errors import InputError
 from text2latent.models.interruption import SignalWatch, TrainingInterrupted
+from text2latent.models.launch import LAUNCH_MINUTES
 
 KEPT = 3
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -62,23 +63,42 @@ class RunCheckpoints(Checkpoint):
         every_steps: steps between two writings, besides those after each validation.
         announce: told one line when a signal has come.
         keep: how many states are kept.
+        start_minutes: until the first step.
     """
 
     def __init__(
-        self, folder: Path, every_steps: int, announce: Callable[[str], None] = lambda line: None, keep: int = KEPT
+        self,
+        folder: Path,
+        every_steps: int,
+        announce: Callable[[str], None] = lambda line: None,
+        keep: int = KEPT,
+        start_minutes: float = LAUNCH_MINUTES,
     ) -> None:
         self.folder, self.every_steps, self.keep = folder, every_steps, keep
         self.last, self.best = folder / LAST, folder / BEST
-        self.signals = SignalWatch(self.last, announce)
+        self.signals = SignalWatch(self.last, announce, start_minutes)
+        self.announce = announce
         self.best_val_loss, self.best_step = float("inf"), 0
+        self._on_cpu = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Note where this session computes."""
+        self._on_cpu = trainer.strategy.root_device.type == "cpu"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best loss so far, and the step that it was reached at."""
-        return {"best_val_loss": self.best_val_loss, "best_step": self.best_step}
+        """The best loss so far, the step that it was reached at, and on a CPU the threads that compute."""
+        threads = {"threads": torch.get_num_threads()} if self._on_cpu else {}
+        return {"best_val_loss": self.best_val_loss, "best_step": self.best_step, **threads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best loss so far."""
+        """Go on with the best loss so far; tell where other threads round sums in another way than before."""
         self.best_val_loss, self.best_step = float(state_dict["best_val_loss"]), int(state_dict.get("best_step", 0))
+        before, now = state_dict.get("threads"), torch.get_num_threads()
+        if before is not None and self._on_cpu and before != now:
+            self.announce(
+                f"going on with a number of threads of {now}, after {before}: losses may differ in the last digits "
+                f"from those of a run that wasn't interrupted (OMP_NUM_THREADS={before} keeps them the same)"
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -8,20 +8,26 @@
     RUN/prior/                 the prior of the latest validation, ready to use
     RUN/grids/step-*.png       the prompts' images after each validation
     RUN/logs/                  CSV (a version per session) and TensorBoard
+    RUN/.lock                  held by the process that trains
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.litter import files_of, name_files
 from text2latent.data.storage import write_atomic
+
+LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was told to stop
 
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(
@@ -29,6 +35,7 @@ FREE_KEYS = frozenset(
         *("output", "resume", "device", "model", "generator", "data.path", "data.num_workers", "data.in_memory"),
         *("max_steps", "max_minutes", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"),
         *("csv", "tensorboard", "wandb", "validation", "devices", "num_nodes", "strategy", "on_non_finite"),
+        "launch_timeout",
     )
 )
 
@@ -48,6 +55,11 @@ class RunFolder:
     def description(self) -> Path:
         """What the run is, as JSON."""
         return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """What the process that trains holds."""
+        return self.root / ".lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -75,6 +87,46 @@ class RunFolder:
         return self.root / "logs"
 
 
+@contextmanager
+def occupied(run: RunFolder) -> Iterator[None]:
+    """Context in which no other process trains in this folder, which is made where there is none.
+
+    Raises:
+        InputError: when one does, or when the folder holds something else than a run.
+    """
+    _require_run(run)
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.lock, timeout=LOCK_SECONDS)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"--output {run.root}: another process trains in it (it holds {run.lock}); "
+            "expected one at a time, wait until it ends or name another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot write {run.lock}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_run(run: RunFolder) -> bool:
+    """Whether the folder holds a run, rather than nothing; refuses other files."""
+    found = [name for name in files_of(run.root) if name != run.lock.name and not _is_partial(name)]
+    if found and not (run.config.is_file() and run.description.is_file()):
+        raise InputError(
+            f"--output {run.root}: expected a new folder or one of a training run, found {name_files(found)}"
+        )
+    return bool(found)
+
+
+def _is_partial(name: str) -> bool:
+    """Whether a file is what `write_atomic` leaves when it is killed."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any], resume: bool) -> None:
     """Start a run in a new or empty folder, or go on with one of the same configuration and dataset.
 
@@ -88,9 +140,7 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
         InputError: when the folder holds something else, a run of another configuration or dataset (naming both), or
             a run although `resume` is false. Nothing is written then.
     """
-    if run.root.exists() and any(run.root.iterdir()):
-        if not (run.config.is_file() and run.description.is_file()):
-            raise InputError(f"--output {run.root}: expected a new folder or one of a training run, found other files")
+    if _require_run(run):
         _require_same_run(run, config, description)
         if not resume:
             raise InputError(f"--output {run.root}: holds a run already and --resume is never; name another folder")

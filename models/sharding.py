@@ -28,22 +28,24 @@ from torch.optim import Optimizer
 
 from text2latent.models.callbacks import EmaWeights
 from text2latent.models.prior_base import Prior
+from text2latent.models.process_group import Meeting, MeetingProcesses
 from text2latent.models.training import PriorTraining
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-class ShardedStrategy(ModelParallelStrategy):
+class ShardedStrategy(MeetingProcesses, ModelParallelStrategy):
     """Lightning's strategy for a module that all processes split among them, with checkpoints of a whole module.
 
     Lightning's own have the optimizer's parameters in another order than those of an optimizer that isn't split.
 
     Args:
         processes: how many there are.
+        meeting: how they come together.
     """
 
-    def __init__(self, processes: int) -> None:
-        super().__init__(processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    def __init__(self, processes: int, meeting: Meeting | None = None) -> None:
+        super().__init__(meeting or Meeting(), processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """State of a whole optimizer, on the first process; empty for the others."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.litter import files_of, name_files
 from text2latent.models.folders import replace_folder
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import one_line
@@ -78,10 +79,10 @@ def check_target(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a new folder, there is a file")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS))
-    if foreign:
-        raise InputError(f"{folder}: expected a new folder or a generator's, it holds {foreign[0]}")
-    if not overwrite and any(folder.iterdir()):
+    found = files_of(folder)
+    if foreign := set(found) - {CONFIG, WEIGHTS}:
+        raise InputError(f"{folder}: expected a new folder or a generator's, it holds {name_files(foreign)}")
+    if found and not overwrite:
         raise InputError(f"{folder} exists already; expected a new name, or --overwrite")
 
 

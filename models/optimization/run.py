@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.litter import files_of, name_files
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.images import save_png, to_pil
 from text2latent.models.latents_file import save_latents
@@ -101,9 +102,8 @@ def open_folder(folder: Path, description: Mapping[str, Any], overwrite: bool) -
     there = folder / RUN
     if there.is_file() and not overwrite:
         _require_same(there, description)
-    elif folder.is_dir() and any(folder.iterdir()) and not there.is_file():
-        found = next(folder.iterdir()).name
-        raise InputError(f"--output: {folder}: expected a new folder or one of a run, found {found}")
+    elif (found := files_of(folder)) and not there.is_file():
+        raise InputError(f"--output: {folder}: expected a new folder or one of a run, found {name_files(found)}")
     if overwrite:
         forget(folder)
     folder.mkdir(parents=True, exist_ok=True)

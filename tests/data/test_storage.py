@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -96,6 +98,63 @@ def test_a_bucket_that_is_not_there_is_named(s3: str) -> None:
     store = RemoteStore("s3://nowhere/pairs", attempts=2, first_pause=0.01)
     with pytest.raises(InputError, match=r"s3://nowhere/pairs"):
         open_dataset(store, MANIFEST)
+
+
+def test_s3_without_credentials_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    s3fs = pytest.importorskip("s3fs")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("tried again"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=r"s3://bucket/pairs.*credentials.*expected AWS_ACCESS_KEY_ID"):
+        read_manifest("s3://bucket/pairs")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (OSError(5, "Input/output error"), True),
+        (aiohttp.ServerDisconnectedError(), True),
+        (PermissionError(13, "Forbidden"), False),
+        (RuntimeError("no such profile"), False),
+        (ValueError("bad address"), False),
+    ],
+)
+def test_what_is_the_same_in_the_next_attempt_is_not_tried_again(error: Exception, passes: bool) -> None:
+    tries: list[str] = []
+
+    def request(path: str) -> None:
+        tries.append(path)
+        raise error
+
+    with pytest.raises(InputError):
+        RemoteStore("s3://bucket/pairs", attempts=2, first_pause=0)._persist("read", "a", request)
+    assert len(tries) == 1 + passes
+
+
+LITTER = (".DS_Store", "._shard-000000.tar", "._manifest.json", "Thumbs.db", "lost+found", ".nfs0000000000000001")
+
+
+def test_litter_makes_no_folder_the_fuller(tmp_path: Path) -> None:
+    for name in LITTER:
+        (tmp_path / name).mkdir() if name == "lost+found" else (tmp_path / name).write_bytes(b"litter")
+    write(tmp_path)
+    assert list(find_problems(tmp_path)) == []
+    assert_all_numbers(tmp_path)
+    assert open_store(tmp_path).names().isdisjoint(LITTER)
+
+
+def test_other_files_are_named(tmp_path: Path) -> None:
+    for name in ("e.txt", "a.txt", "d.txt", "b.txt", ".DS_Store"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"found a\.txt, b\.txt, d\.txt and 1 more$"):
+        open_dataset(tmp_path, MANIFEST)
 
 
 def test_a_dataset_over_http(server: Server, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from text2latent.configs.errors import InputError
-from text2latent.models.run_folder import RunFolder, flatten, open_run, plain, write_text
+from text2latent.models.run_folder import RunFolder, flatten, occupied, open_run, plain, write_text
 from text2latent.tests.sample_runs import largest_file
 
 CONFIG: dict[str, Any] = {
@@ -91,8 +91,36 @@ def test_a_run_is_not_started_over(run: RunFolder) -> None:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="found other files"):
+    with pytest.raises(InputError, match=r"found notes\.txt$"):
         open_run(RunFolder(tmp_path), CONFIG, RECORD, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_litter_and_a_lock_make_no_folder_a_foreign_one(tmp_path: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", ".lock", ".config.yaml.host.12.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / "lost+found").mkdir()
+    open_run(RunFolder(tmp_path), CONFIG, RECORD, resume=True)
+    assert RunFolder(tmp_path).config.is_file()
+
+
+def test_one_process_trains_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("text2latent.models.run_folder.LOCK_SECONDS", 0.05)
+    run = RunFolder(tmp_path / "run")
+    with (
+        occupied(run),
+        pytest.raises(InputError, match=r"run: another process trains in it \(it holds .*\.lock\); expected one at"),
+        occupied(run),
+    ):
+        pytest.fail("two at a time")
+    with occupied(run):
+        open_run(run, CONFIG, RECORD, resume=True)
+
+
+def test_a_foreign_folder_gets_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"found notes\.txt"), occupied(RunFolder(tmp_path)):
+        pytest.fail("occupied")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
