@@ -32,11 +32,16 @@ class Hostile:
     @property
     def values(self) -> list[dict[str, Any]]:
         """Each place as a file of the page's, with and without what marks it as one."""
-        bare = [{"path": place} for place in self.places]
-        named = [{"path": place, "orig_name": "a.png", "url": place} for place in self.places]
+        bare: list[dict[str, Any]] = [{"path": place} for place in self.places]
+        return [*bare, *({**value, "meta": META} for value in bare)]
+
+    @property
+    def wrapped(self) -> list[Any]:
+        """Each place in other shapes that Gradio's components take."""
+        named = [{"path": place, "orig_name": "a.png", "url": place, "meta": META} for place in self.places]
+        remote = [{"path": None, "url": place, "meta": META} for place in self.places]
         nested = [{"image": {"path": place, "meta": META}, "caption": None} for place in self.places]
-        listed = [[{"path": place, "meta": META}] for place in self.places]
-        return [*bare, *({**value, "meta": META} for value in (*bare, *named)), *nested, *listed]
+        return [*named, *remote, *nested, *([value] for value in named)]
 
 
 def set_up(outside: Path, folder: Path, alien_upload: str, web: str) -> Hostile:
