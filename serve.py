@@ -48,6 +48,9 @@ def _add_network_flags(parser: CommandParser) -> None:
         help="Where to listen; 0.0.0.0 lets other machines in.")  # fmt: skip
     add("--port", type=whole_number(Range(at_least=0, at_most=65535)), default=DEFAULT_PORT, metavar="N",
         help="Port; 0 takes a free one.")  # fmt: skip
+    add("--allowed-hosts", default="", metavar="LIST",
+        help="Names, with commas, under which the server may be asked beside --host and this machine's own: those of a "
+        "proxy, such as art.example; *.NAME takes all below one, * all.")  # fmt: skip
     add("--token", default=None, metavar="TEXT",
         help="What requests and visitors have to bring. Other users of this machine can read command lines: the "
         f"environment variable {TOKEN_VARIABLE} does the same.")  # fmt: skip
@@ -64,6 +67,9 @@ def _add_batching_flags(parser: CommandParser) -> None:
         "images.")  # fmt: skip
     add("--max-wait", type=number(Range(at_least=0, at_most=10_000)), default=1000 * default.max_wait_seconds,
         metavar="MS", help="Milliseconds that a request waits for others to share a pass with.")  # fmt: skip
+    add("--max-waiting-per-client", type=whole_number(Range(at_least=1, at_most=100_000)),
+        default=default.max_of_client, metavar="N",
+        help="Draws of one address that may wait or run at once; more are told to come again later.")  # fmt: skip
     add("--max-waiting", type=whole_number(Range(at_least=1, at_most=100_000)), default=default.max_waiting,
         metavar="N", help="Requests that may wait; more are told to come again later.")  # fmt: skip
 
@@ -86,11 +92,13 @@ def run(config: Namespace) -> None:
     limits, batching = read_limits(config), read_batching(config)
 
     from text2latent.serving.guards import check_token
+    from text2latent.serving.hosts import read_hosts
     from text2latent.serving.server import address_of, harden, is_local, open_socket, serve
 
     token = check_token(os.environ.get(TOKEN_VARIABLE) if config.token is None else config.token)
     if config.root_path and not PREFIX.fullmatch(config.root_path):
         raise UsageError(f"--root-path: expected a prefix such as /draw, got {config.root_path!r}")
+    hosts = [*read_hosts("--allowed-hosts", config.allowed_hosts), config.host]
     with open_socket(config.host, config.port) as listening:
         from text2latent.serving.app import build_app
         from text2latent.serving.engine import Engine
@@ -100,7 +108,7 @@ def run(config: Namespace) -> None:
         warnings.filterwarnings("ignore", message="prompt .* seems to be beyond", category=UserWarning)
         with Engine(config.model, select_device(config.device), limits, batching) as engine:
             engine.library.load_default()
-            app = build_app(engine, token, not config.no_page, config.root_path)
+            app = build_app(engine, token, not config.no_page, config.root_path, hosts)
             announce(engine, address_of(listening) + config.root_path, token is not None or is_local(listening))
             serve(app, listening, config.trusted_proxies)
 
@@ -128,7 +136,9 @@ def read_limits(config: Namespace) -> Limits:
 
 def read_batching(config: Namespace) -> Batching:
     """How requests are joined, as the flags say."""
-    return Batching(config.batch_size, config.max_wait / 1000, config.max_waiting)
+    return Batching(
+        config.batch_size, config.max_wait / 1000, config.max_waiting, max_of_client=config.max_waiting_per_client
+    )
 
 
 def announce(engine: Engine, address: str, is_guarded: bool) -> None:

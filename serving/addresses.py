@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NAME = "/pictures"
@@ -16,9 +14,9 @@ TOLD_IN = ("application/json", "text/event-stream")
 
 
 class HiddenFolder:
-    """ASGI middleware that gives Gradio's folder of files another name in all that its clients are told and tell.
+    """ASGI middleware that gives Gradio's folder of files another name in all that its clients are told.
 
-    Gradio tells the paths of its files, as such and as parts of addresses, and takes them back in JSON as `path`.
+    Gradio tells the paths of its files, as such and as parts of addresses.
 
     Args:
         app: what knows the folder.
@@ -34,36 +32,10 @@ class HiddenFolder:
         """See ASGI."""
         if scope["type"] != "http" or "/gradio_api/" not in scope["path"]:
             return await self.app(scope, receive, send)
-        scope = {**scope, "path": scope["path"].replace(f"/file={NAME}/", f"/file={self.folder}/", 1)}
-        headers = MutableHeaders(scope=scope)
+        headers = MutableHeaders(raw=list(scope["headers"]))
         # What is compressed can't be read here.
         del headers["accept-encoding"]
-        if headers.get("content-type", "").startswith("application/json"):
-            try:
-                body = self._heard(await Request(scope, receive).body())
-            except ClientDisconnect:
-                return
-            headers["content-length"] = str(len(body))
-            receive = _first({"type": "http.request", "body": body}, receive)
-        await self.app(scope, receive, self._telling(send))
-
-    def _heard(self, body: bytes) -> bytes:
-        if NAME.encode() not in body:
-            return body
-        try:
-            return json.dumps(self._with_folder(json.loads(body))).encode()
-        except (ValueError, RecursionError):
-            return body
-
-    def _with_folder(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._with_folder(one) for one in value]
-        if isinstance(value, dict):
-            value = {key: self._with_folder(one) for key, one in value.items()}
-            path = value.get("path")
-            if isinstance(path, str) and path.startswith(NAME):
-                value["path"] = self.folder + path.removeprefix(NAME)
-        return value
+        await self.app({**scope, "headers": headers.raw}, receive, self._telling(send))
 
     def _telling(self, send: Send) -> Send:
         tells = False
@@ -82,13 +54,3 @@ class HiddenFolder:
             await send(message)
 
         return tell
-
-
-def _first(message: Message, receive: Receive) -> Receive:
-    """A channel that gives a message before all others."""
-    waiting = [message]
-
-    async def next_message() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return next_message

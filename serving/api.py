@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from text2latent import __version__
 from text2latent.serving.engine import Engine
 from text2latent.serving.errors import RESPONSES
+from text2latent.serving.hosts import client_of
 from text2latent.serving.image_store import ImageStore
 from text2latent.serving.requests import DrawRequest
 from text2latent.serving.results import DrawResult
@@ -124,7 +125,7 @@ async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any
     """Draw what is wanted and tell it as the body asks; to a client that has hung up, an empty response."""
     # Loading a model takes seconds, in which others go on.
     size = await run_in_threadpool(_size, engine, wanted, body.size)
-    future = await run_in_threadpool(engine.submit_draw, wanted)
+    future = await run_in_threadpool(engine.submit_draw, wanted, client_of(request.scope))
     try:
         result = await _wait(request, future)
     except ClientGone:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text2latent import __version__
-from text2latent.serving.addresses import HiddenFolder
 from text2latent.serving.api import make_open_router, make_router
 from text2latent.serving.errors import install_handlers
 from text2latent.serving.guards import BodyLimit, TokenGuard
+from text2latent.serving.hosts import HostGuard
 from text2latent.serving.image_store import ImageStore
 from text2latent.serving.limits import MIB
 
 if TYPE_CHECKING:
     from text2latent.serving.engine import Engine
+    from text2latent.serving.page.visits import Visits
 
 FORM_OVERHEAD = MIB
 """Bytes of a request beside its picture."""
@@ -59,7 +62,14 @@ class Prefix:
         await self.app({**scope, "root_path": self.prefix}, receive, send)
 
 
-def build_app(engine: Engine, token: str | None = None, page: bool = True, root_path: str = "") -> FastAPI:
+def build_app(
+    engine: Engine,
+    token: str | None = None,
+    page: bool = True,
+    root_path: str = "",
+    allowed_hosts: Sequence[str] = (),
+    visits: Visits | None = None,
+) -> FastAPI:
     """The application.
 
     Args:
@@ -67,14 +77,15 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
         token: what requests have to bring; None asks for none.
         page: offer the page at `/`, not only the API.
         root_path: prefix under which a proxy offers the server, such as `/draw`.
+        allowed_hosts: names that the server is asked under, beside those of its own machine, see `HostGuard`.
+        visits: of the page; None makes them.
     """
-    middleware = [Middleware(NoSniff), Middleware(BodyLimit, engine.limits.max_upload_bytes + FORM_OVERHEAD)]
+    middleware = [Middleware(NoSniff), Middleware(HostGuard, allowed_hosts)]
+    middleware += [Middleware(BodyLimit, engine.limits.max_upload_bytes + FORM_OVERHEAD)]
     if token is not None:
         middleware.append(Middleware(TokenGuard, token))
     if root_path:
         middleware.insert(0, Middleware(Prefix, root_path))
-    if page:
-        middleware.append(Middleware(HiddenFolder, _page_folder()))
     # FastAPI's own pages for readers of the document load their scripts from other servers.
     app = FastAPIOffline(
         redoc_url=None,
@@ -90,7 +101,7 @@ def build_app(engine: Engine, token: str | None = None, page: bool = True, root_
     asked = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="The server's token."))]
     app.include_router(make_router(engine, store), dependencies=asked)
     app.include_router(make_open_router(engine, store))
-    return _mount_page(app, engine, root_path) if page else app
+    return _mount_page(app, engine, root_path, visits) if page else app
 
 
 def _page_folder() -> str:
@@ -102,18 +113,32 @@ def _page_folder() -> str:
     return os.path.abspath(get_upload_folder())
 
 
-def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
+def _mount_page(app: FastAPI, engine: Engine, root_path: str, visits: Visits | None) -> FastAPI:
+    folder, most = _page_folder(), engine.limits.max_upload_bytes
     import gradio
 
+    from text2latent.serving.gate import Gate
     from text2latent.serving.page import appearance, build_page
+    from text2latent.serving.page.visits import Visits
+    from text2latent.serving.visitor_files import UPLOADS_OF_A_CLIENT, Uploads
 
-    return gradio.mount_gradio_app(
+    visits, uploads = visits or Visits(), Uploads(UPLOADS_OF_A_CLIENT * most)
+    page = build_page(engine, visits, uploads)
+    # Gradio looks at the places of files only for pages that it believes to be launched.
+    page.has_launched = True
+    gradio.mount_gradio_app(
         app,
-        build_page(engine),
+        page,
         "/",
         root_path=root_path or None,
         show_error=False,
-        max_file_size=engine.limits.max_upload_bytes,
+        max_file_size=most,
         ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
         **appearance(),
     )
+    mounted = app.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = Gate(mounted.app, folder, uploads, visits, most)
+    return app

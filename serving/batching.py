@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ RATE_MEMORY = 0.8
 class QueueFull(InputError):
     """So many requests wait that no more are taken; `retry_seconds` says when to ask again."""
 
-    def __init__(self, waiting: int, retry_seconds: int) -> None:
+    def __init__(self, waiting: int, retry_seconds: int, whose: str = "requests") -> None:
         """Tell how many wait."""
-        super().__init__(f"busy: {waiting} requests are waiting already; try again in {retry_seconds} s")
+        super().__init__(f"busy: {waiting} {whose} are waiting already; try again in {retry_seconds} s")
         self.retry_seconds = retry_seconds
 
 
@@ -43,14 +43,16 @@ class _Entry(Generic[T, R]):
     key: Hashable
     size: int
     arrived: float
+    client: str | None = None
     future: Future[R] = field(default_factory=Future)
 
 
 class BatchQueue(Generic[T, R]):
     """A bounded queue whose worker, a thread of its own, runs items of equal keys together.
 
-    The oldest item is always served next, together with the items behind it that have its key, as far as they fit; so
-    no item can be overtaken for ever. An idle worker waits a little for more to come.
+    Clients take turns: what each has waited for longest comes first, oldest first, then each one's second, and so on.
+    The first item is served next, together with the items behind it that have its key, as far as they fit; so nobody's
+    oldest item can be overtaken for ever. An idle worker waits a little for more to come.
 
     Args:
         run: computes the results of a batch, one for each item, in order.
@@ -59,6 +61,7 @@ class BatchQueue(Generic[T, R]):
         max_size: of a batch.
         max_wait_seconds: how long an item may wait for others, counted from its arrival.
         max_waiting: items that may wait, the running ones not counted.
+        max_of_client: items of one client that may wait or run; None is no limit.
         name: of the thread.
     """
 
@@ -71,30 +74,38 @@ class BatchQueue(Generic[T, R]):
         max_wait_seconds: float,
         max_waiting: int,
         name: str = "batches",
+        max_of_client: int | None = None,
     ) -> None:
         self._run, self._key, self._size = run, key, size
         self._max_size, self._max_wait, self._max_waiting = max_size, max_wait_seconds, max_waiting
+        self._max_of_client = max_of_client
         self._waiting: deque[_Entry[T, R]] = deque()
+        self._running: list[_Entry[T, R]] = []
         self._changed = threading.Condition()
         self._closed = False
         self._seconds_per_size = FIRST_GUESS_SECONDS
         self._worker = threading.Thread(target=self._work, name=name, daemon=True)
         self._worker.start()
 
-    def submit(self, item: T) -> Future[R]:
+    def submit(self, item: T, client: str | None = None) -> Future[R]:
         """Queue an item; its future can be cancelled as long as it waits.
 
+        Args:
+            item: what to run.
+            client: whose it is; None for nobody's in particular.
+
         Raises:
-            QueueFull: when too many wait.
+            QueueFull: when too many wait, or the client has too many.
             Closed: after `close`.
         """
-        entry: _Entry[T, R] = _Entry(item, self._key(item), self._size(item), time.monotonic())
+        entry: _Entry[T, R] = _Entry(item, self._key(item), self._size(item), time.monotonic(), client)
         with self._changed:
             if self._closed:
                 raise Closed
             self._forget_cancelled()
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFull(len(self._waiting), self._retry_seconds())
+            self._refuse_greedy(client)
             self._waiting.append(entry)
             self._changed.notify()
         return entry.future
@@ -118,6 +129,22 @@ class BatchQueue(Generic[T, R]):
                 entry.future.set_exception(Closed())
         self._worker.join()
 
+    def _refuse_greedy(self, client: str | None) -> None:
+        if client is None or self._max_of_client is None:
+            return
+        count = sum(entry.client == client for entry in (*self._waiting, *self._running))
+        if count >= self._max_of_client:
+            raise QueueFull(count, self._retry_seconds(), "of your requests")
+
+    def _in_turn(self) -> list[_Entry[T, R]]:
+        """What waits, each client's first item before each one's second."""
+        seen: Counter[str] = Counter()
+        turns: list[tuple[int, _Entry[T, R]]] = []
+        for entry in self._waiting:
+            turns.append((seen[entry.client] if entry.client is not None else 0, entry))
+            seen.update(() if entry.client is None else (entry.client,))
+        return [entry for _, entry in sorted(turns, key=lambda turn: turn[0])]
+
     def _forget_cancelled(self) -> None:
         self._waiting = deque(entry for entry in self._waiting if not entry.future.cancelled())
 
@@ -129,6 +156,8 @@ class BatchQueue(Generic[T, R]):
         while batch := self._next_batch():
             started = time.monotonic()
             self._run_together(batch)
+            with self._changed:
+                self._running = []
             seconds = (time.monotonic() - started) / sum(entry.size for entry in batch)
             self._seconds_per_size = RATE_MEMORY * self._seconds_per_size + (1 - RATE_MEMORY) * seconds
 
@@ -143,7 +172,7 @@ class BatchQueue(Generic[T, R]):
                     self._changed.wait()
                     continue
                 chosen, is_full = self._choose()
-                left = self._waiting[0].arrived + self._max_wait - time.monotonic()
+                left = chosen[0].arrived + self._max_wait - time.monotonic()
                 if not is_full and left > 0:
                     self._changed.wait(left)
                     continue
@@ -151,14 +180,16 @@ class BatchQueue(Generic[T, R]):
                 self._waiting = deque(entry for entry in self._waiting if id(entry) not in taken)
                 running = [entry for entry in chosen if entry.future.set_running_or_notify_cancel()]
                 if running:
+                    self._running = running
                     return running
 
     def _choose(self) -> tuple[list[_Entry[T, R]], bool]:
-        """The oldest item and those that go with it, and whether no more fit."""
-        first = self._waiting[0]
+        """The item whose turn it is and those that go with it, and whether no more fit."""
+        in_turn = self._in_turn()
+        first = in_turn[0]
         chosen: list[_Entry[T, R]] = []
         total = 0
-        for entry in self._waiting:
+        for entry in in_turn:
             if entry.key != first.key:
                 continue
             if chosen and total + entry.size > self._max_size:

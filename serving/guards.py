@@ -120,7 +120,7 @@ class TokenGuard:
         """See ASGI."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        path = _path(scope)
+        path = path_below_root(scope)
         if scope["type"] == "http" and path == LOGIN:
             response = await self._log_in(Request(scope, receive))
             return await response(scope, receive, send)
@@ -177,7 +177,7 @@ def _root(scope: Scope) -> str:
     return root.rstrip("/")
 
 
-def _path(scope: Scope) -> str:
+def path_below_root(scope: Scope) -> str:
     """The path below the prefix under which a proxy offers the server."""
     path: str = scope["path"]
     return path.removeprefix(_root(scope)) or "/"

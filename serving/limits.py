@@ -58,7 +58,9 @@ class Batching:
         max_images: images, candidates of reranking included, in one pass through prior and generator.
         max_wait_seconds: how long a request waits for others to join it.
         max_waiting: requests that may wait; more are refused.
-        max_waiting_long: likewise, of the ones that take long: edits, interpolations, refinements, comparisons.
+        max_waiting_long: likewise, of each kind that takes longer: edits and interpolations, refinements, comparisons.
+        max_of_client: draws of one client that may wait or run.
+        max_long_of_client: likewise, of each kind that takes longer.
 
     Raises:
         UsageError: for a value out of range.
@@ -68,9 +70,11 @@ class Batching:
     max_wait_seconds: float = 0.02
     max_waiting: int = 128
     max_waiting_long: int = 16
+    max_of_client: int = 64
+    max_long_of_client: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("max_images", "max_waiting", "max_waiting_long"):
+        for name in ("max_images", "max_waiting", "max_waiting_long", "max_of_client", "max_long_of_client"):
             require_count(name, getattr(self, name))
         if not 0 <= self.max_wait_seconds <= 10:
             raise UsageError(f"max_wait_seconds: expected a number in [0, 10], got {self.max_wait_seconds}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -27,14 +26,6 @@ _decoding = threading.BoundedSemaphore(DECODED_AT_ONCE)
 
 class UploadTooLarge(UsageError):
     """An upload has more bytes or pixels than the server takes."""
-
-
-def read_upload(path: str | Path, limits: Limits, name: str = "image") -> Image.Image:
-    """As `decode_upload`, of a file that a page has put on the disk; messages don't name it."""
-    size = Path(path).stat().st_size
-    if size > limits.max_upload_bytes:
-        raise _too_many_bytes(name, size, limits)
-    return decode_upload(Path(path).read_bytes(), limits, name)
 
 
 def decode_upload(data: bytes, limits: Limits, name: str = "image") -> Image.Image:

@@ -12,4 +12,5 @@ if __name__ == "__main__":
     flags = [word for model in MODELS for word in ("--model", model)]
     port = os.environ.get("GRADIO_SERVER_PORT", "7860")
     # Only the Space's own proxy can connect, so what it says of visitors is believed.
-    sys.exit(main([*flags, "--host", "0.0.0.0", "--port", port, "--trusted-proxies", "*"]))
+    network = ["--host", "0.0.0.0", "--port", port, "--trusted-proxies", "*"]
+    sys.exit(main([*flags, *network, "--allowed-hosts", os.environ.get("SPACE_HOST", "*.hf.space")]))

@@ -47,7 +47,9 @@ def test_it_answers_until_ctrl_c(tiny_model: Path) -> None:
         (["--token", "short"], "--token: expected at least 8 characters"),
         (["--token", "with spaces in it"], "--token: expected at least 8 characters"),
         (["--root-path", "draw/"], "--root-path: expected a prefix such as /draw, got 'draw/'"),
+        (["--allowed-hosts", "http://art.example"], "--allowed-hosts: expected names such as art.example"),
         (["--port", "65536"], "--port"),
+        (["--max-waiting-per-client", "0"], "--max-waiting-per-client"),
         (["--batch-size", "0"], "--batch-size"),
         (["--max-wait", "-1"], "--max-wait"),
         (["--max-upload", "0"], "--max-upload"),
@@ -94,11 +96,11 @@ def test_flags_become_limits_and_batching() -> None:
     assert (default.host, default.port, default.token) == ("127.0.0.1", 7860, None)
     assert (serve.read_limits(default), serve.read_batching(default)) == (Limits(), Batching())
     flags = "--max-images 3 --max-prompt 40 --max-upload 0.5 --max-megapixels 2 --batch-size 5 --max-wait 7"
-    config = parser.parse_args([*flags.split(), "--max-waiting", "9"])
+    config = parser.parse_args([*flags.split(), "--max-waiting", "9", "--max-waiting-per-client", "3"])
     assert serve.read_limits(config) == Limits(
         max_images=3, max_prompt_characters=40, max_upload_bytes=2**19, max_upload_pixels=2_000_000
     )
-    assert serve.read_batching(config) == Batching(5, 0.007, 9)
+    assert serve.read_batching(config) == Batching(5, 0.007, 9, max_of_client=3)
 
 
 @pytest.mark.parametrize("is_guarded", [True, False])

@@ -84,3 +84,15 @@ def test_a_space_answers_on_all_addresses_with_its_own_files_alone(space: Path):
     assert process.returncode == 130
     assert process.stderr is not None
     assert str(space / "text2latent" / "__init__.py") in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "flawed"), [("gradio", "6.15.2"), ("starlette", "0.49.0"), ("python-multipart", "0.0.21")]
+)
+def test_no_version_with_a_known_advisory_is_let_in(name: str, flawed: str) -> None:
+    """The last version of each that an advisory names: GHSA-j36p-7w88-g82j, CVE-2025-62727 and CVE-2026-24486."""
+    setup = configparser.ConfigParser()
+    setup.read(SPACE.parent / "setup.cfg", encoding="utf-8")
+    listed = setup["options.extras_require"]["serve"].split()
+    (needed,) = [one for one in map(Requirement, listed) if one.name == name]
+    assert flawed not in needed.specifier

@@ -12,6 +12,7 @@ from text2latent.serving.page.selection import Selection
 from text2latent.serving.page.texts import heading, say
 from text2latent.serving.page.visits import Visits
 from text2latent.serving.results import ServedImage
+from text2latent.serving.visitor_files import Uploads
 
 if TYPE_CHECKING:
     from text2latent.serving.engine import Engine
@@ -29,6 +30,7 @@ class Desk:
         selection: where the picture is that was clicked.
         tabs: the tabs, to go to one of them.
         visits: what is being done for whom.
+        uploads: the files that visitors have sent.
     """
 
     engine: Engine
@@ -36,6 +38,7 @@ class Desk:
     selection: Selection
     tabs: gr.Tabs
     visits: Visits
+    uploads: Uploads
 
 
 def text_box(key: str, max_length: int, **more: Any) -> gr.Textbox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -20,6 +20,7 @@ from text2latent.serving.page.visits import Visits
 
 if TYPE_CHECKING:
     from text2latent.serving.engine import Engine
+    from text2latent.serving.visitor_files import Uploads
 
 TITLE = "text2latent"
 KEEP_FILES_SECONDS = 24 * 3600
@@ -27,10 +28,28 @@ MOST_EVENTS = 4096
 LOOK_FOR_OLD_FILES_SECONDS = 3600
 
 
-def build_page(engine: Engine) -> gr.Blocks:
-    """The page that drives an engine; its looks and languages are given when it is mounted, see `appearance`."""
+class Page(gr.Blocks):
+    """Gradio's page, whose errors are texts: browsers would take them for HTML, and they quote what users wrote."""
+
+    async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """As Gradio has it."""
+        try:
+            return await super().process_api(*arguments, **options)
+        except gr.Error as error:
+            error.message = escape(str(error.message), quote=False)
+            raise
+
+
+def build_page(engine: Engine, visits: Visits, uploads: Uploads) -> gr.Blocks:
+    """The page that drives an engine; its looks and languages are given when it is mounted, see `appearance`.
+
+    Args:
+        engine: what draws.
+        visits: what is being done for whom.
+        uploads: the files that visitors have sent.
+    """
     cleaning = (LOOK_FOR_OLD_FILES_SECONDS, KEEP_FILES_SECONDS)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
+    with Page(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
         model = _add_header(engine)
         with gr.Row(elem_id="t2l-main"):
             with gr.Column(elem_id="t2l-controls"):
@@ -40,12 +59,14 @@ def build_page(engine: Engine) -> gr.Blocks:
                 others = [tab(engine.limits) for tab in (MixTab, EditTab, CompareTab, UploadTab)]
             with gr.Column(elem_id="t2l-selection"):
                 selection = Selection()
-        desk = Desk(engine, controls, selection, tabs, Visits())
+        desk = Desk(engine, controls, selection, tabs, visits, uploads)
         for tab in (draw, *others):
             tab.wire(desk)
         page.unload(desk.visits.leave)
-    # The engine says how many may draw at once and how many may wait; here, only what never ends is refused.
-    return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS)
+    # The engine says how many may draw at once and how many may wait; here, only what never ends is refused, and what
+    # waits takes nobody else's place. Without the queue, only that runs which is done at once.
+    page.max_threads = MOST_EVENTS
+    return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS, api_open=False)
 
 
 def _add_header(engine: Engine) -> gr.Dropdown:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradio.utils import get_upload_folder
 
+from text2latent.serving import visitor_files
 from text2latent.serving.page.texts import both
 
 if TYPE_CHECKING:
@@ -52,15 +49,8 @@ def latents_file(image: ServedImage) -> str:
 
 
 def keep(data: bytes, name: str) -> str:
-    """Write a file where Gradio serves files from, and removes them when they are old; returns its path."""
-    folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()[:32]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    # A picture is kept again each time it is shown, perhaps while a browser fetches it.
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as whole:
-        whole.write(data)
-    os.replace(whole.name, path)
-    return str(path)
+    """Write a file into Gradio's folder, where it is removed when it is old; returns its path."""
+    return str(visitor_files.keep(data, name, get_upload_folder()))
 
 
 def facts(image: ServedImage) -> str:

@@ -17,14 +17,12 @@ from text2latent.serving.page.selection import show_first
 from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest
-from text2latent.serving.uploads import read_upload
+from text2latent.serving.uploads import decode_upload
 
 
-def as_it_came(payload: ImageData | None) -> tuple[Path, str] | None:
-    """Path and name of an uploaded file, which nobody has decoded yet; None without one."""
-    if payload is None or payload.path is None:
-        return None
-    return Path(payload.path), Path(payload.orig_name or payload.path).stem
+def as_it_came(payload: ImageData | None) -> str | None:
+    """What `Uploads` calls an uploaded file, as the gate before Gradio has put it; None without one."""
+    return None if payload is None else payload.url
 
 
 class UploadTab:
@@ -35,7 +33,7 @@ class UploadTab:
             with gr.Row(elem_classes="t2l-pair"):
                 self.image = gr.Image(type="filepath", sources=["upload", "clipboard"], label=say("picture"),
                     buttons=[], elem_id="upload-image", elem_classes="t2l-square")  # fmt: skip
-                # Gradio would decode the file before its size has been checked, and tell what is wrong to nobody.
+                # Gradio would look for a file, and tell what is wrong with it to nobody.
                 self.image.preprocess = as_it_came  # type: ignore[assignment, method-assign]
                 with gr.Column(elem_id="upload-form"):
                     self.prompt = text_box("added_text", limits.max_prompt_characters, elem_id="upload-prompt")
@@ -64,8 +62,10 @@ def _handler(desk: Desk) -> Any:
         """Draw variations of a picture, mixed with a text if there is one."""
         if image is None:
             raise complaint("Choose a picture first. / 先に画像を選んでください。")
-        path, name = image
-        picture = await work(read_upload, path, engine.limits)
+        upload = desk.uploads.taken(image)
+        if upload is None:
+            raise complaint("Upload the picture again. / もう一度アップロードしてください。")
+        picture, name = await work(decode_upload, upload.data, engine.limits), Path(upload.name).stem
         wanted = replace(how, image=picture, image_name=name, prompt=prompt.strip() or None, image_weight=image_weight)
         result = await desk.visits.ask(request, engine.submit_draw, wanted)
         images = result.images

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import gradio as gr
 
 from text2latent.configs.errors import InputError
+from text2latent.serving.hosts import client_of
 from text2latent.serving.page.calls import complaint, from_thread, work
 
 T = TypeVar("T")
+PATIENCE_SECONDS = 15.0
+LOOKS = 30
+"""How often it is looked, within the patience, whether somebody listens."""
 
 
 class Left(Exception):
@@ -21,10 +27,27 @@ class Left(Exception):
 
 
 class Visits:
-    """What is being done, by visit: Gradio's session, of a page in a browser or of a program's client."""
+    """What is being done, by visit: Gradio's session, of a page in a browser or of a program's client.
 
-    def __init__(self) -> None:
+    A visit lasts as long as its client holds a connection that tells it of results, and `patience_seconds` longer: time
+    to open one, or to come back when one breaks.
+    """
+
+    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience_seconds
         self._waiting: dict[str | None, set[asyncio.Task[Any]]] = {}
+        self._listening: Counter[str | None] = Counter()
+
+    @contextlib.contextmanager
+    def listening(self, session: str) -> Iterator[None]:
+        """While the context lasts, a visit's client holds a connection."""
+        self._listening[session] += 1
+        try:
+            yield
+        finally:
+            self._listening[session] -= 1
+            if not self._listening[session]:
+                del self._listening[session]
 
     async def ask(
         self,
@@ -44,14 +67,14 @@ class Visits:
         Raises:
             gradio.Error: with the engine's message, for whatever is wrong with the request.
             CancelledError: once the visitor has stopped it or left. What waits isn't begun, and what tells its
-                progress ends at its next step.
+                progress ends at its next step. Likewise once nobody has listened for a while.
         """
         left = threading.Event()
         if progress is not None:
             arguments = (*arguments, _until(left, from_thread(progress)))
 
         def begin() -> Future[T]:
-            future = submit(*arguments)
+            future = submit(*arguments, client=client_of(request.request.scope) if request.request else None)
             # Whoever left while a model was loaded for them has not seen the future.
             if left.is_set():
                 future.cancel()
@@ -60,13 +83,27 @@ class Visits:
         task = asyncio.create_task(_result(begin))
         of_visit = self._waiting.setdefault(request.session_hash, set())
         of_visit.add(task)
+        watch = asyncio.create_task(self._end_unheard(request.session_hash, task))
         try:
             return await task
         finally:
+            watch.cancel()
             left.set()
             of_visit.discard(task)
             if not of_visit:
                 self._waiting.pop(request.session_hash, None)
+
+    async def _end_unheard(self, session: str | None, task: asyncio.Task[Any]) -> None:
+        """End what a visit waits for once nobody has listened for longer than the patience."""
+        clock = asyncio.get_running_loop().time
+        heard = clock()
+        while not task.done():
+            if self._listening[session]:
+                heard = clock()
+            elif clock() - heard >= self._patience:
+                task.cancel()
+                return
+            await asyncio.sleep(self._patience / LOOKS)
 
     async def leave(self, request: gr.Request) -> None:
         """End all that a visit waits for."""

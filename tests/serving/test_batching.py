@@ -39,8 +39,22 @@ class Recorder:
 def make_queue() -> Iterator[Callable[..., BatchQueue[Item, Item]]]:
     made: list[BatchQueue[Item, Item]] = []
 
-    def make(run: Recorder, max_size: int = 4, max_wait: float = 0.0, max_waiting: int = 100) -> BatchQueue[Item, Item]:
-        queue = BatchQueue(run, lambda item: item[0][0], lambda item: item[1], max_size, max_wait, max_waiting)
+    def make(
+        run: Recorder,
+        max_size: int = 4,
+        max_wait: float = 0.0,
+        max_waiting: int = 100,
+        max_of_client: int | None = None,
+    ) -> BatchQueue[Item, Item]:
+        queue: BatchQueue[Item, Item] = BatchQueue(
+            run,
+            lambda item: item[0][0],
+            lambda item: item[1],
+            max_size,
+            max_wait,
+            max_waiting,
+            max_of_client=max_of_client,
+        )
         made.append(queue)
         return queue
 
@@ -166,3 +180,34 @@ def test_every_item_gets_its_own_result_in_batches_that_fit(items: list[Item], m
     for key in "abc":
         served = [item for batch in run.batches for item in batch if item[0] == key]
         assert served == [item for item in items if item[0] == key]
+
+
+def test_one_client_cannot_fill_the_queue(make_queue) -> None:
+    run = Recorder(held=True)
+    queue = make_queue(run, max_of_client=2)
+    first = queue.submit(("a", 1), "greedy")
+    assert run.started.wait(PATIENCE)
+    second = queue.submit(("b", 1), "greedy")
+    for _ in range(3):
+        with pytest.raises(QueueFull, match="busy: 2 of your requests are waiting already"):
+            queue.submit(("c", 1), "greedy")
+    others = [queue.submit(("d", 1), client) for client in ("other", "another", None, None, None)]
+    # What is given up makes room again.
+    assert second.cancel()
+    third = queue.submit(("e", 1), "greedy")
+    run.go_on.set()
+    assert [future.result(PATIENCE)[0] for future in (first, third, *others)] == ["a", "e", *"ddddd"]
+    queue.submit(("f", 1), "greedy").result(PATIENCE)
+
+
+def test_clients_take_turns(make_queue) -> None:
+    run = Recorder(held=True)
+    queue = make_queue(run, max_size=1)
+    queue.submit(("start", 1))
+    assert run.started.wait(PATIENCE)
+    asked = [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")]
+    futures = [queue.submit((name, 1), client) for name, client in asked]
+    run.go_on.set()
+    for future in futures:
+        future.result(PATIENCE)
+    assert [batch[0][0] for batch in run.batches[1:]] == ["a1", "b1", "c1", "a2", "b2", "a3"]

@@ -359,16 +359,32 @@ def test_a_full_engine_refuses_draws_and_long_work(tiny_model: Path) -> None:
             deque((engine.submit_mix(MixRequest(TEXT, JAPANESE, 5, DrawRequest(seed=seed))) for seed in range(1000)), 0)
 
 
-def test_long_work_does_not_hold_draws_up(tiny_model: Path) -> None:
-    with Engine([f"tiny={tiny_model}"], "cpu", Limits(), Batching()) as engine:
-        long = engine.submit_compare(CompareRequest(TEXT, 500))
-        engine.draw(DrawRequest(TEXT))
-        assert not long.done()
-        engine.draw(DrawRequest(TEXT, seed=1))
-        assert not long.done()
+def test_long_work_does_not_hold_up_what_is_done_sooner(tiny_model: Path) -> None:
+    with Engine([f"tiny={tiny_model}"], "cpu", Limits(max_iterations=100_000), Batching()) as engine:
+        long = [engine.submit_compare(CompareRequest(TEXT, 100_000)) for _ in range(3)]
+        drawn = engine.draw(DrawRequest(TEXT)).images[0]
+        engine.mix(MixRequest(TEXT, JAPANESE, 2))
+        engine.edit(EditRequest((drawn,), TEXT, JAPANESE))
+        engine.refine(RefineRequest(drawn, 1))
+        assert not any(future.done() for future in long)
+        assert engine.num_waiting <= 3
     # An engine that is closed doesn't finish what takes long.
-    with pytest.raises(Closed):
-        long.result(0)
+    for future in long:
+        with pytest.raises(Closed):
+            future.result(0)
+
+
+def test_one_client_cannot_have_all_places(tiny_model: Path) -> None:
+    batching = Batching(max_of_client=2, max_long_of_client=1)
+    with Engine([f"tiny={tiny_model}"], "cpu", Limits(max_iterations=100_000), batching) as engine:
+        engine.submit_compare(CompareRequest(TEXT, 100_000), client="greedy")
+        for _ in range(25):
+            with pytest.raises(QueueFull, match="busy: 1 of your requests"):
+                engine.submit_compare(CompareRequest(TEXT, 100_000), client="greedy")
+        engine.submit_compare(CompareRequest(TEXT, 100_000), client="another").cancel()
+        assert engine.submit_mix(MixRequest(TEXT, JAPANESE, 2), client="greedy").result()
+        with pytest.raises(QueueFull, match="busy: 2 of your requests"):
+            deque((engine.submit_draw(DrawRequest(TEXT, n=4), "greedy") for _ in range(1000)), 0)
 
 
 def test_out_of_domain_prompts_say_so(tiny_model: Path) -> None:

@@ -24,7 +24,7 @@ HTML = {"Accept": "text/html,*/*"}
 @pytest.fixture
 def visitor(engine: Engine) -> TestClient:
     """A client that knows nothing, and follows no redirection."""
-    return TestClient(build_app(engine, TOKEN, page=False), follow_redirects=False)
+    return TestClient(build_app(engine, TOKEN, page=False, allowed_hosts=["testserver"]), follow_redirects=False)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong-token-here", f"Basic {TOKEN}", TOKEN])
@@ -65,7 +65,7 @@ def test_browsers_log_in(visitor: TestClient) -> None:
 
 
 def test_cookies_of_another_process_or_made_up_ones_are_not_taken(engine: Engine, visitor: TestClient) -> None:
-    other = TestClient(build_app(engine, TOKEN, page=False), follow_redirects=False)
+    other = TestClient(build_app(engine, TOKEN, page=False, allowed_hosts=["testserver"]), follow_redirects=False)
     other.post("/login", data={"token": TOKEN})
     for value in (other.cookies["text2latent"], TOKEN, "", "\u00e9"):
         answer = visitor.get("/v1/models", headers={"Cookie": f"text2latent={value}".encode("latin-1")})
@@ -73,7 +73,11 @@ def test_cookies_of_another_process_or_made_up_ones_are_not_taken(engine: Engine
 
 
 def test_cookies_are_for_https_where_that_is_spoken(engine: Engine) -> None:
-    client = TestClient(build_app(engine, TOKEN, page=False), "https://draw.example", follow_redirects=False)
+    client = TestClient(
+        build_app(engine, TOKEN, page=False, allowed_hosts=["draw.example"]),
+        "https://draw.example",
+        follow_redirects=False,
+    )
     assert "secure" in client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
 
 
@@ -84,7 +88,7 @@ def test_websockets_need_the_token_too(visitor: TestClient) -> None:
 
 
 def test_behind_a_prefix_addresses_have_it(engine: Engine) -> None:
-    app = build_app(engine, TOKEN, page=False, root_path="/draw")
+    app = build_app(engine, TOKEN, page=False, root_path="/draw", allowed_hosts=["art.example"])
     # Some proxies take the prefix away, others don't.
     for prefix in ("", "/draw"):
         client = TestClient(app, "https://art.example", follow_redirects=False)

@@ -30,7 +30,7 @@ OPERATIONS = (*TAKE_JSON, "POST /v1/images/variations", *NEVER_WRONG)
 @pytest.fixture(scope="session")
 def api(engine: Engine) -> Any:
     """What schemathesis reads out of the document, to be called without a network."""
-    return schemathesis.openapi.from_asgi("/openapi.json", build_app(engine, page=False))
+    return schemathesis.openapi.from_asgi("/openapi.json", build_app(engine, page=False, allowed_hosts=["testserver"]))
 
 
 # Not by schemathesis' plugin for pytest, which asks for one version of pytest.
@@ -100,7 +100,7 @@ def test_the_document_can_be_read_in_a_browser_without_other_servers(client: htt
 
 
 def test_behind_a_prefix_the_documents_parts_have_it(engine: Engine) -> None:
-    prefixed = TestClient(build_app(engine, page=False, root_path="/draw"))
+    prefixed = TestClient(build_app(engine, page=False, root_path="/draw", allowed_hosts=["testserver"]))
     text = prefixed.get("/docs").text
     parts = re.findall(r"""(?:src|href|url)(?:=|: )["']([^"']+)["']""", text)
     assert "/draw/openapi.json" in parts

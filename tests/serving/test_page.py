@@ -164,8 +164,8 @@ def test_a_comparison_that_its_client_cancels_ends(
     begun: Queue[Future[Any]] = Queue()
     submit = faces_engine.submit_compare
 
-    def noted(*arguments: Any) -> Future[Any]:
-        future = submit(*arguments)
+    def noted(*arguments: Any, client: str | None = None) -> Future[Any]:
+        future = submit(*arguments, client=client)
         begun.put(future)
         return future
 

@@ -6,7 +6,6 @@ import io
 import struct
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from PIL import Image
 
 from text2latent.configs.errors import UsageError
 from text2latent.serving.limits import Limits
-from text2latent.serving.uploads import FORMATS, KEPT_SIDE, UploadTooLarge, decode_upload, read_upload
+from text2latent.serving.uploads import FORMATS, KEPT_SIDE, UploadTooLarge, decode_upload
 
 LIMITS = Limits(max_upload_bytes=200_000, max_upload_pixels=4_000_000)
 
@@ -81,15 +80,10 @@ def test_large_pictures_are_made_small() -> None:
         assert decode_upload(encoded(halves(2600, 1300), kind), LIMITS).size == (KEPT_SIDE, KEPT_SIDE // 2)
 
 
-def test_too_many_bytes_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+def test_too_many_bytes_are_refused_before_they_are_looked_at() -> None:
     data = b"x" * (LIMITS.max_upload_bytes + 1)
     with pytest.raises(UploadTooLarge, match=r"image: expected at most 0\.190735 MiB, got 0\.191 MiB"):
         decode_upload(data, LIMITS)
-    (tmp_path / "secret-name.png").write_bytes(data)
-    with pytest.raises(UploadTooLarge) as refusal:
-        read_upload(tmp_path / "secret-name.png", LIMITS, "upload")
-    assert str(refusal.value).startswith("upload: ")
-    assert "secret" not in str(refusal.value)
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
@@ -138,8 +132,3 @@ def test_damage_gives_a_picture_or_a_usage_error(data: st.DataObject) -> None:
         assert max(picture.size) <= KEPT_SIDE
         return
     assert message.startswith("image: expected")
-
-
-def test_a_file_on_disk_is_read(tmp_path: Path) -> None:
-    halves().save(tmp_path / "a.png")
-    assert read_upload(tmp_path / "a.png", LIMITS).tobytes() == halves().tobytes()

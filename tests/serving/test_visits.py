@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +31,8 @@ class Asked:
         self._submit = submit
         self.futures: list[Future[Any]] = []
 
-    def __call__(self, *arguments: Any) -> Future[Any]:
-        self.futures.append(self._submit(*arguments))
+    def __call__(self, *arguments: Any, client: str | None = None) -> Future[Any]:
+        self.futures.append(self._submit(*arguments, client=client))
         return self.futures[-1]
 
 
@@ -57,7 +58,7 @@ def test_who_leaves_frees_the_queue_for_others(patient: Engine) -> None:
     asked = Asked(patient.submit_compare)
 
     async def visit() -> Any:
-        visits = Visits()
+        visits = Visits(PATIENCE)
         first, second = (
             asyncio.create_task(visits.ask(visitor("one"), asked, LONG, progress=gradio.Progress())) for _ in range(2)
         )
@@ -80,7 +81,7 @@ def test_what_gradio_cancels_ends_too(patient: Engine) -> None:
     asked = Asked(patient.submit_compare)
 
     async def stop() -> None:
-        visits = Visits()
+        visits = Visits(PATIENCE)
         task = asyncio.create_task(visits.ask(visitor("one"), asked, LONG, progress=gradio.Progress()))
         await until(lambda: bool(asked.futures) and asked.futures[0].running())
         task.cancel()
@@ -94,13 +95,13 @@ def test_what_gradio_cancels_ends_too(patient: Engine) -> None:
 def test_who_leaves_before_the_request_is_queued_gets_nothing_drawn(patient: Engine) -> None:
     asked, begun, go_on = Asked(patient.submit_compare), threading.Event(), threading.Event()
 
-    def submit_late(*arguments: Any) -> Future[Any]:
+    def submit_late(*arguments: Any, client: str | None = None) -> Future[Any]:
         begun.set()
         assert go_on.wait(PATIENCE)
-        return asked(*arguments)
+        return asked(*arguments, client=client)
 
     async def leave() -> None:
-        visits = Visits()
+        visits = Visits(PATIENCE)
         task = asyncio.create_task(visits.ask(visitor("one"), submit_late, LONG, progress=gradio.Progress()))
         await until(begun.is_set)
         await visits.leave(visitor("one"))
@@ -114,8 +115,31 @@ def test_who_leaves_before_the_request_is_queued_gets_nothing_drawn(patient: Eng
 
 
 def test_errors_are_told_in_words_and_visits_are_forgotten(patient: Engine) -> None:
-    visits = Visits()
+    visits = Visits(PATIENCE)
     with pytest.raises(gradio.Error, match="n: expected at most 16, got 99"):
         asyncio.run(visits.ask(visitor("one"), patient.submit_draw, DrawRequest("a man", n=99)))
     assert len(asyncio.run(visits.ask(visitor("one"), patient.submit_draw, DrawRequest("a man", n=2))).images) == 2
     assert not visits._waiting
+
+
+@pytest.mark.parametrize("came", [False, True])
+def test_work_that_nobody_listens_to_ends(patient: Engine, came: bool) -> None:
+    """Whether nobody ever listened, or somebody did and went away."""
+    asked = Asked(patient.submit_compare)
+
+    async def unheard() -> None:
+        visits = Visits(0.1)
+        listening = visits.listening("one") if came else contextlib.nullcontext()
+        with listening:
+            task = asyncio.create_task(visits.ask(visitor("one"), asked, LONG, progress=gradio.Progress()))
+            await until(lambda: bool(asked.futures) or task.done())
+            if came:
+                await asyncio.sleep(0.5)
+                assert not task.done()
+        assert (await asyncio.wait({task}, timeout=PATIENCE))[0]
+        assert task.cancelled()
+        assert not visits._listening
+
+    asyncio.run(unheard())
+    for future in asked.futures:
+        assert future.cancelled() or isinstance(future.exception(PATIENCE), Left)
