@@ -2,8 +2,8 @@
 
     python benchmarks/harden_pairs.py --pairs runs/faces/pairs --output runs/faces-hard/pairs
 
-What `text2latent sample --model faces-hard` draws differs from it by the rounding of the stored embeddings, and takes as long
-as any sampling.
+What `text2latent sample --model faces-hard` draws differs from it by the rounding of the stored embeddings, and takes
+as long as any sampling.
 """
 
 from __future__ import annotations

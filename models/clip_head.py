@@ -138,7 +138,7 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name).float() for name in file.keys()}
+            return file.metadata() or {}, {name: file.get_tensor(name).float() for name in list(file.keys())}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected a complete safetensors file, got: {one_line(error)}") from error
 
@@ -149,7 +149,9 @@ def _head(path: Path, modality: str, tensors: Mapping[str, Tensor], base_dim: in
         head = EmbeddingHead(len(state["constant"]), base_dim, len(state["phases"]))
         head.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
-        raise InputError(f"{path}: expected the tensors of a head of {base_dim} channels, got: {one_line(error)}") from error
+        raise InputError(
+            f"{path}: expected the tensors of a head of {base_dim} channels, got: {one_line(error)}"
+        ) from error
     if not all(value.isfinite().all() for value in state.values()):
         raise InputError(f"{path}: expected finite numbers, got NaN or infinity")
     return head

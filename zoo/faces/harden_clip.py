@@ -1,16 +1,16 @@
-"""Makes the CLIP of `faces-hard`: that of the faces world with a head that makes it as awkward as a CLIP of photographs.
+"""Makes the CLIP of `faces-hard`: that of the faces world with a head, as awkward as a CLIP of photographs.
 
     python -m text2latent.zoo.faces.harden_clip
 
-In the faces world's own CLIP texts lie nearly where images do. In CLIPs that were trained on photographs they don't (Liang et
-al., arXiv:2203.02053): all images share one large constant and all texts another, images vary in many directions that
-no text tells of, and texts in others. So an embedding e of an image becomes, before it is normalised,
+In the faces world's own CLIP texts lie nearly where images do. In CLIPs that were trained on photographs they don't
+(Liang et al., arXiv:2203.02053): all images share one large constant and all texts another, images vary in many
+directions that no text tells of, and texts in others. So an embedding e of an image becomes, before it is normalised,
 
     linear R e + constant u + features Q cos(W e + b)
 
 and that of a text likewise, with the same rotation R into 512 channels and all else of its own. Everything is drawn
-from a seed; nothing is fitted but the few numbers below, by which the statistics in `tests/zoo/faces/test_harden_clip.py`
-come out as they were measured on OpenAI's CLIP.
+from a seed; nothing is fitted but the few numbers below, by which the statistics in
+`tests/zoo/faces/test_harden_clip.py` come out as they were measured on OpenAI's CLIP.
 """
 
 from __future__ import annotations
