@@ -94,6 +94,8 @@ def _is_complete(network: ModelMixin, weights: Path) -> bool:
 def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     identity = _known(clip.identity, "CLIP")
     located = clip_loading.locate(identity.source)
+    if located.head is not None:
+        raise InputError(f"CLIP {identity}: it is a head on another CLIP's embeddings, which no other tool reads")
     beside = located.weights.parent
     if located.weights.suffix == ".safetensors" and (beside / clip_loading.CONFIG_NAME).is_file():
         folder.mkdir()

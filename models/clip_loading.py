@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError, UsageError, one_line
+from text2latent.models.clip_head import HEAD_NAME, HeadedClip, read_base, read_heads
 from text2latent.models.hub import NotInRepository, fetch_from_hub
 from text2latent.models.identity import Identity, sha256_of
 from text2latent.models.registry import is_zoo_name, resolve, zoo_names
@@ -79,6 +80,8 @@ class Source:
         identity: name and checksum of the weights file, for each kind of source. So the same file is the same CLIP
             wherever it was found; what turns it into another one (QuickGELU, preprocessing) follows from the model.
         options: what open_clip's `create_model` takes besides.
+        head: file of the heads that stand on this model, see `text2latent.models.clip_head`; None for none. Then the
+            identity is the head's file's, which tells the model's.
     """
 
     model_name: str
@@ -86,6 +89,7 @@ class Source:
     weights: Path
     identity: Identity
     options: Mapping[str, Any] = field(default_factory=dict)
+    head: Path | None = None
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -126,12 +130,16 @@ def read_model(source: Source) -> nn.Module:
 
     _check_safetensors(source.weights)
     _check_text_model(source)
+    options = deepcopy(dict(source.options))
     try:
-        return create_model(source.model_name, source.pretrained, require_pretrained=True, **deepcopy(source.options))
+        model = create_model(source.model_name, source.pretrained, require_pretrained=True, **options)
     except UNREADABLE as error:
         raise InputError(
             f"{source.weights}: expected weights that fit the model's config, got: {one_line(error)}"
         ) from error
+    if source.head is None:
+        return model
+    return HeadedClip(model, *read_heads(source.head, source.model_config["embed_dim"]))
 
 
 def read_tokenizer(source: Source) -> Any:
@@ -244,15 +252,31 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _locate_in_folder(folder: Path, source: str) -> Source:
+    if (folder / HEAD_NAME).is_file():
+        return _locate_headed(folder / HEAD_NAME, source)
     text = _read_config(folder / CONFIG_NAME)["text_cfg"]
     weights = next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: expected CLIP weights in {WEIGHTS_NAME}, found none")
-    name = source if is_zoo_name(source) else folder.resolve().name
     options = {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}}
     own_text_model = "hf_model_name" in text and _holds_text_model(folder / TEXT_CONFIG_NAME)
-    identity = Identity(name, source, sha256_of(weights))
+    identity = Identity(_folder_name(folder, source), source, sha256_of(weights))
     return Source(f"{FOLDER_PREFIX}{folder}", None, weights, identity, options if own_text_model else {})
+
+
+def _locate_headed(head: Path, source: str) -> Source:
+    """The base of a head, with the head and its identity."""
+    name, sha256 = read_base(head)
+    if not is_zoo_name(name):
+        raise InputError(f"{head}: expected heads on a CLIP of the zoo ({', '.join(zoo_names())}), got {name!r}")
+    base = locate(name)
+    if base.head is not None or base.identity.sha256 != sha256:
+        raise InputError(f"{head}: expected the CLIP {name} ({sha256[:12]}) under it, got {base.identity}")
+    return replace(base, identity=Identity(_folder_name(head.parent, source), source, sha256_of(head)), head=head)
+
+
+def _folder_name(folder: Path, source: str) -> str:
+    return source if is_zoo_name(source) else folder.resolve().name
 
 
 def _holds_text_model(path: Path) -> bool:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from text2latent.configs.errors import UsageError
+from text2latent.models.json_file import read_object
 from text2latent.models.sources import KINDS, fetch, is_remote
 
 PARTS = ("generator", "clip", "prior")
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
+SHARED = "shared.json"
+"""File of a world's weights that says which other world has the parts that it doesn't have itself."""
 
 
 def zoo_names() -> list[str]:
@@ -60,12 +63,18 @@ def resolve(source: str | Path, part: str) -> Path:
     return path
 
 
+def owner(name: str, part: str) -> str:
+    """The zoo world that has a part which the world `name` uses: itself, unless its `shared.json` names another."""
+    shared = ZOO / name / "weights" / SHARED
+    return str(read_object(shared, "a zoo world").get(part, name)) if shared.is_file() else name
+
+
 def _known() -> str:
     return f"a name of the zoo ({', '.join(zoo_names()) or 'none here'})"
 
 
 def _zoo_part(name: str, part: str) -> Path:
-    folder = ZOO / name / "weights" / part
+    folder = ZOO / owner(name, part) / "weights" / part
     if not folder.is_dir():
         raise UsageError(f"{part} {name!r}: this zoo world ships no {part} ({folder} is missing)")
     return folder

@@ -79,7 +79,7 @@ def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generat
 
 def _name(source: str | Path, path: Path) -> str:
     if registry.is_zoo_name(str(source)):
-        return str(source)
+        return registry.owner(str(source), "generator")
     return path.resolve().name if path.is_dir() else path.stem
 
 
