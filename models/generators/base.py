@@ -96,3 +96,7 @@ class Generator(ModelMixin, ConfigMixin):
             raise ValueError(f"latents: expected [N, {self.num_ws} or 1, {self.w_dim}], got {list(latents.shape)}")
         ws = latents.expand(-1, self.num_ws, -1)
         return self.synthesis(ws, **options).float().clamp(-1, 1)
+
+    def forward(self, latents: Tensor, **options: Any) -> Tensor:
+        """See `synthesize`; the hooks by which accelerate and diffusers offload networks are on this method."""
+        return self.synthesize(latents, **options)
