@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 
 SEGMENTATION = "segmentation.json"
 RESULTS = ("metrics.json", "metrics.md", "plots.png")
+DRAWING = (
+    *("num_images", "seed", "negative_text", "guidance_scale", "steps", "truncation", "rerank", "refine", "batch_size"),
+    *("model", "generator", "clip", "force", "world", "num_own"),
+)
+"""Flags of what is drawn to be measured."""
 
 
 def build_parser() -> CommandParser:
     """The flags of `text2latent evaluate`."""
-    parser = CommandParser("evaluate", __doc__)
+    parser = CommandParser("evaluate", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("--prompts", metavar="FILE", default=None,
         help="File of prompts: a text per line, or .jsonl with {\"text\": ..., \"want\": {attribute: value}} per line; "
@@ -50,6 +55,16 @@ def build_parser() -> CommandParser:
     add_drawing_flags(parser, num_images=4)
     add_model_flags(parser)
     return parser
+
+
+def idle_flags(config: Namespace) -> dict[str, str]:
+    """Flags that would be ignored, each with what was expected instead."""
+    idle = {"force": "expected --generator or --clip with it, which it is for"}
+    if config.generator or config.clip:
+        idle = {}
+    if config.images:
+        idle |= dict.fromkeys(DRAWING, "expected no such flag with --images, which draws nothing")
+    return idle
 
 
 def run(config: Namespace) -> None:
@@ -88,8 +103,10 @@ def check(config: Namespace) -> tuple[list[PromptLine], Path]:
         if getattr(config, flag) is None:
             raise UsageError(f"--{flag}: expected a {'file of prompts' if flag == 'prompts' else 'folder'}, got none")
     lines = read_prompt_file(config.prompts)
+    read_settings(config)
     folder = check_output_folder(config.output)
-    there = [name for name in RESULTS if (folder / name).exists()]
+    written = RESULTS if config.segmentation is None else (*RESULTS, SEGMENTATION)
+    there = [name for name in written if (folder / name).exists()]
     if there and not config.overwrite:
         raise InputError(f"--output: {folder / there[0]} exists already; expected another folder, or --overwrite")
     return lines, folder
@@ -160,14 +177,17 @@ def evaluate(
 
     settings, seeds = read_settings(config), range(config.seed, config.seed + config.num_images)
     require_enough(len(lines), len(seeds), config.num_own, NEIGHBOURS)
+    # Texts that can't be embedded are told before anything is written.
+    texts = [line.text for line in lines]
+    embedded = pipeline.encode_prompts(texts).cpu().numpy()
+    if config.negative_text is not None:
+        pipeline.encode_prompts([config.negative_text])
     description = describe(pipeline, settings, negative_text=config.negative_text)
     wants = [[line.text, dict(line.want)] for line in lines]
     workplace = Workplace(folder, [description, wants, config.seed, config.num_images, judge and judge.world])
     measured = measure_prompts(pipeline, lines, config.negative_text, seeds, settings, judge, workplace)
     own = measure_own(pipeline, config.num_own, config.batch_size, workplace)
-    texts = [line.text for line in lines]
     outside = pipeline.domain_scores(texts)
-    embedded = pipeline.encode_prompts(texts).cpu().numpy()
     summary = summarize(
         lines, seeds, measured, embedded, own, None if outside is None else [score.is_outside for score in outside]
     )

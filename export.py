@@ -32,7 +32,7 @@ RESUME_HINT = "nothing was written"
 
 def build_parser() -> CommandParser:
     """The flags of `text2latent export`."""
-    parser = CommandParser("export", __doc__)
+    parser = CommandParser("export", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("model", metavar="RUN", help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")
     add("output", metavar="OUT", help="The folder to write.")
@@ -50,6 +50,20 @@ def build_parser() -> CommandParser:
     add("--metrics", default=None, metavar="FILE", help="JSON object of measured figures for card and record.")
     add("--json", action="store_true", help="Print the record as JSON.")
     return parser
+
+
+def idle_flags(config: Namespace) -> dict[str, str]:
+    """Flags that would be ignored, each with what was expected instead."""
+    formats = config.format or FORMATS[:1]
+    graphs = "" if {"onnx", "pt2"} & set(formats) else "--format onnx or pt2"
+    needed = {
+        "steps": graphs,
+        "guidance_scale": graphs,
+        "int8": "" if "onnx" in formats else "--format onnx",
+        "compile": "" if "pt2" in formats else "--format pt2",
+        "force": "" if config.generator or config.clip else "--generator or --clip",
+    }
+    return {name: f"expected {what} with it, which it is for" for name, what in needed.items() if what}
 
 
 def _add_graph_flags(parser: CommandParser) -> None:

@@ -21,8 +21,9 @@ from text2latent.configs.command import (
     warnings_in_one_line,
 )
 from text2latent.configs.constraints import Range, number, whole_number
+from text2latent.configs.errors import UsageError
 from text2latent.models.drawing_flags import add_drawing_flags, add_model_flags, read_settings
-from text2latent.models.requests import choose, make_request
+from text2latent.models.requests import choose, idle_flags, make_request
 from text2latent.models.settings import DEFAULT_FRAMES, DEFAULT_IMAGE_WEIGHT, MAX_STRENGTH
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ RESUME_HINT = "finished files are whole; run again with --skip-existing, --overw
 
 def build_parser() -> CommandParser:
     """The flags of `text2latent infer`."""
-    parser = CommandParser("infer", __doc__)
+    parser = CommandParser("infer", __doc__, idle=idle_flags)
     _add_subject_flags(parser)
     add_drawing_flags(parser)
     add_model_flags(parser)
@@ -108,7 +109,10 @@ def plan(config: Namespace, request: Request) -> list[Path]:
     if config.save_latents is not None:
         check_output_file(config.save_latents, config.overwrite, "--save-latents")
     replaced = config.overwrite or config.skip_existing
-    return [check_output_file(path, replaced) for path in request.plan(config.output)]
+    files = [check_output_file(path, replaced) for path in request.plan(config.output)]
+    if config.save_latents is not None and Path(config.save_latents).resolve() in {file.resolve() for file in files}:
+        raise UsageError(f"--save-latents: expected another file than the image {config.save_latents}")
+    return files
 
 
 def draw(

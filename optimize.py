@@ -17,7 +17,7 @@ from text2latent.configs.command import (
     select_device,
 )
 from text2latent.configs.errors import InputError, UsageError
-from text2latent.configs.optimization import OptimizeConfig
+from text2latent.configs.optimization import OptimizeConfig, idle_keys
 from text2latent.configs.progress import progress
 from text2latent.models.outputs import slugify
 
@@ -32,7 +32,7 @@ RESUME_HINT = "the best image is saved; run the same command again to go on"
 def build_parser() -> CommandParser:
     """The flags of `text2latent optimize`."""
     description = f"{__doc__} The first argument is the text, the same as --text."
-    return CommandParser("optimize", description, OptimizeConfig)
+    return CommandParser("optimize", description, OptimizeConfig, idle_keys)
 
 
 def spell_text(arguments: Sequence[str]) -> list[str]:

@@ -34,15 +34,24 @@ CPU_BATCH_SIZE, BATCH_SIZE = 16, 64
 
 def build_parser() -> CommandParser:
     """The parser of `text2latent sample`."""
-    return CommandParser("sample", "Draw (latent, CLIP embedding) pairs of a generator into shards.", SampleConfig)
+    about = "Draw (latent, CLIP embedding) pairs of a generator into shards."
+    return CommandParser("sample", about, SampleConfig, idle_keys)
+
+
+def idle_keys(config: SampleConfig) -> dict[str, str]:
+    """Keys that would be ignored, each with what was expected instead."""
+    named = config.generator is not None and config.clip is not None
+    return {"model": "expected none with both a generator and a clip, which take its place"} if named else {}
 
 
 def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator, ClipEncoder]:
     """Generator and CLIP encoder that the configuration names, on `device`."""
     from text2latent.models.clip import ClipEncoder
     from text2latent.models.generators import load_generator
+    from text2latent.models.generators.base import require_rgb
 
     generator = load_generator(config.generator or config.model)
+    require_rgb(generator)
     clip = ClipEncoder.from_pretrained(config.clip or config.model)
     generator.eval().to(device)  # type: ignore[arg-type]  # diffusers wraps `to` without its signature
     return generator, clip.to(device)
@@ -73,14 +82,9 @@ def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncod
     )
 
 
-def make_shards(
-    config: SampleConfig, generator: Generator, clip: ClipEncoder, manifest: Manifest, indices: Sequence[int]
-) -> None:
-    """Make those of the shards `indices` that aren't finished, and show how far it is."""
-    from text2latent.data.drawing import draw_shard
-    from text2latent.data.filling import fill_shards
-
-    settings: dict[str, Any] = {
+def drawing_settings(config: SampleConfig, generator: Generator, manifest: Manifest) -> dict[str, Any]:
+    """How `draw_shard` is to draw a dataset."""
+    return {
         "seed": manifest.seed,
         "layout": manifest.latent_layout,
         "truncation": manifest.truncation,
@@ -88,6 +92,16 @@ def make_shards(
         "precision": manifest.precision,
         "keep_images": manifest.image_format is not None,
     }
+
+
+def make_shards(
+    config: SampleConfig, generator: Generator, clip: ClipEncoder, manifest: Manifest, indices: Sequence[int]
+) -> None:
+    """Make those of the shards `indices` that aren't finished, and show how far it is."""
+    from text2latent.data.drawing import draw_shard
+    from text2latent.data.filling import fill_shards
+
+    settings = drawing_settings(config, generator, manifest)
     with progress(total=sum(len(manifest.shard_range(index)) for index in indices), unit="pairs") as bar:
 
         def skip(count: int) -> None:
@@ -148,6 +162,7 @@ def announce(line: str) -> None:
 
 def sample(config: SampleConfig) -> None:
     """Fill the place `config.output` with pairs."""
+    from text2latent.data.drawing import draw_shard
     from text2latent.data.filling import parse_shards
     from text2latent.data.records import open_dataset, remove_leftovers
     from text2latent.data.storage import is_address
@@ -159,6 +174,8 @@ def sample(config: SampleConfig) -> None:
     generator, clip = load_networks(config, state.device if state.num_processes > 1 else device)
     wanted = describe_dataset(config, generator, clip)
     indices = parse_shards(config.shards, wanted.num_shards)[state.process_index :: state.num_processes]
+    # What can't be drawn is told before anything is written.
+    draw_shard(generator, clip, range(1), **drawing_settings(config, generator, wanted))
     with state.main_process_first():
         manifest = open_dataset(config.output, wanted)
         if not is_address(config.output):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from text2latent.configs.command import CommandParser, check_output_folder, run_command, select_device
 from text2latent.configs.errors import InputError
-from text2latent.configs.schema import TrainConfig
+from text2latent.configs.schema import TrainConfig, idle_keys
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,8 @@ SIGNAL_EXIT = 128
 
 def build_parser() -> CommandParser:
     """The parser of `text2latent train`."""
-    return CommandParser("train", "Fit the diffusion prior on pairs made by text2latent sample.", TrainConfig)
+    about = "Fit the diffusion prior on pairs made by text2latent sample."
+    return CommandParser("train", about, TrainConfig, idle_keys)
 
 
 def with_packaged_configs(argv: Sequence[str]) -> list[str]:
@@ -267,10 +268,10 @@ def end_started_processes(trainer: Trainer) -> None:
 def find_start(config: TrainConfig, run: RunFolder, trained: TrainedPrior, is_first: bool) -> Resumed | None:
     """Where to go on, or None; the first process also notes in the folder what is trained there."""
     from text2latent.models.checkpoints import find_checkpoint
-    from text2latent.models.run_folder import open_run, plain
+    from text2latent.models.run_folder import open_run
 
     if is_first:
-        open_run(run, plain(dataclasses.asdict(config)), trained.record, config.resume == "auto")
+        open_run(run, trained.record["training"], trained.record, config.resume == "auto")
     return find_checkpoint(run.checkpoints, announce if is_first else lambda line: None)
 
 
@@ -339,7 +340,10 @@ def train(config: TrainConfig) -> int:
     """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
     from text2latent.models.launch import read_launch
     from text2latent.models.run_folder import RunFolder
+    from text2latent.models.run_loggers import require_wandb
 
+    if config.wandb is not None:
+        require_wandb()
     run, launch = RunFolder(check_output_folder(config.output)), read_launch(config.devices, config.num_nodes)
     with quiet_lightning():
         return run_training(config, run, launch, select_device(config.device))

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,16 @@ from text2latent.configs.constraints import (
 from text2latent.configs.errors import InputError, UsageError
 from text2latent.configs.litter import files_of, name_files
 from text2latent.configs.progress import progress
-from text2latent.configs.validation import check_arguments, expectation, leaves, option_name, spell_out
+from text2latent.configs.validation import (
+    Given,
+    check_arguments,
+    expectation,
+    get_default,
+    leaves,
+    option_name,
+    refuse,
+    spell_out,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +63,7 @@ __all__ = [
 INTERRUPTED = 130
 DEVICES = "auto, cpu, cuda, cuda:N or mps"
 RESUME_HINT = "run the same command again to go on"
+Idle = Callable[[Any], Mapping[str, str]]
 
 
 class CommandParser(ArgumentParser):
@@ -62,12 +72,24 @@ class CommandParser(ArgumentParser):
     With a schema every field is a flag: sections are dotted (`--optimizer.lr 1e-3`), words are joined by dashes or
     underscores, a bare flag of a boolean field means true, and `--config FILE` reads YAML. Without a schema, flags are
     added with `add_argument`, as usual.
+
+    What would be ignored is refused: a value that is given, other than the default, for a key that `idle` tells to be
+    without effect.
     """
 
-    def __init__(self, verb: str, description: str | None = None, schema: type | None = None):
-        """Make the parser of `text2latent VERB`; `schema` is a dataclass, such as those of `configs.schema`."""
+    def __init__(
+        self, verb: str, description: str | None = None, schema: type | None = None, idle: Idle | None = None
+    ) -> None:
+        """Make the parser of a verb.
+
+        Args:
+            verb: of `text2latent VERB`.
+            description: for its help.
+            schema: a dataclass, such as those of `configs.schema`.
+            idle: keys without effect in a configuration, each with what was expected instead.
+        """
         super().__init__(prog=f"text2latent {verb}", description=description, allow_abbrev=False)
-        self.schema = schema
+        self.schema, self.idle = schema, idle
         if schema is not None:
             self.add_argument("--config", action="config", help="YAML file with any of the values below.")
             self.add_class_arguments(schema, None)
@@ -81,12 +103,28 @@ class CommandParser(ArgumentParser):
         """
         arguments = list(sys.argv[1:] if argv is None else argv)
         if self.schema is None:
-            return self.parse_args(arguments)
+            config = self.parse_args(arguments)
+            self._refuse_idle(config, list(self._given_flags(arguments)))
+            return config
         arguments = spell_out(arguments, self.schema)
-        if not {"-h", "--help"} & set(arguments):
-            check_arguments(arguments, self.schema)
+        asks_for_help = {"-h", "--help"} & set(arguments)
+        given = [] if asks_for_help else check_arguments(arguments, self.schema)
         values = self.instantiate(self.parse_args(arguments))
-        return self.schema(**{name: value for name, value in vars(values).items() if name != "config"})
+        made = self.schema(**{name: value for name, value in vars(values).items() if name != "config"})
+        self._refuse_idle(made, [one for one in given if one.value != get_default(one.key, self.schema)])
+        return made
+
+    def _given_flags(self, arguments: Sequence[str]) -> Iterator[Given]:
+        """The flags of a command line without a schema."""
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if name in self._option_string_actions:
+                yield Given(self._option_string_actions[name].dest, argument, name)
+
+    def _refuse_idle(self, config: Any, given: Sequence[Given]) -> None:
+        """Refuse what is given in vain, all at once."""
+        idle = {} if self.idle is None else self.idle(config)
+        refuse([f"{option_name(one.source)}: {idle[one.key]}" for one in given if one.key in idle])
 
     def _describe(self, schema: type) -> None:
         """Add to each flag's help what values it takes, and a word on the flags that stand for a section."""

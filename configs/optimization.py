@@ -137,3 +137,19 @@ class OptimizeConfig:
     device: FilledText = "auto"
     overwrite: bool = False
     json: bool = False
+
+
+def idle_keys(config: OptimizeConfig) -> dict[str, str]:
+    """Keys that would be ignored, each with what was expected instead."""
+    normal, named = config.cutouts.distribution == "normal", config.generator is not None and config.clip is not None
+    needed = {
+        "image_weight": "" if config.image and (config.text or config.prompts) else "--image and a text",
+        "fps": "" if config.video else "--video",
+        "hold_seconds": "" if config.video else "--video",
+        "cutouts.mean_size": "" if normal else "--cutouts.distribution normal",
+        "cutouts.std_size": "" if normal else "--cutouts.distribution normal",
+        "class_temperature": "" if config.max_classes else "--max-classes",
+        "model": "" if config.init == "prior" or not named else "--init prior, or not both --generator and --clip,",
+    }
+    idle = {key: f"expected {what} with it, which it is for" for key, what in needed.items() if what}
+    return idle | ({"optimizer": "expected none with --compare, which names them"} if config.compare else {})

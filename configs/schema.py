@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from text2latent.configs.constraints import (
@@ -217,7 +217,8 @@ class TrainConfig:
         text: How texts are brought to where image embeddings are.
         optimizer: AdamW and its schedule.
         validation: The held-out loss and grids.
-        distill: Trained flow to distil into fewer steps: a run or prior folder. Its network is the start; null is none.
+        distill: Trained flow to distil into fewer steps, a run or prior folder, whose network, sampler and treatment of
+            texts are kept; null is none.
         max_steps: Training steps in all.
         max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
         precision: Floating-point precision of training.
@@ -264,3 +265,29 @@ class TrainConfig:
     log_every_steps: PositiveInt = 50
     checkpoint_every_steps: PositiveInt = 1000
     keep_checkpoints: PositiveInt = 3
+
+
+KEPT_BY_DISTILLATION = (
+    *(f"prior.{one.name}" for one in fields(PriorConfig)),
+    *(f"text.{one.name}" for one in fields(TextConfig)),
+    *("diffusion.objective", "diffusion.sampler", "diffusion.text_noise_level"),
+    *("diffusion.time_sampling", "diffusion.loss_weighting", "diffusion.match_among"),
+)
+"""What a student has of its teacher, and what belongs to another objective than the distillation's."""
+
+
+def idle_keys(config: TrainConfig) -> dict[str, str]:
+    """Keys that training would ignore, each with what was expected instead."""
+    diffusion, text = config.diffusion, config.text
+    idle = {
+        "diffusion.components": "" if diffusion.hidden_share or diffusion.gain_spread else "a hidden_share or gain_spread",
+        "diffusion.noise_covariance": "" if diffusion.noise_scale else "a noise_scale other than 0",
+        "text.shift": "" if text.prompts else "--text.prompts",
+        "text.temperature": "" if text.bank_size else "a --text.bank-size",
+    }
+    for name in ("num_images", "guidance_scale", "steps", "num_captions"):
+        idle[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
+    needed = {key: f"expected {what} with it, which it is for" for key, what in idle.items() if what}
+    if config.distill is not None:
+        needed |= dict.fromkeys(KEPT_BY_DISTILLATION, "expected no value with --distill, which goes on with its teacher's")
+    return needed

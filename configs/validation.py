@@ -80,11 +80,14 @@ def spell_out(arguments: Sequence[str], schema: type) -> list[str]:
     return spelled
 
 
-def check_arguments(arguments: Sequence[str], schema: type) -> None:
+def check_arguments(arguments: Sequence[str], schema: type) -> list[Given]:
     """Check a command line, and the files that it names, against a schema.
 
     Args:
         arguments: as `spell_out` returns them.
+
+    Returns:
+        The values that are given.
 
     Raises:
         UsageError: naming every mistake: unknown keys, wrong types, values out of range, missing values.
@@ -96,10 +99,27 @@ def check_arguments(arguments: Sequence[str], schema: type) -> None:
     if not any(argument.startswith("--print_config") for argument in arguments):
         missing = [key for key in required(schema) if key not in {one.key for one in given}]
         mistakes += [f"{option_name(f'--{key}')}: missing, expected {expectation(known[key])}" for key in missing]
+    refuse(mistakes)
+    return given
+
+
+def refuse(mistakes: Sequence[str]) -> None:
+    """Raise `UsageError` with all mistakes, if there are any."""
     if len(mistakes) == 1:
         raise UsageError(mistakes[0])
     if mistakes:
         raise UsageError("\n  ".join([f"{len(mistakes)} mistakes", *mistakes]))
+
+
+def get_default(key: str, schema: type) -> Any:
+    """The default of a dotted key of a dataclass of dataclasses; None where it has none."""
+    name, _, rest = key.partition(".")
+    field = next(field for field in dataclasses.fields(schema) if field.name == name)
+    if rest:
+        return get_default(rest, get_type_hints(schema)[name])
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def find_mistake(given: Given, known: Mapping[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ from text2latent.exports.parts import write_parts
 from text2latent.exports.provenance import make_record, write_record
 from text2latent.exports.pt2_folder import write_pt2
 from text2latent.models.exported_folder import SECTION, is_exported
-from text2latent.models.folders import replace_folder
+from text2latent.models.folders import new_parents, replace_folder
 from text2latent.models.images import make_grid
 from text2latent.models.pipeline import Text2LatentPipeline
 
@@ -84,17 +84,17 @@ def export_model(
     Raises:
         InputError: when something cannot be exported; nothing is left behind then.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
-        writer = _Writer(pipeline, partial, wanted, title=folder.name)
-        for step in shown(["parts", "samples", *wanted.formats, "card"]):
-            writer.write(step)
-        write_record(partial, writer.record)
-        replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    writer = _Writer(pipeline, partial, wanted, title=folder.name)
+    with new_parents(folder):
+        try:
+            partial.mkdir()
+            for step in shown(["parts", "samples", *wanted.formats, "card"]):
+                writer.write(step)
+            write_record(partial, writer.record)
+            replace_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return writer.record
 
 

@@ -186,6 +186,7 @@ class ClipEncoder(nn.Module):
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         pixels = self.preprocess(images.to(self.device).float())
+        pixels = pixels.to(next(self.model.parameters()).dtype)
         features = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
         return normalize(features.float(), dim=-1)
 

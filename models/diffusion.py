@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from text2latent.configs.errors import UsageError
 from text2latent.models.schedulers import is_stochastic, set_steps
+
+
+OnStep = Callable[[int, Tensor, Tensor], Tensor]
 
 
 class Denoiser(Protocol):
@@ -100,6 +103,7 @@ def sample(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Draw latents by going from noise to data with a scheduler.
 
@@ -111,11 +115,12 @@ def sample(
             the last, evaluations of the prior.
         guidance: guidance, or only its scale.
         noise: `[N, L, D]`, see `initial_noise`; later noise of a stochastic sampler follows from it, row by row.
+        on_step: gets each step's number, timestep and normalised latents `[N, L, D]`, and gives those to go on with.
 
     Returns:
         `[N, L, D]`, in the generator's own units.
     """
-    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise))
+    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise, on_step))
 
 
 @torch.no_grad()
@@ -126,6 +131,7 @@ def integrate(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """As `sample`, in the prior's normalised units."""
     guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
@@ -133,11 +139,12 @@ def integrate(
     times = set_steps(scheduler, num_inference_steps, noise.device)
     extra = {"generator": _generators(noise)} if is_stochastic(scheduler) else {}
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
-    for timestep, t in zip(scheduler.timesteps, times, strict=True):
+    for step, (timestep, t) in enumerate(zip(scheduler.timesteps, times, strict=True)):
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
         scale = guidance.scale_at(t)
         prediction = guided_prediction(prior, scaled, t.expand(x.shape[0]), condition, scale, guidance.rescale)
         x = scheduler.step(prediction, timestep, x, **extra).prev_sample
+        x = x if on_step is None else on_step(step, timestep, x)
     return x
 
 

@@ -62,6 +62,10 @@ def draw_pairs(
     pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings
 ) -> Iterator[DrawnImage]:
     """Draw an image per pair of a query and a seed; warns of each prompt that is out of domain."""
+    texts = [text for query, _ in pairs for text in (query.text, query.negative) if text]
+    weighted = list(dict.fromkeys(text for text in texts if len(parse_prompt(text)) > 1))
+    if weighted and len(pairs) > PROMPTS_AT_ONCE:
+        pipeline.encode_prompts(weighted)  # parts that cancel out are told before anything is drawn
     for start in range(0, len(pairs), PROMPTS_AT_ONCE):
         chunk = pairs[start : start + PROMPTS_AT_ONCE]
         domain = score_domain(pipeline, list(dict.fromkeys(query for query, _ in chunk)))

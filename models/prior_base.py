@@ -163,10 +163,11 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         moved = F.normalize(embeddings + self.text_offset, dim=1)
         if self.text_bank is None:
             return moved
-        cosines = moved @ self.text_bank.T
+        bank = self.text_bank.to(moved.dtype)
+        cosines = moved @ bank.T
         if self.text_temperature == 0:
-            return self.text_bank[cosines.argmax(dim=1)]
-        return F.normalize((cosines / self.text_temperature).softmax(dim=1) @ self.text_bank, dim=1)
+            return bank[cosines.argmax(dim=1)]
+        return F.normalize((cosines / self.text_temperature).softmax(dim=1) @ bank, dim=1)
 
     def normalize(self, latents: Tensor) -> Tensor:
         """Latents of the generator `[N, L, D]` or `[N, 1, D]` -> `[N, L, D]` of mean 0 and variance 1 per channel."""
@@ -178,7 +179,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
 
     def filter_condition(self, condition: Tensor) -> Tensor:
         """CLIP embeddings `[N, E]` -> centred, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
-        return (condition - self.condition_centre) @ self.embedding_filter
+        return (condition - self.condition_centre).to(self.embedding_filter.dtype) @ self.embedding_filter
 
     def forward(
         self,
@@ -202,7 +203,9 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         """
         skip, scale_in, scale_out = (s.to(x.dtype)[:, None, None] for s in self.parametrization.preconditioning(t))
         level = self.text_noise_level.expand(x.shape[0]) if noise_level is None else noise_level
-        return skip * x + scale_out * self._network(x * scale_in, t, condition, drop, level)
+        # Weights of a lower precision compute in theirs; the sum stays in that of x.
+        scaled = (x * scale_in).to(self.latent_std.dtype)
+        return skip * x + scale_out * self._network(scaled, t, condition, drop, level)
 
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
         """The network itself, `[N, L, D]`; arguments as `forward`'s."""
@@ -277,9 +280,9 @@ class AdaptivePrior(Prior):
         """Joint embedding `[N, channels]`; arguments as `forward`'s."""
         encoded = self.encode_condition(condition, drop)
         if self.level is not None:
-            told = self.level(time_features(noise_level))
+            told = self.level(time_features(noise_level).to(encoded.dtype))
             encoded = encoded + (told if drop is None else told * ~drop[:, None])
-        return F.silu(self.time(time_features(t)) + encoded)
+        return F.silu(self.time(time_features(t).to(encoded.dtype)) + encoded)
 
 
 def _statistic(name: str, value: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:

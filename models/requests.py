@@ -250,8 +250,26 @@ def _check_together(config: Namespace) -> None:
             raise UsageError(f"{_flag(name)}: expected no {_flag(other)} with it")
     if config.strength is not None and "edit" not in given:
         raise UsageError("--strength: expected --edit with it, which it is for")
-    if config.negative_text is not None and config.guidance_scale == 1:
-        raise UsageError("--negative-text: expected a --guidance-scale other than 1, at which it has no effect")
+
+
+def idle_flags(config: Namespace) -> dict[str, str]:
+    """Flags of infer that would be ignored, each with what was expected instead."""
+    mixes = config.image and (config.text or config.prompts)
+    needed = {
+        "image_weight": "" if mixes else "--image and a text",
+        "frames": "" if config.interpolate else "--interpolate",
+        "force": "" if config.generator or config.clip else "--generator or --clip",
+    }
+    idle = {name: f"expected {what} with it, which it is for" for name, what in needed.items() if what}
+    refused = []
+    if config.latents:
+        refused += ["num_images", "seed"]
+    if config.latents or (config.edit and not (config.text or config.prompts or config.image)):
+        refused += ["rerank", "refine"]
+    if config.latents and not config.edit:
+        refused += ["steps", "guidance_scale", "negative_text"]
+    source = "--latents" if config.latents else "--edit of random images"
+    return idle | dict.fromkeys(refused, f"expected no such flag with {source}, where nothing is drawn that it says")
 
 
 def _flag(name: str) -> str:

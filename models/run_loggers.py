@@ -11,6 +11,16 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from text2latent.configs.errors import InputError
 
 
+def require_wandb() -> None:
+    """Refuse to go on without Weights & Biases.
+
+    Raises:
+        InputError: with what to install.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
+
+
 def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
     """The loggers asked for; each session has a CSV version of its own, the others go on in one.
 
@@ -29,8 +39,7 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
     if tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if wandb is not None:
-        if importlib.util.find_spec("wandb") is None:
-            raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
+        require_wandb()
         folder.mkdir(parents=True, exist_ok=True)
         # An id that follows from the place lets a resumed session go on in the same run, and no other.
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]

@@ -71,7 +71,8 @@ class TransformerPrior(Prior):
         noise_level: Tensor | None = None,
     ) -> Tensor:
         """See `Prior.forward`; nothing is scaled."""
-        return self._network(x, t, condition, drop, self.text_noise_level)
+        own = x.to(self.latent_std.dtype)
+        return self._network(own, t, condition, drop, self.text_noise_level).to(x.dtype)
 
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
         told = [self.condition_in(self.filter_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]

@@ -12,6 +12,7 @@ import yaml
 
 from text2latent import infer, sample, train
 from text2latent.models.clip import ClipEncoder
+from text2latent.models.identity import sha256_of
 from text2latent.models.prior_folder import load_prior
 from text2latent.models.run_folder import flatten
 
@@ -29,6 +30,13 @@ FEW = {
 
 def run(pairs: Path, output: Path, *extra: str) -> int:
     defaults = [word for flag, value in FEW.items() if flag not in extra for word in (flag, value)]
+    return train.main(["--data.path", str(pairs), "--output", str(output), *defaults, *extra])
+
+
+def distil(pairs: Path, output: Path, *extra: str) -> int:
+    """As `run`, with the network of the teacher."""
+    flags = {flag: value for flag, value in FEW.items() if not flag.startswith("--prior.")}
+    defaults = [word for pair in flags.items() for word in pair]
     return train.main(["--data.path", str(pairs), "--output", str(output), *defaults, *extra])
 
 
@@ -139,15 +147,66 @@ def test_text_gap_of_prompts_and_bank(tiny_world: Path, tiny_pairs: Path, tmp_pa
 def test_distillation_starts_with_the_teacher(tiny_pairs: Path, tmp_path: Path) -> None:
     assert run(tiny_pairs, tmp_path / "teacher") == 0
     extra = ("--distill", str(tmp_path / "teacher"), "--optimizer.lr", "1e-12")
-    assert run(tiny_pairs, tmp_path / "student", *extra) == 0
+    assert distil(tiny_pairs, tmp_path / "student", *extra) == 0
     teacher, student = (load_prior(tmp_path / name).prior for name in ("teacher", "student"))
     for name, value in teacher.state_dict().items():
         torch.testing.assert_close(student.state_dict()[name], value, atol=1e-6, rtol=1e-5)
-    assert run(tiny_pairs, tmp_path / "moved", "--distill", str(tmp_path / "teacher"), "--optimizer.lr", "0.01") == 0
+    extra = ("--distill", str(tmp_path / "teacher"), "--optimizer.lr", "0.01")
+    assert distil(tiny_pairs, tmp_path / "moved", *extra) == 0
     moved = load_prior(tmp_path / "moved").prior
     assert not torch.equal(moved.output.weight, teacher.output.weight)
     record = json.loads((tmp_path / "moved/run.json").read_text())
     assert record["training"]["distill"] == str(tmp_path / "teacher")
+    weights = tmp_path / "teacher/prior/diffusion_pytorch_model.safetensors"
+    assert record["teacher"]["sha256"] == sha256_of(weights)
+    assert record["prior"]["width"] == 64
+
+
+def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path) -> None:
+    assert run(tiny_pairs, tmp_path / "teacher") == 0
+    extra = ("--distill", str(tmp_path / "teacher"))
+    assert distil(tiny_pairs, tmp_path / "student", *extra) == 0
+    written = yaml.safe_load((tmp_path / "student/config.yaml").read_text())
+    record = json.loads((tmp_path / "student/run.json").read_text())["training"]
+    for told in (written, record):
+        assert not {"prior", "text"} & told.keys()
+        assert not {"objective", "sampler", "match_among", "time_sampling", "loss_weighting"} & told["diffusion"].keys()
+        assert told["diffusion"]["noise_scale"] == 0.5
+    assert train.main(["--config", str(tmp_path / "student/config.yaml")]) == 0  # trained already
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        ("--prior.width", "32"),
+        ("--prior.network", "residual_mlp"),
+        ("--prior.latent-layout", "w_plus"),
+        ("--text.shift", "0.5"),
+        ("--diffusion.sampler", "heun"),
+        ("--diffusion.match-among", "8"),
+        ("--diffusion.time-sampling", "uniform"),
+    ],
+    ids=lambda flag: flag[0],
+)
+def test_what_a_distillation_would_ignore_is_refused(
+    tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ignored: tuple[str, str]
+) -> None:
+    assert distil(tiny_pairs, tmp_path / "student", "--distill", str(tmp_path), *ignored) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"text2latent train: error: {ignored[0]}: expected no value with --distill")
+    assert not (tmp_path / "student").exists()
+
+
+def test_values_of_a_file_that_a_distillation_would_ignore_are_all_named(
+    tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("prior:\n  width: 32\n  depth: 2\noptimizer:\n  lr: 0.1\n")
+    assert distil(tiny_pairs, tmp_path / "student", "--distill", str(tmp_path), "--config", str(config)) == 2
+    error = capsys.readouterr().err
+    assert f"{config}: prior.width: expected no value" in error
+    assert f"{config}: prior.depth: expected no value" in error
+    assert "2 mistakes" in error
 
 
 @pytest.mark.parametrize(

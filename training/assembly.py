@@ -7,7 +7,7 @@ import importlib.metadata
 from typing import Any
 
 from text2latent.configs.errors import InputError
-from text2latent.configs.schema import DiffusionConfig, TrainConfig
+from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
 from text2latent.models.clip import ClipEncoder
@@ -95,7 +95,7 @@ def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> Non
 
 def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
     """The prior to train, and the record of what it is made with."""
-    manifest = data.manifest
+    manifest, teacher = data.manifest, {}
     if config.distill is None:
         prior = new_prior(config, data)
         scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
@@ -104,16 +104,26 @@ def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
         require_same(start.generator, manifest.generator, "generator")
         require_same(start.clip, manifest.clip, "CLIP")
         prior, scheduler = start.prior.requires_grad_(True).train(), start.scheduler
+        teacher = {} if start.identity is None else {"teacher": start.identity.to_dict()}
     record = {
         "generator": manifest.generator.to_dict(),
         "clip": manifest.clip.to_dict(),
         "dataset": {"path": str(data.path), "sha256": manifest.sha256, "num_pairs": manifest.num_pairs},
-        "training": dataclasses.asdict(config),
+        "training": describe_training(config),
+        **teacher,
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "prior": describe_part(prior),
         "scheduler": describe_part(scheduler),
     }
     return TrainedPrior(prior, scheduler, plain(record))
+
+
+def describe_training(config: TrainConfig) -> dict[str, Any]:
+    """The configuration, nested plain data, without what a distillation has of its teacher."""
+    tree = dataclasses.asdict(config)
+    for section, _, name in (key.partition(".") for key in KEPT_BY_DISTILLATION if config.distill is not None):
+        del tree[section][name]
+    return plain({key: value for key, value in tree.items() if value != {}})
 
 
 def describe_part(part: Any) -> dict[str, Any]:

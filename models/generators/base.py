@@ -10,7 +10,10 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from text2latent.configs.errors import InputError
 from text2latent.models.identity import Identity
+
+RGB = 3
 
 
 def check_at_least_one(**sizes: int) -> None:
@@ -18,6 +21,17 @@ def check_at_least_one(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def require_rgb(generator: Generator) -> None:
+    """Refuse a generator whose images CLIP can't be shown: grey ones, or those with an alpha channel.
+
+    Raises:
+        InputError: naming the generator and its channels.
+    """
+    channels = getattr(generator, "config", {}).get("img_channels", RGB)
+    if channels != RGB:
+        raise InputError(f"generator {generator.identity}: expected images of {RGB} channels, RGB; it draws {channels}")
 
 
 class Generator(ModelMixin, ConfigMixin):
@@ -96,3 +110,7 @@ class Generator(ModelMixin, ConfigMixin):
             raise ValueError(f"latents: expected [N, {self.num_ws} or 1, {self.w_dim}], got {list(latents.shape)}")
         ws = latents.expand(-1, self.num_ws, -1)
         return self.synthesis(ws, **options).float().clamp(-1, 1)
+
+    def forward(self, latents: Tensor, **options: Any) -> Tensor:
+        """See `synthesize`; the hooks by which accelerate and diffusers offload networks are on this method."""
+        return self.synthesize(latents, **options)

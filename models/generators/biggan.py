@@ -165,6 +165,7 @@ class DeepSynthesis(nn.Module):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation: expected a number in (0, 1], got {truncation}")
+        ws = ws.to(self.gen_z.weight.dtype)
         x = self.gen_z(ws[:, 0]).unflatten(1, (FIRST_SIDE, FIRST_SIDE, -1)).permute(0, 3, 1, 2)
         latents = iter(ws[:, 1:].unbind(dim=1))
         for layer in self.layers:
@@ -245,7 +246,8 @@ class BigGANGenerator(Generator):
             expected = f"[N, {self.z_dim}] with labels [N, {self.c_dim}]"
             raise ValueError(f"z: expected {expected}, or both in one, got {list(z.shape)}")
         z, label = joined.split([self.z_dim, self.c_dim], dim=1)
-        w = torch.cat([z, self.embeddings(label)], dim=1)
+        embedded = self.embeddings(label.to(self.embeddings.weight.dtype))
+        w = torch.cat([z, embedded.to(z.dtype)], dim=1)
         return self.truncate(w[:, None].expand(-1, self.num_ws, -1), truncation_psi, truncation_cutoff)
 
     def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:

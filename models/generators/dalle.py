@@ -105,7 +105,7 @@ class DecoderSynthesis(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Means and log-scales of logit-Laplace pixels `[N, 6, 8 G, 8 G]` of weights of codes `[N, V, G, G]`."""
-        x = self.blocks.get_submodule("input")(codes)
+        x = self.blocks.get_submodule("input")(codes.to(next(self.parameters()).dtype))
         for i in range(1, len(GROUP_WIDTHS) + 1):
             for block in self.blocks.get_submodule(f"group_{i}").children():
                 x = block(x)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError
 from text2latent.configs.litter import files_of, name_files
-from text2latent.models.folders import replace_folder
+from text2latent.models.folders import new_parents, replace_folder
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import one_line
 from text2latent.models.generators.weights import GeneratorWeights
@@ -99,10 +99,15 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
     Raises:
         InputError: when a parameter is too large for float16.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    stored = in_half(generator) if half else generator
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    with new_parents(folder):
+        _save_whole(stored, folder, partial, origin, half)
+
+
+def _save_whole(generator: Generator, folder: Path, partial: Path, origin: Mapping[str, Any], half: bool) -> None:
     try:
-        (in_half(generator) if half else generator).save_pretrained(partial)
+        generator.save_pretrained(partial)
         written = {} if half else {WRITTEN: sha256_of(partial / WEIGHTS)}
         config = {**read_object(partial / CONFIG, KIND), ORIGIN: {**origin, **written}}
         (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

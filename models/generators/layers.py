@@ -65,6 +65,11 @@ def normalize_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
+def as_precise(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter in no lower precision than `x`: weights may be stored in half precision."""
+    return parameter.to(torch.promote_types(parameter.dtype, x.dtype))
+
+
 class FullyConnectedLayer(nn.Module):
     """Dense layer with equalised learning rate (arXiv:1710.10196, section 4.1), [N, in] -> [N, out].
 
@@ -87,7 +92,8 @@ class FullyConnectedLayer(nn.Module):
         self.activation, self.activation_gain = resolve_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        weight, bias = as_precise(self.weight, x), as_precise(self.bias, x)
+        x = F.linear(x, weight * self.weight_gain, bias * self.bias_gain)
         return self.activation(x) * self.activation_gain if self.activation is not _identity else x
 
 

@@ -81,7 +81,7 @@ class SynthesisBlock(nn.Module):
         map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, 3, H, W].
         """
         if x is None:
-            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.const.float().expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, ws[:, 0], noises[0])
         elif self.has_skip:
             residual = self.skip(x, gain=math.sqrt(0.5))

@@ -74,11 +74,11 @@ class FourierInput(nn.Module):
     def forward(self, w: Tensor, transform: Tensor) -> Tensor:
         """`w` [N, w_dim] and the inverse `transform` [3, 3] of the image -> features [N, C, H, W], in float32."""
         with torch.autocast(w.device.type, enabled=False):
-            matrices = self._learned_transform(w.float()) @ self.transform @ transform.to(w.device)
-            freqs = self.freqs @ matrices[:, :2, :2]
-            phases = self.phases + (self.freqs @ matrices[:, :2, 2:])[..., 0]
+            matrices = self._learned_transform(w.float()) @ self.transform.float() @ transform.to(w.device)
+            freqs = self.freqs.float() @ matrices[:, :2, :2]
+            phases = self.phases + (self.freqs.float() @ matrices[:, :2, 2:])[..., 0]
             waves = self._waves(freqs, phases) * self._amplitudes(freqs)[:, None, None]
-            y = waves @ (self.weight.t() / math.sqrt(self.band.channels))
+            y = waves @ (self.weight.float().t() / math.sqrt(self.band.channels))
         return y.permute(0, 3, 1, 2)
 
     def _learned_transform(self, w: Tensor) -> Tensor:

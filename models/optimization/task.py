@@ -108,6 +108,7 @@ def load_networks(
     """
     from text2latent.models.clip import ClipEncoder
     from text2latent.models.generators import load_generator
+    from text2latent.models.generators.base import require_rgb
     from text2latent.models.pipeline import Text2LatentPipeline
 
     own = generator is None and clip is None
@@ -115,6 +116,7 @@ def load_networks(
         pipeline = Text2LatentPipeline.from_pretrained(model, device, generator, clip)
         return Networks(pipeline.generator, pipeline.clip, pipeline)
     drawing = load_generator(generator or model)
+    require_rgb(drawing)
     judging = ClipEncoder.from_pretrained(clip or (model if generator is None else DEFAULT_CLIP))
     torch.nn.Module.to(drawing, device)
     return Networks(drawing, judging.to(device))
@@ -152,6 +154,11 @@ class Start:
         from text2latent.models.generators.dalle import DiscreteDecoder
 
         generator = networks.generator
+        has_classes = isinstance(generator, BigGANGenerator) and self.init != "prior"
+        if self.max_classes is not None and not has_classes:
+            raise UsageError("--max-classes: expected a generator such as BigGAN, whose latents mix classes")
+        if self.gumbel and not isinstance(generator, DiscreteDecoder):
+            raise UsageError("--tokens.sampling gumbel: expected a generator of discrete codes")
         if isinstance(generator, DiscreteDecoder):
             return self._codes(generator, seed)
         if isinstance(generator, BigGANGenerator) and self.init != "prior":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from diffusers import DiffusionPipeline
 
 from text2latent import export, infer
 from text2latent.models.pipeline import Text2LatentPipeline
@@ -21,6 +24,24 @@ def tiny_export(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("exports") / "tiny"
     assert export.main([str(tiny_model), str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def load(tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Function (source=the tiny export, **how) that loads with diffusers, whose copies of custom code go to a folder of
+    this test.
+    """
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+
+    def load(source: Path = tiny_export, **how: Any) -> Any:
+        pipe = DiffusionPipeline.from_pretrained(
+            str(source), custom_pipeline=str(source), trust_remote_code=True, **how
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -46,17 +46,6 @@ numpy.save("a.npy", pipe("blonde woman with glasses", generator=torch.Generator(
 """
 
 
-@pytest.fixture
-def load(tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Function that loads the tiny export with diffusers, whose copies of custom code go to a folder of this test."""
-    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-    source = str(tiny_export)
-    return lambda **parts: DiffusionPipeline.from_pretrained(
-        source, custom_pipeline=source, trust_remote_code=True, **parts
-    )
-
-
 def test_diffusers_alone_draws_the_picture_of_infer(
     faces_export: Path, diffusers_python: Path, expected: Drawn, tmp_path: Path
 ) -> None:
