@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.extras import require_extra
 
 
 def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
@@ -29,8 +28,7 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
     if tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if wandb is not None:
-        if importlib.util.find_spec("wandb") is None:
-            raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
+        require_extra("--wandb", "logging", ["wandb"])
         folder.mkdir(parents=True, exist_ok=True)
         # An id that follows from the place lets a resumed session go on in the same run, and no other.
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
