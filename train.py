@@ -286,6 +286,8 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
 
     tell = announce if launch.rank == 0 else lambda line: None
     data = load_data(config, launch.devices)
+    # The run's record tells how many pairs are held out, also where that was left to the dataset.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_pairs=data.val_pairs))
     seed_everything(config.seed, verbose=False)
     trained = build_prior(config, data)
     sharded = is_sharded(config, launch)

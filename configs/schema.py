@@ -62,14 +62,14 @@ class DataConfig:
     Args:
         path: Folder of shards that `text2latent sample` wrote, or its s3://, gs:// or http(s):// address.
         batch_size: Pairs per training step.
-        val_pairs: Pairs held out for validation.
+        val_pairs: Pairs held out for validation; null takes a tenth of them, at most 1000.
         num_workers: Processes that read shards; 0 reads in the main process.
         in_memory: Hold all pairs in memory; null does so where they fit.
     """
 
     path: FilledText
     batch_size: PositiveInt = 256
-    val_pairs: PositiveInt = 1000
+    val_pairs: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
     in_memory: bool | None = None
 
