@@ -96,14 +96,14 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
     """The pipeline that draws the validation's prompts; None without prompts, which saves loading its networks."""
     if not config.validation.prompts:
         return None
-    from text2latent.models.clip import ClipEncoder, check_prompt
+    from text2latent.models.clip import check_prompt
     from text2latent.models.pipeline import Text2LatentPipeline
-    from text2latent.training.assembly import load_the_generator
+    from text2latent.training.assembly import load_the_clip, load_the_generator
 
     for prompt in config.validation.prompts:
         check_prompt(prompt)
     generator = load_the_generator(config, trained.generator)
-    clip = ClipEncoder.from_pretrained(config.model or trained.clip.source)
+    clip = load_the_clip(config, trained.clip)
     try:
         return Text2LatentPipeline(generator, clip, trained).to(device)
     except InputError as error:
@@ -314,9 +314,12 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
 
 def train(config: TrainConfig) -> int:
     """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
+    from text2latent.configs.extras import require_extra
     from text2latent.models.launch import read_launch
     from text2latent.models.run_folder import RunFolder
 
+    if config.wandb is not None:
+        require_extra("--wandb", "logging", ["wandb"])
     run, launch = RunFolder(check_output_folder(config.output)), read_launch(config.devices, config.num_nodes)
     with quiet_lightning():
         return run_training(config, run, launch, select_device(config.device))

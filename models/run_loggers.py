@@ -7,8 +7,6 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from text2latent.configs.extras import require_extra
-
 
 def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
     """The loggers asked for; each session has a CSV version of its own, the others go on in one.
@@ -18,9 +16,6 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
         csv, tensorboard: whether to write these.
         wandb: a project of Weights & Biases, or None.
         run_name: of the run there.
-
-    Raises:
-        InputError: when Weights & Biases isn't installed.
     """
     loggers: list[Logger] = []
     if csv:
@@ -28,7 +23,6 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
     if tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if wandb is not None:
-        require_extra("--wandb", "logging", ["wandb"])
         folder.mkdir(parents=True, exist_ok=True)
         # An id that follows from the place lets a resumed session go on in the same run, and no other.
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]

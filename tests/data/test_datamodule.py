@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
-from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory, default_val_pairs
+from text2latent.data.datamodule import PairDataModule, RowBatches, default_val_pairs, fits_in_memory
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
