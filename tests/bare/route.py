@@ -87,9 +87,8 @@ def check_main_paths(run: Run) -> None:
         code, out, err = run(words)
         missing = [name for name in files if not Path(name).is_file()]
         if code or missing or "Traceback" in err:
-            sys.exit(
-                f"text2latent {' '.join(words)}: exit code {code}, missing files {missing}\n{out[-2000:]}{err[-4000:]}"
-            )
+            told = f"exit code {code}, missing files {missing}\n{out[-2000:]}{err[-4000:]}"
+            sys.exit(f"text2latent {' '.join(words)}: {told}")
         print(f"ran      text2latent {' '.join(words)}", flush=True)
     if "attribute_accuracy" not in Path("run/checkpoints/metrics.json").read_text(encoding="utf-8"):
         sys.exit("train: expected the judge's attribute_accuracy in metrics.json")

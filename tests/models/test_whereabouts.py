@@ -1,4 +1,4 @@
-"""Where the networks of a record are looked for: at their absolute path, then beside the record, then told by a flag."""
+"""Where the networks of a record are looked for: at their absolute path, beside the record, then where a flag says."""
 
 from __future__ import annotations
 
