@@ -162,6 +162,9 @@ def test_each_verb_runs_with_the_core_alone(installed, tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     tried = {line.split()[2] for line in ran.stdout.splitlines() if line.startswith(("ran ", "refused "))}
     assert {word.rstrip(":") for word in tried} == set(VERBS)
+    # Outside of a clone there is nothing to install once more: the packages themselves are named.
+    assert "pip install -e" not in ran.stdout
+    assert '"matplotlib>=' in ran.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)
