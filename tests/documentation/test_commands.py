@@ -103,7 +103,7 @@ def run_in_shell(command: str, folder: Path) -> None:
     bin_folder = folder / "bin"
     if not bin_folder.exists():
         bin_folder.mkdir()
-        starts = {"python": f"{sys.executable}", "text2latent": f"{sys.executable} -m text2latent"}
+        starts = {"python": sys.executable, "text2latent": f"{sys.executable} -m text2latent"}
         for name, start in starts.items():
             (bin_folder / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n', encoding="utf-8")
             (bin_folder / name).chmod(0o755)
