@@ -106,13 +106,13 @@ def build_export(config: Namespace, formats: Sequence[str], metrics: dict[str, f
     """
     from text2latent.exports.exporting import Export
     from text2latent.exports.networks import GraphSettings
-    from text2latent.exports.onnx_folder import PACKAGES, require_packages
+    from text2latent.exports.onnx_folder import require_packages
     from text2latent.models.prompts import check_prompts
 
     for text in config.text or ():
         check_prompts(text)
     if "onnx" in formats:
-        require_packages(PACKAGES)
+        require_packages()
     graphs = GraphSettings(config.steps, config.guidance_scale, config.int8, config.compile)
     return Export(formats, graphs, config.license, config.text or (), metrics)
 

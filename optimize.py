@@ -56,14 +56,14 @@ def run(config: OptimizeConfig) -> None:
 
 def plan(config: OptimizeConfig, job: Job) -> Path:
     """The output folder, which can be written."""
-    from text2latent.evaluation.curves import has_plots
+    from text2latent.configs.extras import require_extra
     from text2latent.models.optimization.pictures import check_video
     from text2latent.models.optimization.run import RUN
 
     if config.compare and config.video:
         raise UsageError("--video: expected no --compare with it")
-    if config.compare and not has_plots():
-        raise InputError("--compare: plots need matplotlib, which isn't installed; pip install 'text2latent[evaluate]'")
+    if config.compare:
+        require_extra("--compare", "evaluate", ["matplotlib"])
     name = "comparison" if config.compare else slugify(job.goals[0].label)
     folder = check_output_folder(config.output or f"{name}-{config.seed}")
     if config.video:

@@ -61,14 +61,15 @@ def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncod
     """Manifest, without shards, of the dataset that the configuration asks for."""
     from text2latent.data.manifest import Manifest
     from text2latent.models.layouts import layout_shape
+    from text2latent.models.whereabouts import with_absolute_path
 
     if config.latent_layout == "z" and config.truncation != 1:
         raise UsageError(f"--truncation: expected 1 with --latent-layout z, got {config.truncation:g}")
     assert generator.identity is not None
     assert clip.identity is not None
     return Manifest(
-        generator=generator.identity,
-        clip=clip.identity,
+        generator=with_absolute_path(generator.identity),
+        clip=with_absolute_path(clip.identity),
         latent_layout=config.latent_layout,
         latent_shape=layout_shape(config.latent_layout, generator),
         embedding_dim=clip.embedding_dim,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import sys
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from text2latent.configs.command import CommandParser, run_command, select_device
 from text2latent.configs.constraints import Range, number, whole_number
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.errors import UsageError
+from text2latent.configs.extras import require_extra
 from text2latent.serving.limits import MIB, Batching, Limits
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _add_limit_flags(parser: CommandParser) -> None:
 
 def run(config: Namespace) -> None:
     """Check all that can be wrong, load the first model, and answer until told to stop."""
-    require_extra(MODULES if config.no_page else (*MODULES, *PAGE_MODULES))
+    require_extra("serve", "serve", MODULES if config.no_page else (*MODULES, *PAGE_MODULES))
     limits, batching = read_limits(config), read_batching(config)
 
     from text2latent.serving.guards import check_token
@@ -111,17 +111,6 @@ def run(config: Namespace) -> None:
             app = build_app(engine, token, not config.no_page, config.root_path, hosts)
             announce(engine, address_of(listening) + config.root_path, token is not None or is_local(listening))
             serve(app, listening, config.trusted_proxies)
-
-
-def require_extra(modules: Sequence[str]) -> None:
-    """Refuse to start without the packages of the extra.
-
-    Raises:
-        InputError: naming what is missing and how to get it.
-    """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"serve needs {', '.join(missing)}, not installed here; pip install 'text2latent[serve]'")
 
 
 def read_limits(config: Namespace) -> Limits:

@@ -98,14 +98,14 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
     """The pipeline that draws the validation's prompts; None without prompts, which saves loading its networks."""
     if not config.validation.prompts:
         return None
-    from text2latent.models.clip import ClipEncoder, check_prompt
+    from text2latent.models.clip import check_prompt
     from text2latent.models.pipeline import Text2LatentPipeline
-    from text2latent.training.assembly import load_the_generator
+    from text2latent.training.assembly import load_the_clip, load_the_generator
 
     for prompt in config.validation.prompts:
         check_prompt(prompt)
     generator = load_the_generator(config, trained.generator)
-    clip = ClipEncoder.from_pretrained(config.model or trained.clip.source)
+    clip = load_the_clip(config, trained.clip)
     try:
         return Text2LatentPipeline(generator, clip, trained).to(device)
     except InputError as error:
@@ -298,6 +298,8 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     from text2latent.training.assembly import build_prior
 
     data = load_data(config, launch.devices)
+    # The run's record tells how many pairs are held out, also where that was left to the dataset.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_pairs=data.val_pairs))
     seed_everything(config.seed, verbose=False)
     trained = build_prior(config, data)
     with occupied(run) if launch.rank == 0 else nullcontext():
@@ -305,7 +307,12 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
 
 
 def train_in_folder(
-    config: TrainConfig, run: RunFolder, launch: Launch, device: torch.device, data: PairDataModule, trained: TrainedPrior
+    config: TrainConfig,
+    run: RunFolder,
+    launch: Launch,
+    device: torch.device,
+    data: PairDataModule,
+    trained: TrainedPrior,
 ) -> int:
     """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
     from text2latent.models.checkpoints import RunCheckpoints
@@ -338,12 +345,12 @@ def train_in_folder(
 
 def train(config: TrainConfig) -> int:
     """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
+    from text2latent.configs.extras import require_extra
     from text2latent.models.launch import read_launch
     from text2latent.models.run_folder import RunFolder
-    from text2latent.models.run_loggers import require_wandb
 
     if config.wandb is not None:
-        require_wandb()
+        require_extra("--wandb", "logging", ["wandb"])
     run, launch = RunFolder(check_output_folder(config.output)), read_launch(config.devices, config.num_nodes)
     with quiet_lightning():
         return run_training(config, run, launch, select_device(config.device))

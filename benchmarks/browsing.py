@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2latent.configs.errors import InputError
+from text2latent.configs.extras import require_extra
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -35,10 +36,9 @@ def browsing(path: str | None = None) -> Iterator[Browser]:
     Raises:
         InputError: without Playwright or a browser.
     """
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        raise InputError("screenshots need Playwright, not installed here; pip install 'text2latent[dev]'") from None
+    require_extra("a screenshot", "dev", ["playwright"])
+    from playwright.sync_api import Error, sync_playwright
+
     program = path or find_browser()
     if program is None:
         raise InputError("no Chromium found; apt-get install chromium, or name one with --browser")

@@ -31,7 +31,8 @@ from text2latent.benchmarks.prior_report import RESULTS
 from text2latent.benchmarks.report import replacing
 from text2latent.configs.command import CommandParser, positive_int, seed
 from text2latent.configs.schema import TrainConfig
-from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
+from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches, default_val_pairs
+from text2latent.data.records import read_manifest
 from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
@@ -69,14 +70,16 @@ def add_place_flags(parser: CommandParser, work: str, num_images: int, default_s
         help="Generator, CLIP and, where none is trained here, prior: a zoo name or a folder.",
     )
     add("--num-images", type=positive_int, default=num_images, metavar="N", help="Images per prompt.")
-    add("--val-pairs", type=positive_int, default=1000, metavar="N", help="First pairs that nothing is trained on.")
+    add("--val-pairs", type=positive_int, default=None, metavar="N",
+        help="First pairs that nothing is trained on. Default: a tenth of them, at most 1000.")  # fmt: skip
     add("--seed", type=seed, default=default_seed, metavar="N", help="Seed of prompts and images.")
 
 
 def read_config(flags: Namespace, minutes: float, name: str = OURS) -> TrainConfig:
     """The settings of `configs/NAME.yaml`, on the pairs of `add_flags` and for some minutes."""
     parsed = packaged_config(name, "--model", flags.model)
-    data = dataclasses.replace(parsed.data, path=flags.pairs, val_pairs=flags.val_pairs)
+    val_pairs = flags.val_pairs or default_val_pairs(read_manifest(flags.pairs).num_pairs)
+    data = dataclasses.replace(parsed.data, path=flags.pairs, val_pairs=val_pairs)
     return dataclasses.replace(parsed, data=data, output=flags.work, max_minutes=minutes)
 
 
@@ -204,10 +207,10 @@ class Pairs:
 
     Args:
         path: folder of shards.
-        val_pairs: first pairs, which no recipe trains on.
+        val_pairs: first pairs, which no recipe trains on; None: as many as `text2latent train` holds out.
     """
 
-    def __init__(self, path: str | Path, val_pairs: int) -> None:
+    def __init__(self, path: str | Path, val_pairs: int | None) -> None:
         self.module = PairDataModule(path, val_pairs=val_pairs, in_memory=True)
         self.module.setup("fit")
 

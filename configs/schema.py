@@ -64,14 +64,14 @@ class DataConfig:
     Args:
         path: Folder of shards that `text2latent sample` wrote, or its s3://, gs:// or http(s):// address.
         batch_size: Pairs per training step.
-        val_pairs: Pairs held out for validation.
+        val_pairs: Pairs held out for validation; null takes a tenth of them, at most 1000.
         num_workers: Processes that read shards; 0 reads in the main process.
         in_memory: Hold all pairs in memory; null does so where they fit.
     """
 
     path: FilledText
     batch_size: PositiveInt = 256
-    val_pairs: PositiveInt = 1000
+    val_pairs: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
     in_memory: bool | None = None
 
@@ -280,7 +280,9 @@ def idle_keys(config: TrainConfig) -> dict[str, str]:
     """Keys that training would ignore, each with what was expected instead."""
     diffusion, text = config.diffusion, config.text
     idle = {
-        "diffusion.components": "" if diffusion.hidden_share or diffusion.gain_spread else "a hidden_share or gain_spread",
+        "diffusion.components": ""
+        if diffusion.hidden_share or diffusion.gain_spread
+        else "a hidden_share or gain_spread",
         "diffusion.noise_covariance": "" if diffusion.noise_scale else "a noise_scale other than 0",
         "text.shift": "" if text.prompts else "--text.prompts",
         "text.temperature": "" if text.bank_size else "a --text.bank-size",
@@ -289,5 +291,7 @@ def idle_keys(config: TrainConfig) -> dict[str, str]:
         idle[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
     needed = {key: f"expected {what} with it, which it is for" for key, what in idle.items() if what}
     if config.distill is not None:
-        needed |= dict.fromkeys(KEPT_BY_DISTILLATION, "expected no value with --distill, which goes on with its teacher's")
+        needed |= dict.fromkeys(
+            KEPT_BY_DISTILLATION, "expected no value with --distill, which goes on with its teacher's"
+        )
     return needed

@@ -31,6 +31,8 @@ from text2latent.data.streaming import Batch, StreamedPairs, describe_samples, f
 from text2latent.data.workers import as_it_is, leave_signals_to_the_main_process
 
 MEMORY_SHARE = 0.5  # of the memory that is free
+VAL_SHARE, MOST_VAL_PAIRS = 10, 1000
+"""Unless it is told otherwise, one pair in so many is held out, and never more than so many."""
 
 
 class PairTensors(Dataset[Batch]):
@@ -105,6 +107,11 @@ def fits_in_memory(manifest: Manifest, processes: int = 1) -> bool:
     return 2 * values * manifest.num_pairs * processes < MEMORY_SHARE * psutil.virtual_memory().available
 
 
+def default_val_pairs(num_pairs: int) -> int:
+    """Pairs that are held out of a dataset unless it is told how many: a tenth, at least 1 and at most 1000."""
+    return min(MOST_VAL_PAIRS, max(1, num_pairs // VAL_SHARE))
+
+
 class PairDataModule(pl.LightningDataModule):
     """Training and validation batches of a dataset made by sample.py.
 
@@ -114,11 +121,12 @@ class PairDataModule(pl.LightningDataModule):
     Attributes (after `setup`):
         manifest: of the dataset.
         statistics: of the dataset.
+        val_pairs: number of pairs that are held out.
 
     Args:
         path: folder or address of the dataset.
         batch_size: most pairs per batch and process.
-        val_pairs: pairs held out, those with the lowest keys.
+        val_pairs: pairs held out, those with the lowest keys; None: what the dataset bears, see `default_val_pairs`.
         num_workers: processes that read shards when streaming; in memory none are needed.
         in_memory: whether to hold all pairs in memory; None: where they fit.
         seed: of the order of the training pairs.
@@ -129,12 +137,13 @@ class PairDataModule(pl.LightningDataModule):
 
     manifest: Manifest
     statistics: PairStatistics
+    val_pairs: int
 
     def __init__(
         self,
         path: str | Path,
         batch_size: int = 256,
-        val_pairs: int = 1000,
+        val_pairs: int | None = None,
         num_workers: int = 0,
         in_memory: bool | None = None,
         seed: int = 0,
@@ -143,7 +152,7 @@ class PairDataModule(pl.LightningDataModule):
         announce: Callable[[str], None] = print,
     ) -> None:
         super().__init__()
-        self.path, self.batch_size, self.val_pairs = path, batch_size, val_pairs
+        self.path, self.batch_size, self._asked_val_pairs = path, batch_size, val_pairs
         self.num_workers, self.in_memory, self.seed = num_workers, in_memory, seed
         self.processes, self.skip_non_finite, self.announce = processes, skip_non_finite, announce
         self._train: PairTensors | None = None
@@ -163,7 +172,7 @@ class PairDataModule(pl.LightningDataModule):
         self.manifest = read_manifest(self.path)
         require_complete(self.path, self.manifest)
         self.statistics = load_statistics(self.path)
-        self._check_counts()
+        self.val_pairs = self._count_val_pairs()
         in_memory = self.in_memory
         if fits_in_memory(self.manifest, self.processes) if in_memory is None else in_memory:
             samples, (latents, embeddings) = self._finite(load_pairs(self.path))
@@ -174,14 +183,16 @@ class PairDataModule(pl.LightningDataModule):
         else:
             self._val = PairTensors(*self._finite(self._first_pairs())[1])
 
-    def _check_counts(self) -> None:
+    def _count_val_pairs(self) -> int:
         pairs = self.manifest.num_pairs
-        if self.val_pairs >= pairs:
+        held_out = default_val_pairs(pairs) if self._asked_val_pairs is None else self._asked_val_pairs
+        if held_out >= pairs:
             raise InputError(f"--data.val_pairs: expected fewer than the {pairs} pairs in {self.path}")
         if self.statistics.count != pairs:
             raise InputError(
                 f"{self.path}: statistics are of {self.statistics.count} pairs, not {pairs}; run sample.py again"
             )
+        return held_out
 
     def _first_pairs(self) -> Pairs:
         shards = range(-(-self.val_pairs // self.manifest.shard_size))

@@ -7,7 +7,6 @@ a disk, in one request elsewhere. What fails for a passing reason on a network i
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import random
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from text2latent.configs.errors import InputError, UsageError
+from text2latent.configs.extras import require_extra
 from text2latent.configs.litter import is_litter
 
 T = TypeVar("T")
@@ -116,8 +116,7 @@ def open_store(place: str | Path | Store) -> Store:
     if scheme not in SCHEMES:
         expected = ", ".join(f"{known}://" for known in SCHEMES)
         raise UsageError(f"{place}: expected a local folder or an address with {expected}")
-    if importlib.util.find_spec(SCHEMES[scheme]) is None:
-        raise InputError(f"{place}: needs the package {SCHEMES[scheme]}; pip install 'text2latent[{scheme}]'")
+    require_extra(str(place), scheme, [SCHEMES[scheme]])
     return RemoteStore(str(place).rstrip("/"))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.extras import require_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,11 +70,7 @@ def require_plots() -> None:
     Raises:
         InputError: with what to install.
     """
-    try:
-        import matplotlib  # noqa: F401  # only whether it is there
-    except ImportError:
-        hint = "pip install 'text2latent[evaluate]'"
-        raise InputError(f"evaluate: plots need matplotlib, which isn't installed; {hint}") from None
+    require_extra("evaluate", "evaluate", ["matplotlib"])
 
 
 def save_plots(metrics: Mapping[str, Any], drawn: ArrayLike, own: ArrayLike, file: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError, one_line
+from text2latent.configs.extras import require_extra
 from text2latent.configs.litter import files_of
 from text2latent.exports.provenance import METADATA_KEY
 from text2latent.models import exported_folder, registry
@@ -89,10 +90,9 @@ def _inspect_file(path: Path) -> dict[str, Any]:
 
 
 def _read_onnx(path: Path) -> dict[str, Any]:
-    try:
-        import onnx
-    except ImportError:
-        raise InputError(f"{path}: onnx: not installed; expected pip install 'text2latent[export]'") from None
+    require_extra(f"{path}: an ONNX file", "export", ["onnx"])
+    import onnx
+
     try:
         model = onnx.load(path, load_external_data=False)
         properties = {one.key: one.value for one in model.metadata_props}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError, one_line
+from text2latent.configs.extras import require_extra
 from text2latent.exports.networks import (
     GraphSettings,
     ImageDecoder,
@@ -47,7 +48,7 @@ def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, An
     Raises:
         InputError: when the packages of the extra `export` are missing, or a network cannot be exported.
     """
-    require_packages(PACKAGES)
+    require_packages()
     target = folder / FOLDER
     target.mkdir()
     (target / "settings.json").write_text(json.dumps(settings_json(pipeline, how)) + "\n", encoding="utf-8")
@@ -113,14 +114,10 @@ def finish_graph(file: Path, record: dict[str, Any]) -> None:
     onnx.save(model, file)
 
 
-def require_packages(names: tuple[str, ...]) -> None:
-    """Refuse to start without packages of the extra `export`.
+def require_packages() -> None:
+    """Refuse to start without the packages that write this format.
 
     Raises:
         InputError: naming those that are missing.
     """
-    from importlib.util import find_spec
-
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise InputError(f"{', '.join(missing)}: not installed; expected pip install 'text2latent[export]'")
+    require_extra("--format onnx", "export", PACKAGES)

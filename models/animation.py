@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from text2latent.configs.errors import InputError
+from text2latent.configs.extras import require_extra
 from text2latent.models.images import move_into_place
 
 FRAMES_PER_SECOND = 8
@@ -25,13 +25,7 @@ def require_writer(path: Path, flag: str = "--output") -> None:
     """
     if path.suffix.lower() != ".mp4":
         return
-    try:
-        import imageio_ffmpeg  # noqa: F401  # only whether it is there
-    except ImportError:
-        hint = "pip install 'text2latent[video]', or name a .gif"
-        raise InputError(
-            f"{flag}: {path}: expected imageio-ffmpeg to write an MP4, it is not installed; {hint}"
-        ) from None
+    require_extra(f"{flag}: {path}: an MP4, other than a .gif,", "video", ["imageio_ffmpeg"])
 
 
 def save_animation(

@@ -6,7 +6,6 @@ The folder layout is open_clip's own (`open_clip_config.json` beside `open_clip_
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.configs.errors import InputError, UsageError, one_line
+from text2latent.configs.extras import require_extra
 from text2latent.models.clip_head import HEAD_NAME, HeadedClip, read_base, read_heads
 from text2latent.models.hub import NotInRepository, fetch_from_hub
 from text2latent.models.identity import Identity, sha256_of
@@ -168,11 +168,7 @@ def _check_text_model(source: Source) -> None:
     text = source.options.get("text_cfg") or source.model_config["text_cfg"]
     if not ("hf_model_name" in text or "hf_tokenizer_name" in text):
         return
-    if importlib.util.find_spec("transformers") is None:
-        raise InputError(
-            f"CLIP {source.identity.source!r}: its text model or tokenizer is one of the transformers library; "
-            "expected it to be installed: pip install 'text2latent[clip]'"
-        )
+    require_extra(f"CLIP {source.identity.source!r}: its text model or tokenizer", "clip", ["transformers"])
     if "hf_model_name" in text:
         _check_text_config(source, text["hf_model_name"])
 

@@ -24,7 +24,9 @@ class Variables:
 
 TORCH = Variables("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MPI = (
-    Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    Variables(
+        "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
+    ),
     Variables("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 )
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
@@ -63,7 +65,9 @@ def read_launch(devices: int | None, num_nodes: int | None, environment: Mapping
     """
     found = read_launcher(environment)
     if found is None:
-        local_rank = _number(environment, "LOCAL_RANK")  # of the processes that Lightning starts itself, on each machine
+        local_rank = _number(
+            environment, "LOCAL_RANK"
+        )  # of the processes that Lightning starts itself, on each machine
         rank = _number(environment, "NODE_RANK") * (devices or 1) + local_rank
         return Launch(devices or 1, num_nodes or 1, rank, local_rank)
     for flag, given, started in (("--devices", devices, found.devices), ("--num-nodes", num_nodes, found.num_nodes)):

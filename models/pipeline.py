@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,7 @@ from text2latent.models.settings import (
     choose_guidance_scale,
     require_count,
 )
+from text2latent.models.whereabouts import load_recorded
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
@@ -121,8 +123,17 @@ class Text2LatentPipeline(EditingMixin):
 
         trained = load_prior(model)
         domain = load_domain(registry.locate(model, "prior"), trained.prior.embedding_dim)
-        loaded_generator = load_generator(generator or trained.generator.source, allow_import=generator is not None)
-        loaded_clip = ClipEncoder.from_pretrained(clip or trained.clip.source)
+        recorded_generator = partial(load_generator, allow_import=False)
+        loaded_generator = (
+            load_generator(generator)
+            if generator is not None
+            else load_recorded(recorded_generator, trained.generator, "generator", "--generator")
+        )
+        loaded_clip = (
+            ClipEncoder.from_pretrained(clip)
+            if clip is not None
+            else load_recorded(ClipEncoder.from_pretrained, trained.clip, "CLIP", "--clip")
+        )
         if force:
             trained = trained.paired_with(loaded_generator.identity, loaded_clip.identity)
         return cls(loaded_generator, loaded_clip, trained, domain).to(device)

@@ -28,8 +28,10 @@ from text2latent.models.json_file import read_object
 from text2latent.models.prior_base import Prior
 from text2latent.models.prior_registry import DEFAULT_PRIOR, prior_class
 from text2latent.models.schedulers import load_scheduler
+from text2latent.models.whereabouts import from_record
 
 RECORD = "text2latent.json"
+RUN_RECORD = "run.json"
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler"
@@ -145,6 +147,7 @@ def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {_one_line(error)}") from error
     prior = _build(config, state, folder / WEIGHTS)
+    record = _with_parts_found(record, folder)
     return TrainedPrior(prior, _build_scheduler(scheduler, folder), record, _identify(source, folder / WEIGHTS))
 
 
@@ -163,7 +166,14 @@ def _load_checkpoint(path: Path) -> TrainedPrior:
         raise InputError(f"{path}: expected a checkpoint of text2latent train: {_one_line(error)}") from error
     weights = {key.removeprefix(STATE_PREFIX): value for key, value in state if key.startswith(STATE_PREFIX)}
     prior = _build(config, weights, path)
+    record = _with_parts_found(record, path)
     return TrainedPrior(prior, _build_scheduler(scheduler, path), record, _identify(path, path))
+
+
+def _with_parts_found(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A run's record, with generator and CLIP where they lie now; `path` is the run's prior folder or checkpoint."""
+    run = next((folder for folder in path.parents[:2] if (folder / RUN_RECORD).is_file()), path.parent)
+    return {**record, **{part: from_record(record[part], run) for part in ("generator", "clip") if part in record}}
 
 
 def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> Prior:

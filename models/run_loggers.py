@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-
-from text2latent.configs.errors import InputError
-
-
-def require_wandb() -> None:
-    """Refuse to go on without Weights & Biases.
-
-    Raises:
-        InputError: with what to install.
-    """
-    if importlib.util.find_spec("wandb") is None:
-        raise InputError("--wandb: needs the package wandb; pip install 'text2latent[logging]'")
 
 
 def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
@@ -29,9 +16,6 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
         csv, tensorboard: whether to write these.
         wandb: a project of Weights & Biases, or None.
         run_name: of the run there.
-
-    Raises:
-        InputError: when Weights & Biases isn't installed.
     """
     loggers: list[Logger] = []
     if csv:
@@ -39,7 +23,6 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
     if tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if wandb is not None:
-        require_wandb()
         folder.mkdir(parents=True, exist_ok=True)
         # An id that follows from the place lets a resumed session go on in the same run, and no other.
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from text2latent.__main__ import VERBS, module_of
+from text2latent.tests.exports.environments import environment as environment_with
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("tests", "benchmarks", "docs", "build", "dist", "runs")
@@ -150,6 +151,20 @@ def test_installed_wheel_has_the_command(installed, tmp_path):
     ran = call(installed / "bin" / "text2latent", "--help", folder=tmp_path, PYTHONPATH=str(installed))
     assert ran.returncode == 0, ran.stderr
     assert all(verb in ran.stdout for verb in VERBS)
+
+
+def test_each_verb_runs_with_the_core_alone(installed, tmp_path):
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    python = environment_with("core", requirements(setup["options"]["install_requires"]))
+    route = ROOT / "tests" / "bare" / "route.py"
+    ran = call(python, route, "--one-process", folder=tmp_path, PYTHONPATH=str(installed))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    tried = {line.split()[2] for line in ran.stdout.splitlines() if line.startswith(("ran ", "refused "))}
+    assert {word.rstrip(":") for word in tried} == set(VERBS)
+    # Outside of a clone there is nothing to install once more: the packages themselves are named.
+    assert "pip install -e" not in ran.stdout
+    assert '"matplotlib>=' in ran.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from text2latent import serve
+from text2latent.configs.extras import install_hint
 from text2latent.serving.limits import Batching, Limits
 from text2latent.tests.serving.command import serving_command
 
@@ -87,7 +88,7 @@ def test_without_the_extra_it_says_how_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", without)
     assert serve.main([*flags]) == 1
     told = capsys.readouterr().err
-    assert f"serve needs {missing}, not installed here; pip install 'text2latent[serve]'" in told
+    assert f"serve needs {missing}, not installed here; {install_hint('serve')}" in told
 
 
 def test_flags_become_limits_and_batching() -> None:

@@ -156,6 +156,15 @@ def test_foreign_folder(tiny_pairs: Path, tmp_path: Path, capsys: pytest.Capture
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_few_pairs_need_no_flag_and_what_was_held_out_is_recorded(tiny_pairs: Path, tmp_path: Path) -> None:
+    words = [word for word in arguments(tiny_pairs, tmp_path / "run") if word not in ("--data.val-pairs", "10")]
+    assert train.main([*words, "--data.val-pairs", "5", "--max-steps", "2"]) == 0
+    # The same run: what the dataset bears is what the flag said.
+    assert train.main([*words, "--max-steps", "4"]) == 0
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text(encoding="utf-8"))["data"]["val_pairs"] == 5
+    assert load_prior(tmp_path / "run").record["training"]["data"]["val_pairs"] == 5
+
+
 MISTAKES = {
     "no pairs": (("--data.path", "nowhere"), 1, "nowhere"),
     "all pairs held out": (("--data.val-pairs", "50"), 1, "val_pairs"),

@@ -114,7 +114,8 @@ def test_weights_and_biases_that_is_not_installed_is_told(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert train.main(arguments(tiny_pairs, tmp_path / "run", "--wandb", "tiny")) == 1
-    assert "--wandb: needs the package wandb; pip install" in capsys.readouterr().err
+    assert "--wandb needs wandb, not installed here; pip install" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_logs_are_written_on_demand(tiny_pairs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from text2latent.configs.errors import InputError
@@ -28,6 +30,7 @@ from text2latent.models.pseudo_text import PseudoText
 from text2latent.models.run_folder import plain
 from text2latent.models.schedulers import build_scheduler
 from text2latent.models.training import Objective
+from text2latent.models.whereabouts import load_recorded, to_record
 
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
 COMPONENT_PAIRS = 20_000
@@ -77,7 +80,16 @@ def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[i
 def load_the_generator(config: TrainConfig, recorded: Identity) -> Generator:
     """The generator that the configuration names, else the pairs' own, for which no code is imported."""
     named = config.generator or config.model
-    return load_generator(named or recorded.source, allow_import=named is not None)
+    if named is not None:
+        return load_generator(named)
+    return load_recorded(partial(load_generator, allow_import=False), recorded, "generator", "--generator")
+
+
+def load_the_clip(config: TrainConfig, recorded: Identity) -> ClipEncoder:
+    """The CLIP of the model that the configuration names, else the pairs' own."""
+    if config.model is not None:
+        return ClipEncoder.from_pretrained(config.model)
+    return load_recorded(ClipEncoder.from_pretrained, recorded, "CLIP", "--model")
 
 
 def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> None:
@@ -87,7 +99,7 @@ def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> Non
     if text.bank_size:
         prior.set_text_gap(bank=data.embeddings(text.bank_size), temperature=text.temperature)
     if text.prompts is not None:
-        clip = ClipEncoder.from_pretrained(config.model or data.manifest.clip.source)
+        clip = load_the_clip(config, data.manifest.clip)
         assert clip.identity is not None
         require_same(data.manifest.clip, clip.identity, "CLIP")
         prior.set_text_gap(clip.encode_text(read_prompt_list(text.prompts)), text.shift)
@@ -106,8 +118,8 @@ def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
         prior, scheduler = start.prior.requires_grad_(True).train(), start.scheduler
         teacher = {} if start.identity is None else {"teacher": start.identity.to_dict()}
     record = {
-        "generator": manifest.generator.to_dict(),
-        "clip": manifest.clip.to_dict(),
+        "generator": to_record(manifest.generator, Path(config.output)),
+        "clip": to_record(manifest.clip, Path(config.output)),
         "dataset": {"path": str(data.path), "sha256": manifest.sha256, "num_pairs": manifest.num_pairs},
         "training": describe_training(config),
         **teacher,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from text2latent.configs.errors import InputError
-from text2latent.data.datamodule import PairDataModule, RowBatches, fits_in_memory
+from text2latent.data.datamodule import PairDataModule, RowBatches, default_val_pairs, fits_in_memory
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
@@ -143,6 +143,14 @@ def test_a_damaged_shard_is_named_while_streaming(tmp_path: Path) -> None:
 def test_too_many_held_out_pairs_are_refused(numbers: Path) -> None:
     with pytest.raises(InputError, match=r"--data\.val_pairs: expected fewer than the 230 pairs"):
         make(numbers, val_pairs=230)
+
+
+def test_a_tenth_of_the_pairs_is_held_out_by_default(numbers: Path) -> None:
+    assert [default_val_pairs(pairs) for pairs in (2, 19, 1000, 9_990, 10_000, 10**9)] == [1, 1, 100, 999, 1000, 1000]
+    for in_memory in (True, False):
+        module = make(numbers, val_pairs=None, in_memory=in_memory)
+        assert (module.val_pairs, module.num_train_pairs) == (23, 207)
+        assert sum(len(latents) for latents, _ in module.val_dataloader()) == 23
 
 
 def test_statistics_of_fewer_pairs_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,28 @@ SIZES: tuple[int, ...] = tuple(len(values) for values in ATTRIBUTES.values())
 Face = dict[str, str]
 """A value for every attribute."""
 
+NUISANCES: tuple[str, ...] = (
+    "x",
+    "y",
+    "scale",
+    "tilt",
+    "light",
+    "skin_tone",
+    "hair_tone",
+    "clothes_red",
+    "clothes_green",
+    "clothes_blue",
+    "hat_red",
+    "hat_green",
+    "hat_blue",
+    "backdrop_red",
+    "backdrop_green",
+    "backdrop_blue",
+    "layout",
+    "horizon",
+)
+"""What varies continuously, each in [-1, 1]."""
+
 
 def restrict(codes: np.ndarray) -> np.ndarray:
     """Return `codes` with facial hair removed from women and children, so that it never contradicts gender or age.

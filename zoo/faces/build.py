@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from text2latent.configs.command import CommandParser, positive_int, run_command
+from text2latent.configs.extras import require_extra
 from text2latent.models.prior_folder import load_prior, save_prior
 from text2latent.zoo.faces.fit_clip import fit_clip
 from text2latent.zoo.faces.fit_domain import fit_faces_domain
@@ -37,19 +40,32 @@ def _verb(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "text2latent", *arguments], check=True)
 
 
-def main() -> None:
+def build_parser() -> CommandParser:
+    """Make the parser of this script."""
+    parser = CommandParser("build", __doc__)
+    parser.prog = "python -m text2latent.zoo.faces.build"
+    add = parser.add_argument
+    add("--output", default=str(WEIGHTS), metavar="DIR", help="Folder for the finished weights.")
+    add("--work", default=str(WORK), metavar="DIR", help="Folder for checkpoints, logs and grids.")
+    add("--threads", type=positive_int, default=torch.get_num_threads(), metavar="N", help="CPU threads.")
+    return parser
+
+
+def run(config: Namespace) -> None:
     """Build all parts; what an interrupted build has reached is kept."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for the finished weights")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints, logs and grids")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    fit_judge(options.work, options.output / "judge" / "model.safetensors")
-    fit_clip(options.work, options.output / "clip")
-    fit_generator(options.work, options.output / "clip", options.output / "generator")
-    fit_prior(options.work, options.output)
+    require_extra("build", "zoo", ["skia"])
+    work, output = Path(config.work), Path(config.output)
+    torch.set_num_threads(config.threads)
+    fit_judge(work, output / "judge" / "model.safetensors")
+    fit_clip(work, output / "clip")
+    fit_generator(work, output / "clip", output / "generator")
+    fit_prior(work, output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return run_command(build_parser(), run, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

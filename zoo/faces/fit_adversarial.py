@@ -33,6 +33,7 @@ from text2latent.configs.command import (
     unit_interval,
 )
 from text2latent.configs.errors import InputError
+from text2latent.configs.extras import require_extra
 from text2latent.models.clip_loading import locate, read_model
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layers import cudnn_setting
@@ -196,6 +197,7 @@ def default_workers() -> int:
 
 def run(config: Namespace) -> None:
     """Train and write the generator, float16, into the run folder."""
+    require_extra("fit_adversarial", "zoo", ["skia"])
     generator = train(config)
     generator.half().save_pretrained(Path(config.output) / "generator")
 

@@ -15,8 +15,7 @@ from torch.nn.functional import mse_loss
 
 from text2latent.models.generators.layers import FullyConnectedLayer
 from text2latent.models.generators.stylegan2 import MappingNetwork
-from text2latent.zoo.faces.attributes import SIZES
-from text2latent.zoo.faces.renderer import NUISANCES
+from text2latent.zoo.faces.attributes import NUISANCES, SIZES
 from text2latent.zoo.faces.world import W_SCALE, Z_DIM, latents, meaning
 from text2latent.zoo.fitting import FitPlan, fit
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import skia  # type: ignore[import-not-found]  # a compiled module without stubs
+from text2latent.configs.extras import optional_module
+
+if TYPE_CHECKING:
+    import skia  # type: ignore[import-not-found]  # a compiled module without stubs
+else:
+    skia = optional_module("skia", "drawing faces", "zoo")
 
 Color = tuple[float, float, float]
 """Red, green and blue in [0, 255]."""

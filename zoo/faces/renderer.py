@@ -5,34 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import skia  # type: ignore[import-not-found]  # a compiled module without stubs
 
 from text2latent.zoo.faces import features, styling
-from text2latent.zoo.faces.attributes import Face, decode
+from text2latent.zoo.faces.attributes import NUISANCES, Face, decode
 from text2latent.zoo.faces.backdrops import BACKDROPS, SIZE
-from text2latent.zoo.faces.pen import Color, Pen
-
-NUISANCES: tuple[str, ...] = (
-    "x",
-    "y",
-    "scale",
-    "tilt",
-    "light",
-    "skin_tone",
-    "hair_tone",
-    "clothes_red",
-    "clothes_green",
-    "clothes_blue",
-    "hat_red",
-    "hat_green",
-    "hat_blue",
-    "backdrop_red",
-    "backdrop_green",
-    "backdrop_blue",
-    "layout",
-    "horizon",
-)
-"""What varies continuously, each in [-1, 1]."""
+from text2latent.zoo.faces.pen import Color, Pen, skia
 
 CENTER = (64.0, 62.0)
 SHIFT, SCALE, TILT = 2.5, 0.035, 3.5

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.zoo.faces.attributes import NAMES, SIZES, restrict
-from text2latent.zoo.faces.renderer import NUISANCES
+from text2latent.zoo.faces.attributes import NAMES, NUISANCES, SIZES, restrict
 
 Z_DIM = 32
 NUM_VALUES = sum(SIZES)

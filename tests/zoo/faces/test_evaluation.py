@@ -8,7 +8,7 @@ import torch
 
 from text2latent.models.clip import ClipEncoder
 from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, SIZES, encode, visible
+from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, NUISANCES, SIZES, encode, visible
 from text2latent.zoo.faces.batches import to_tensor
 from text2latent.zoo.faces.captions import Caption, draw_caption
 from text2latent.zoo.faces.evaluation import (
@@ -22,7 +22,7 @@ from text2latent.zoo.faces.evaluation import (
     zero_shot_accuracy,
 )
 from text2latent.zoo.faces.lexicon import VALID
-from text2latent.zoo.faces.renderer import NUISANCES, render
+from text2latent.zoo.faces.renderer import render
 
 FACE = {
     "gender": "man",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from text2latent.models.generators import load_generator
 from text2latent.models.registry import ZOO
+from text2latent.zoo.faces import build
 from text2latent.zoo.faces.attributes import SIZES
 from text2latent.zoo.faces.batches import draw_renders, scale_pixels
 from text2latent.zoo.faces.fit_adversarial import Renders, build_parser, distances, load_batches, main, make_plan
@@ -141,3 +143,14 @@ def test_wrong_input_is_one_line_and_leaves_nothing(tmp_path, capsys, flags, cod
 def test_a_generator_of_another_world_is_refused(tmp_path, tiny_world, capsys):
     assert main(arguments(tmp_path / "run", "--generator", str(tiny_world))) == 1
     assert "--generator: expected a StyleGAN2 of the faces world" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [main, build.main], ids=["fit_adversarial", "build"])
+def test_without_the_renderers_library_one_line_tells_what_to_install(script, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skia" else find(name, *rest))
+    assert script(["--output", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "needs skia, not installed here; pip install" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "run").exists()

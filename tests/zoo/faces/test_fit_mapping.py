@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from text2latent.zoo.faces.attributes import SIZES
+from text2latent.zoo.faces.attributes import NUISANCES, SIZES
 from text2latent.zoo.faces.fit_generator import make_generator
 from text2latent.zoo.faces.fit_mapping import HALF_WIDTH, fit_mapping, mapping_loss, start_as_steps
-from text2latent.zoo.faces.renderer import NUISANCES
 from text2latent.zoo.faces.world import W_SCALE, latents, meaning
 from text2latent.zoo.fitting import FitPlan, fit
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from text2latent.zoo.faces.attributes import NAMES, SIZES, draw_codes, visible
+from text2latent.zoo.faces.attributes import NAMES, NUISANCES, SIZES, draw_codes, visible
 from text2latent.zoo.faces.batches import to_tensor
 from text2latent.zoo.faces.judge import WEIGHTS, Judge, balanced_accuracy, load_judge
-from text2latent.zoo.faces.renderer import NUISANCES, render
+from text2latent.zoo.faces.renderer import render
 
 
 def recalls_averaged(predicted: np.ndarray, actual: np.ndarray, mask: np.ndarray) -> dict[str, float]:

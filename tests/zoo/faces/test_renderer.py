@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, draw_codes, encode, restrict
-from text2latent.zoo.faces.renderer import NUISANCES, SHIFT, TILT, draw_nuisance, render
+from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, NUISANCES, draw_codes, encode, restrict
+from text2latent.zoo.faces.renderer import SHIFT, TILT, draw_nuisance, render
 
 PLAIN = {
     "gender": "woman",
