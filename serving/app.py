@@ -9,12 +9,13 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text2latent import __version__
 from text2latent.serving.addresses import HiddenFolder
 from text2latent.serving.api import make_open_router, make_router
-from text2latent.serving.errors import install_handlers
+from text2latent.serving.errors import install_handlers, install_page_handlers
 from text2latent.serving.guards import BodyLimit, TokenGuard
 from text2latent.serving.image_store import ImageStore
 from text2latent.serving.limits import MIB
@@ -107,7 +108,7 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
 
     from text2latent.serving.page import appearance, build_page
 
-    return gradio.mount_gradio_app(
+    gradio.mount_gradio_app(
         app,
         build_page(engine),
         "/",
@@ -117,3 +118,9 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str) -> FastAPI:
         ssr_mode=False,
         **appearance(),
     )
+    # What is mounted at `/` would be asked before other routes say that only the method is wrong.
+    (mount,) = (route for route in app.routes if isinstance(route, Mount) and isinstance(route.app, FastAPI))
+    app.router.routes.remove(mount)
+    app.router.default = mount.app
+    install_page_handlers(mount.app)
+    return app
