@@ -43,6 +43,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         desk = Desk(engine, controls, selection, tabs, Visits())
         for tab in (draw, *others):
             tab.wire(desk)
+        selection.wire()
         page.unload(desk.visits.leave)
     # The engine says how many may draw at once and how many may wait; here, only what never ends is refused.
     return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS)
