@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 from concurrent.futures import Future
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
@@ -16,8 +16,9 @@ from text2latent.serving.engine import Engine
 from text2latent.serving.errors import RESPONSES
 from text2latent.serving.hosts import client_of
 from text2latent.serving.image_store import ImageStore
+from text2latent.serving.library import ModelInfo
 from text2latent.serving.requests import DrawRequest
-from text2latent.serving.results import DrawResult
+from text2latent.serving.results import DrawResult, OutputFormat
 from text2latent.serving.schemas import (
     Health,
     ImagesAnswer,
@@ -91,34 +92,37 @@ def _add_variations(router: APIRouter, engine: Engine, store: ImageStore) -> Non
 
 
 def _add_files(router: APIRouter, store: ImageStore) -> None:
-    @router.get(f"{FILES}/{{name}}.png", name="image_file", response_class=Response,
-        responses={**RESPONSES, 200: {"content": {"image/png": {}}, "description": "The image."}})  # fmt: skip
+    content: dict[str, Any] = {f"image/{kind}": {} for kind in get_args(OutputFormat)}
+
+    @router.get(f"{FILES}/{{name}}", name="image_file", response_class=Response,
+        responses={**RESPONSES, 200: {"content": content, "description": "The image."}})  # fmt: skip
     def image_file(name: str) -> Response:
         """An image that an answer has told the address of."""
         data = store.get(name)
         if data is None:
             raise HTTPException(404, "image: there is none of this name, or none any more")
-        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600, immutable"})
+        kind = name.rpartition(".")[2]
+        return Response(data, media_type=f"image/{kind}", headers={"Cache-Control": "private, max-age=3600, immutable"})
 
 
 def _add_models(router: APIRouter, engine: Engine) -> None:
     started = int(time.time())
 
+    def tell(info: ModelInfo) -> Model:
+        return Model(
+            id=info.name, created=started, owned_by=info.kind, is_loaded=info.is_loaded, image_size=info.image_size
+        )
+
     @router.get("/v1/models", responses=RESPONSES)
     def list_models() -> Models:
         """The models that requests can name, the default one first."""
-        return Models(
-            data=[
-                Model(
-                    id=info.name,
-                    created=started,
-                    owned_by=info.kind,
-                    is_loaded=info.is_loaded,
-                    image_size=info.image_size,
-                )
-                for info in engine.models
-            ]
-        )
+        return Models(data=[tell(info) for info in engine.models])
+
+    @router.get("/v1/models/{model}", responses=RESPONSES)
+    def retrieve_model(model: str) -> Model:
+        """One of them."""
+        name = engine.library.check(model)
+        return next(tell(info) for info in engine.models if info.name == name)
 
 
 async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any, wanted: DrawRequest) -> Any:
@@ -130,24 +134,26 @@ async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any
         result = await _wait(request, future)
     except ClientGone:
         return Response(status_code=CLIENT_GONE)
-    files = await run_in_threadpool(lambda: [image.png(size) for image in result.images])
-    places = [_place(request, store, file, body.response_format) for file in files]
+    kind, quality = body.output_format, body.output_compression
+    files = await run_in_threadpool(lambda: [image.encoded(kind, size, quality) for image in result.images])
+    places = [_place(request, store, file, body) for file in files]
     return ImagesAnswer(
         created=int(time.time()),
         data=[tell_image(image, place) for image, place in zip(result.images, places, strict=True)],
         model=result.images[0].model,
         size=f"{size[0]}x{size[1]}",
-        output_format="png",
+        output_format=kind,
+        background="opaque",
         seconds=round(result.seconds, 4),
         out_of_domain=tell_domain(result),
     )
 
 
-def _place(request: Request, store: ImageStore, file: bytes, response_format: str) -> dict[str, str]:
-    """Where a PNG file is, or itself in base64."""
-    if response_format == "b64_json":
+def _place(request: Request, store: ImageStore, file: bytes, body: Any) -> dict[str, str]:
+    """Where an image's file is, or itself in base64."""
+    if body.response_format == "b64_json":
         return {"b64_json": base64.b64encode(file).decode("ascii")}
-    return {"url": str(request.url_for("image_file", name=store.put(file)))}
+    return {"url": str(request.url_for("image_file", name=store.put(file, f".{body.output_format}")))}
 
 
 def _size(engine: Engine, wanted: DrawRequest, size: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from text2latent import __version__
 from text2latent.serving.api import make_open_router, make_router
-from text2latent.serving.errors import install_handlers
+from text2latent.serving.errors import install_handlers, install_page_handlers
 from text2latent.serving.guards import BodyLimit, TokenGuard
 from text2latent.serving.hosts import HostGuard
 from text2latent.serving.image_store import ImageStore
@@ -138,7 +138,9 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str, visits: Visits | N
         mcp_server=False,
         **appearance(),
     )
-    mounted = app.routes[-1]
-    assert isinstance(mounted, Mount)
-    mounted.app = Gate(mounted.app, folder, uploads, visits, most)
+    # What is mounted at `/` would be asked before other routes say that only the method is wrong.
+    (mount,) = (route for route in app.routes if isinstance(route, Mount) and isinstance(route.app, FastAPI))
+    app.router.routes.remove(mount)
+    app.router.default = Gate(mount.app, folder, uploads, visits, most)
+    install_page_handlers(mount.app)
     return app

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -76,6 +78,11 @@ def install_handlers(app: FastAPI) -> None:
     app.exception_handler(Exception)(_tell_bug)
 
 
+def install_page_handlers(page: FastAPI) -> None:
+    """Make Gradio's application tell of unknown addresses and wrong methods likewise."""
+    page.exception_handler(HTTPException)(_tell_page_error)
+
+
 async def _tell_input_error(request: Request, error: InputError) -> JSONResponse:
     message = str(error)
     if isinstance(error, QueueFull):
@@ -107,8 +114,25 @@ async def _tell_validation_error(request: Request, error: RequestValidationError
 
 
 async def _tell_http_error(request: Request, error: HTTPException) -> JSONResponse:
-    headers = dict(error.headers) if error.headers else None
-    return error_response(error.status_code, str(error.detail), headers=headers)
+    headers = dict(error.headers) if error.headers else {}
+    message = str(error.detail)
+    if is_of_routing(error):
+        got = f"{request.method} {request.url.path}"
+        allowed = headers.get("Allow", headers.get("allow"))
+        message = (
+            f"address: nothing is there, got {got}" if allowed is None else f"method: expected {allowed}, got {got}"
+        )
+    return error_response(error.status_code, message, headers=headers)
+
+
+async def _tell_page_error(request: Request, error: HTTPException) -> Response:
+    """Gradio's endpoints answer Gradio's own clients, in its own words; what leads to none of them, the API's."""
+    return await (_tell_http_error if is_of_routing(error) else http_exception_handler)(request, error)
+
+
+def is_of_routing(error: HTTPException) -> bool:
+    """Whether an error is of an address or a method that no endpoint is for, of which no endpoint told."""
+    return error.status_code in (404, 405) and error.detail == HTTPStatus(error.status_code).phrase
 
 
 async def _tell_bug(request: Request, error: Exception) -> JSONResponse:

@@ -20,7 +20,7 @@ from text2latent.serving.errors import error_response
 
 COOKIE = "text2latent"
 LOGIN = "/login"
-OPEN_PATHS = re.compile(r"/health|/v1/images/files/[A-Za-z0-9_-]+\.png")
+OPEN_PATHS = re.compile(r"/health|/v1/images/files/[A-Za-z0-9_-]+\.(png|jpeg|webp)")
 """Names of images can't be guessed, and whoever knows one may see the image, as with OpenAI's API."""
 MIN_TOKEN_CHARACTERS = 8
 FORM_BYTES = 4096

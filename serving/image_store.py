@@ -35,9 +35,9 @@ class ImageStore:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def put(self, data: bytes) -> str:
-        """Keep a file; returns its name."""
-        name = secrets.token_urlsafe(NAME_BYTES)
+    def put(self, data: bytes, suffix: str = "") -> str:
+        """Keep a file; returns its name, which ends in `suffix`."""
+        name = secrets.token_urlsafe(NAME_BYTES) + suffix
         with self._lock:
             self._files[name] = self._clock(), data
             self._bytes += len(data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 from torch import Tensor
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from text2latent.models.domain import DomainScore
     from text2latent.models.optimization.run import Point
     from text2latent.serving.requests import DrawRequest
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+MAX_QUALITY = 100
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,19 @@ class ServedImage:
         Args:
             size: width and height to scale the picture to; None keeps its own.
         """
+        return png_bytes(self._scaled(size), png_metadata(self.description, [self.drawn]))
+
+    def encoded(self, kind: OutputFormat, size: tuple[int, int] | None = None, quality: int = MAX_QUALITY) -> bytes:
+        """A file of a kind; `quality` in [0, 100] counts for JPEG and WebP, which tell nothing of the image."""
+        if kind == "png":
+            return self.png(size)
+        file = io.BytesIO()
+        self._scaled(size).save(file, kind, quality=quality)
+        return file.getvalue()
+
+    def _scaled(self, size: tuple[int, int] | None) -> Image.Image:
         picture = self.picture
-        if size is not None and size != picture.size:
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
-        return png_bytes(picture, png_metadata(self.description, [self.drawn]))
+        return picture if size in (None, picture.size) else picture.resize(size, Image.Resampling.LANCZOS)
 
     def npz(self) -> bytes:
         """A file of the latents, as `text2latent infer --latents` takes it."""

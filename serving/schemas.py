@@ -11,7 +11,7 @@ from text2latent.configs.errors import UsageError
 from text2latent.models.settings import DEFAULT_IMAGE_WEIGHT, DEFAULT_STEPS, MAX_SEED
 from text2latent.serving.limits import Limits
 from text2latent.serving.requests import DrawRequest
-from text2latent.serving.results import DrawResult, ServedImage
+from text2latent.serving.results import MAX_QUALITY, DrawResult, OutputFormat, ServedImage
 from text2latent.serving.uploads import FORMATS
 
 SIZE = r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"
@@ -26,8 +26,20 @@ def to_whole(value: Any) -> Any:
 WHOLE = BeforeValidator(to_whole)
 
 
+def or_default(default: Any) -> BeforeValidator:
+    """Takes null for a field's default, since OpenAI's clients send it for what they don't choose."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
 def field_types(limits: Limits) -> dict[str, Any]:
     """Types and defaults of the fields that all endpoints share, with a server's limits as their bounds."""
+    return {name: (Annotated[kind, or_default(default)], default) for name, (kind, default) in {
+        **_drawing_types(limits), **_answer_types(), **_unused_types(),
+    }.items()}  # fmt: skip
+
+
+def _drawing_types(limits: Limits) -> dict[str, tuple[Any, Any]]:
+    """What says what to draw, and how."""
     texts: dict[str, Any] = {"max_length": limits.max_prompt_characters}
     counts = {name: Field(ge=1, le=getattr(limits, f"max_{field}"), description=told) for name, field, told in (
         ("n", "images", "Images."),
@@ -42,21 +54,41 @@ def field_types(limits: Limits) -> dict[str, Any]:
     negative = Field(description="What not to show.", **texts)
     model = Field(max_length=MODEL_CHARACTERS, description="A name that `/v1/models` lists; by default the first.")
     seed = Field(ge=0, lt=MAX_SEED, description="Of the first image, the next ones count up; by default a random one.")
-    size = Field(pattern=SIZE, description="WIDTHxHEIGHT to scale images to, of the model's own proportions; or auto.")
-    how = Field(description="As addresses, good for an hour, or base64 in the answer.")
-    user = Field(max_length=USER_CHARACTERS, description="Taken for OpenAI's clients, and not used.")
     return {
         "model": (Annotated[str | None, model], None),
-        "n": (Annotated[int, counts["n"], WHOLE], 1),
-        "size": (Annotated[str, size], "auto"),
-        "response_format": (Annotated[Literal["url", "b64_json"], how], "url"),
+        "n": (Annotated[int | None, counts["n"], WHOLE], 1),
         "seed": (Annotated[int | None, seed, WHOLE], None),
         "guidance_scale": (Annotated[float | None, scale], None),
-        "steps": (Annotated[int, counts["steps"], WHOLE], DEFAULT_STEPS),
-        "truncation": (Annotated[float, psi], 1.0),
+        "steps": (Annotated[int | None, counts["steps"], WHOLE], DEFAULT_STEPS),
+        "truncation": (Annotated[float | None, psi], 1.0),
         "negative_prompt": (Annotated[str | None, negative], None),
-        "rerank": (Annotated[int, counts["rerank"], WHOLE], 1),
-        "user": (Annotated[str | None, user], None),
+        "rerank": (Annotated[int | None, counts["rerank"], WHOLE], 1),
+    }
+
+
+def _answer_types() -> dict[str, tuple[Any, Any]]:
+    """What says in what form images come."""
+    size = Field(pattern=SIZE, description="WIDTHxHEIGHT to scale images to, of the model's own proportions; or auto.")
+    how = Field(description="As addresses, good for an hour, or base64 in the answer.")
+    kind = Field(description="Of the files; only PNG files tell how they were made.")
+    quality = Field(ge=0, le=100, description="Quality of a JPEG or WebP file.")
+    stream = Field(description="Whether the answer comes in parts, which it doesn't.")
+    return {
+        "size": (Annotated[str | None, size], "auto"),
+        "response_format": (Annotated[Literal["url", "b64_json"] | None, how], "url"),
+        "output_format": (Annotated[OutputFormat | None, kind], "png"),
+        "output_compression": (Annotated[int | None, quality, WHOLE], MAX_QUALITY),
+        "stream": (Annotated[Literal[False] | None, stream], False),
+    }
+
+
+def _unused_types() -> dict[str, tuple[Any, Any]]:
+    """What OpenAI's clients send and nothing here depends on."""
+    unused = Field(max_length=USER_CHARACTERS, description="Taken for OpenAI's clients, and not used.")
+    background = Field(description="Taken for OpenAI's clients; images are opaque, and the answer says so.")
+    return {
+        "background": (Annotated[Literal["auto", "opaque", "transparent"] | None, background], "auto"),
+        **dict.fromkeys(("moderation", "quality", "style", "user"), (Annotated[str | None, unused], None)),
     }
 
 
@@ -110,7 +142,8 @@ class ImagesAnswer(BaseModel):
     data: list[ImageData]
     model: str = Field(description="What drew them.")
     size: str = Field(description="WIDTHxHEIGHT.")
-    output_format: Literal["png"]
+    output_format: OutputFormat
+    background: Literal["opaque"]
     seconds: float = Field(description="From the request to the result, waiting included.")
     out_of_domain: Domain | None = Field(description="Of the prompt; null where it can't be told.")
 

@@ -6,7 +6,9 @@ number of pictures that are decoded at once, and afterwards by `KEPT_SIDE`, whic
 
 from __future__ import annotations
 
+import ctypes
 import io
+import sys
 import threading
 import warnings
 
@@ -19,7 +21,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 KEPT_SIDE = 1024
 MAX_RATIO = 20
 """Of the longer side to the shorter one: CLIP scales the shorter side to its own size, however long the other one."""
-DECODED_AT_ONCE = 4
+DECODED_AT_ONCE = 2
+STRIP_ROWS = 32
+"""Rows of a reduced picture that are made at once."""
+LARGE_PIXELS = 4_000_000
+"""Of pictures whose memory is worth to be given back at once."""
 
 _decoding = threading.BoundedSemaphore(DECODED_AT_ONCE)
 
@@ -48,7 +54,12 @@ def decode_upload(data: bytes, limits: Limits, name: str = "image") -> Image.Ima
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 _check_size(name, picture, limits)
-                return _decode(picture)
+                is_large = picture.width * picture.height > LARGE_PIXELS
+                kept = _decode(picture)
+            if is_large:
+                del picture
+                give_memory_back()
+            return kept
         except UsageError:
             raise
         except (Image.DecompressionBombError, MemoryError):
@@ -63,11 +74,34 @@ def _decode(picture: Image.Image) -> Image.Image:
         # The decoder halves large pictures on its way, as far as they stay above the kept size.
         picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))
     picture.load()
-    turned = ImageOps.exif_transpose(picture)
-    kept = turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+    kept = _reduced(picture)
     kept.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
+    ImageOps.exif_transpose(kept, in_place=True)
     kept.info.clear()
     return kept
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    """The picture in RGB or RGBA, its sides divided by a whole number that leaves them above twice the kept size.
+
+    It goes strip by strip, so that there is no second copy of a large picture.
+    """
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    factor = max(1, max(picture.size) // (2 * KEPT_SIDE))
+    reduced = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
+    reduced.info = dict(picture.info)
+    for top in range(0, reduced.height, STRIP_ROWS):
+        rows = factor * top, min(picture.height, factor * (top + STRIP_ROWS))
+        strip = picture.crop((0, rows[0], picture.width, rows[1])).convert(mode)
+        reduced.paste(strip.reduce(factor), (0, top))
+    return reduced
+
+
+def give_memory_back() -> None:
+    """Make the C library give freed memory back to the system, since glibc keeps it for each thread apart."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)
+        trim(0)
 
 
 def _check_size(name: str, picture: Image.Image, limits: Limits) -> None:

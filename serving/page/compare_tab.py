@@ -10,7 +10,6 @@ import gradio as gr
 from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import takes_settings, written
 from text2latent.serving.page.desk import Desk, text_box, titled_pictures
-from text2latent.serving.page.selection import show_first
 from text2latent.serving.page.shown import cards, duration, notice, score
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DEFAULT_ITERATIONS, CompareRequest, DrawRequest
@@ -47,11 +46,12 @@ class CompareTab:
         gr.on(triggers, None, js=STARTED, api_visibility="private")
         compared = gr.on(triggers, takes_settings(_handler(desk)), inputs, outputs,
             api_name="compare", show_progress_on=self.optimised, concurrency_limit=None)  # fmt: skip
-        compared.then(None, js=ENDED, api_visibility="private")
+        # What only the browser does isn't done by Gradio's `then` after a failure.
+        for ended in (compared.success, compared.failure):
+            ended(None, js=ENDED, api_visibility="private")
         self.stop.click(lambda: notice(both("stopped")), None, self.notice, js=ENDED, cancels=compared, queue=False,
             api_visibility="private", show_progress="hidden")  # fmt: skip
-        compared.success(show_first, self.images_amortised, desk.selection.outputs, api_visibility="private",
-            show_progress="hidden")  # fmt: skip
+        desk.selection.show_after(compared, self.amortised)
         desk.selection.follow(self.amortised, self.images_amortised)
         desk.selection.follow(self.optimised, self.images)
 

@@ -11,7 +11,7 @@ import gradio as gr
 from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import takes_settings, work, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
-from text2latent.serving.page.selection import chosen, show_first, show_last
+from text2latent.serving.page.selection import chosen
 from text2latent.serving.page.shown import cards, duration, notice, score, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, RefineRequest
@@ -82,8 +82,8 @@ class DrawTab:
             api_visibility="private", **asked)  # fmt: skip
         for event in (selection.vary.click, selection.refine.click):
             event(lambda: gr.Tabs(selected=TAB), None, desk.tabs, api_visibility="private", queue=False)
-        for event, show in ((drawn, show_first), (example, show_first), (varied, show_first), (refined, show_last)):
-            event.success(show, self.images, selection.outputs, api_visibility="private", show_progress="hidden")
+        for event, index in ((drawn, 0), (example, 0), (varied, 0), (refined, -1)):
+            selection.show_after(event, self.gallery, index)
         selection.follow(self.gallery, self.images)
         controls.model.change(suggest, controls.model, self.examples, api_visibility="private",
             show_progress="hidden", concurrency_limit=None)  # fmt: skip

@@ -11,7 +11,7 @@ from text2latent.models.settings import DEFAULT_STRENGTH
 from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import farthest, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, text_box, titled_pictures
-from text2latent.serving.page.selection import chosen, show_first
+from text2latent.serving.page.selection import chosen
 from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, EditRequest
@@ -55,8 +55,7 @@ class EditTab:
         moved = self.strength.release(move, [*texts[:3], self.images_before], api_visibility="private",
             trigger_mode="always_last", **asked)  # fmt: skip
         for event in (edited, moved):
-            event.success(show_first, self.images, desk.selection.outputs, api_visibility="private",
-                show_progress="hidden")  # fmt: skip
+            desk.selection.show_after(event, self.after)
         desk.selection.follow(self.before, self.images_before)
         desk.selection.follow(self.after, self.images)
 

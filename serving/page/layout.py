@@ -62,6 +62,7 @@ def build_page(engine: Engine, visits: Visits, uploads: Uploads) -> gr.Blocks:
         desk = Desk(engine, controls, selection, tabs, visits, uploads)
         for tab in (draw, *others):
             tab.wire(desk)
+        selection.wire()
         page.unload(desk.visits.leave)
     # The engine says how many may draw at once and how many may wait; here, only what never ends is refused, and what
     # waits takes nobody else's place. Without the queue, only that runs which is done at once.

@@ -11,7 +11,6 @@ from text2latent.models.settings import DEFAULT_FRAMES
 from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import farthest, takes_settings, written
 from text2latent.serving.page.desk import Desk, Images, pictures, text_box
-from text2latent.serving.page.selection import show
 from text2latent.serving.page.shown import cards, duration, keep, notice
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest, MixRequest
@@ -50,17 +49,15 @@ class MixTab:
         mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             outputs, api_name="mix", show_progress_on=self.frame, concurrency_limit=None)  # fmt: skip
         look: dict[str, Any] = {"fn": _look, "inputs": [self.images, self.position],
-            "outputs": [self.frame, self.shown],
+            "outputs": [self.frame, self.shown, self.strip],
             "api_visibility": "private", "show_progress": "hidden"}  # fmt: skip
         mixed.success(_unlock, self.images, [self.position, self.save], api_visibility="private",
             show_progress="hidden")  # fmt: skip
-        first = mixed.success(_look_at_first, self.images, [self.frame, self.shown], api_visibility="private",
-            show_progress="hidden")  # fmt: skip
+        first = mixed.success(**{**look, "fn": _look_at_first, "inputs": self.images})
         moved = self.position.input(**look, trigger_mode="always_last")
         clicked = self.strip.select(_place, self.images, self.position, api_visibility="private").then(**look)
         for event in (first, moved, clicked):
-            event.success(lambda shown: show(shown[0]), self.shown, desk.selection.outputs, api_visibility="private",
-                show_progress="hidden", trigger_mode="always_last")  # fmt: skip
+            desk.selection.show_after(event, self.frame, trigger_mode="always_last")
         desk.selection.follow(self.frame, self.shown)
 
 
@@ -102,9 +99,9 @@ def _unlock(images: Images) -> list[Any]:
 
 
 def _look(images: Images, position: float) -> list[Any]:
-    """The frame at a position in [0, 1]."""
-    frame = images[round(position * (len(images) - 1))]
-    return [cards([frame]), [frame]]
+    """The frame at a position in [0, 1], outlined in the strip."""
+    index = round(position * (len(images) - 1))
+    return [cards([images[index]]), [images[index]], gr.update(selected_index=index)]
 
 
 def _look_at_first(images: Images) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -13,11 +14,19 @@ from text2latent.serving.page.shown import facts, latents_file, png_file
 from text2latent.serving.page.texts import both, heading, say
 from text2latent.serving.results import ServedImage
 
+NONE = -1
+"""Index of no picture; at None, a gallery keeps its outline."""
+
 
 class Selection:
-    """The side of the page that shows one picture."""
+    """The side of the page that shows one picture, which is outlined in its gallery, and no other picture is.
+
+    First the tabs tell what there is to show, with `follow` and `show_after`; then `wire` connects it.
+    """
 
     def __init__(self) -> None:
+        self._galleries: list[tuple[gr.Gallery, gr.State]] = []
+        self._events: list[tuple[Any, gr.Gallery, int, dict[str, Any]]] = []
         gr.HTML(heading("selected"))
         self.image = gr.State(None)
         self.picture = gr.Image(type="filepath", format="png", show_label=False, interactive=False,
@@ -42,21 +51,44 @@ class Selection:
 
     def follow(self, gallery: gr.Gallery, images: gr.State) -> None:
         """Show what is clicked in a gallery, whose pictures are `images`, a list."""
-        gallery.select(_choose, images, self.outputs, api_visibility="private", show_progress="hidden")
+        self._galleries.append((gallery, images))
+
+    def show_after(self, event: Any, gallery: gr.Gallery, index: int = 0, **how: Any) -> None:
+        """Show a picture of a followed gallery, by default the first, once an event has succeeded."""
+        self._events.append((event, gallery, index, how))
+
+    def wire(self) -> None:
+        """Connect the events."""
+        galleries = [gallery for gallery, _ in self._galleries]
+        outputs = [*self.outputs, *galleries]
+        shared: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        for gallery, images in self._galleries:
+            gallery.select(_chooser(galleries, gallery), images, outputs, **shared)
+        for event, gallery, index, how in self._events:
+            event.success(_shower(galleries, gallery, index), dict(self._galleries)[gallery], outputs, **shared, **how)
 
 
-def _choose(images: list[ServedImage], event: gr.SelectData) -> list[Any]:
-    return show(images[event.index])
+def _chooser(galleries: list[gr.Gallery], chosen: gr.Gallery) -> Callable[..., list[Any]]:
+    """Shows what is clicked in one of the galleries."""
+
+    def choose(images: list[ServedImage], event: gr.SelectData) -> list[Any]:
+        return [*show(images[event.index]), *_outlines(galleries, chosen, event.index)]
+
+    return choose
 
 
-def show_first(images: list[ServedImage]) -> list[Any]:
-    """Values of the selection's outputs for the first of some pictures."""
-    return show(images[0])
+def _shower(galleries: list[gr.Gallery], chosen: gr.Gallery, index: int) -> Callable[..., list[Any]]:
+    """Shows a picture of one of the galleries."""
+
+    def show_one(images: list[ServedImage]) -> list[Any]:
+        return [*show(images[index]), *_outlines(galleries, chosen, index % len(images))]
+
+    return show_one
 
 
-def show_last(images: list[ServedImage]) -> list[Any]:
-    """Values of the selection's outputs for the last of some pictures."""
-    return show(images[-1])
+def _outlines(galleries: list[gr.Gallery], chosen: gr.Gallery, index: int) -> list[Any]:
+    """Updates that outline a picture of one gallery, and none of the others'."""
+    return [gr.update(selected_index=index if gallery is chosen else NONE) for gallery in galleries]
 
 
 def show(image: ServedImage) -> list[Any]:

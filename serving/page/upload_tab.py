@@ -13,7 +13,6 @@ from text2latent.models.settings import DEFAULT_IMAGE_WEIGHT
 from text2latent.serving.limits import Limits
 from text2latent.serving.page.calls import complaint, takes_settings, work
 from text2latent.serving.page.desk import Desk, pictures, text_box
-from text2latent.serving.page.selection import show_first
 from text2latent.serving.page.shown import cards, notice, took
 from text2latent.serving.page.texts import both, say
 from text2latent.serving.requests import DrawRequest
@@ -50,8 +49,7 @@ class UploadTab:
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             [self.gallery, self.notice, self.images], api_name="vary", show_progress_on=self.gallery,
             concurrency_limit=None)  # fmt: skip
-        drawn.success(show_first, self.images, desk.selection.outputs, api_visibility="private",
-            show_progress="hidden")  # fmt: skip
+        desk.selection.show_after(drawn, self.gallery)
         desk.selection.follow(self.gallery, self.images)
 
 

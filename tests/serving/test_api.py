@@ -26,6 +26,11 @@ from text2latent.serving.requests import DrawRequest
 from text2latent.tests.serving.conftest import SMALL_LIMITS, serving
 
 httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
+
+from starlette.testclient import TestClient  # noqa: E402
+
+from text2latent.serving.app import build_app  # noqa: E402
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
 PATIENCE = 300.0
@@ -127,7 +132,9 @@ def test_without_a_seed_each_image_has_its_own(client: httpx.Client) -> None:
         ("size", "big", "pattern"),
         ("size", "64x64\n", "pattern"),
         ("response_format", "jpeg", "b64_json"),
-        ("quality", "hd", "Extra inputs"),
+        ("stream", True, "False"),
+        ("output_format", "gif", "'png', 'jpeg' or 'webp'"),
+        ("mask", "x", "Extra inputs"),
     ],
 )
 def test_fields_that_are_wrong_are_named(client: httpx.Client, field: str, value: Any, expected: str) -> None:
@@ -152,9 +159,46 @@ def test_unknown_models_and_addresses_are_404(client: httpx.Client) -> None:
     error = error_of(client.post(IMAGES, json={"prompt": TEXT, "model": "dall-e-3"}), 404)
     assert (error["param"], error["code"]) == ("model", "model_not_found")
     assert "expected one of tiny" in error["message"]
-    error_of(client.get("/v1/nothing"), 404)
     error_of(client.get("/v1/images/files/none.png"), 404)
-    assert client.get(IMAGES).status_code == 405
+
+
+@pytest.mark.parametrize("page", [False, True])
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("GET", "/v1/nothing", 404, None),
+        ("POST", "/v1/nothing", 404, None),
+        ("GET", "/nothing", 404, None),
+        ("POST", "/nothing", 404, None),
+        ("GET", "/v1/images/files", 404, None),
+        ("GET", "/gradio_api/nothing", 404, None),
+        ("GET", IMAGES, 405, "POST"),
+        ("DELETE", VARIATIONS, 405, "POST"),
+        ("DELETE", "/v1/models/tiny", 405, "GET"),
+        ("PUT", "/health", 405, "GET"),
+    ],
+)
+def test_wrong_addresses_and_methods_are_told_alike_with_and_without_a_page(
+    apps: dict[bool, TestClient], page: bool, method: str, path: str, status: int, allowed: str | None
+) -> None:
+    answer = apps[page].request(method, path)
+    error = error_of(answer, status)
+    assert error["message"].endswith(f", got {method} {path}")
+    assert error["type"] == "invalid_request_error"
+    assert answer.headers.get("allow") == allowed
+
+
+@pytest.fixture(scope="module")
+def apps(engine: Engine) -> dict[bool, TestClient]:
+    """Clients of the application without and with a page."""
+    pytest.importorskip("gradio")
+    return {page: TestClient(build_app(engine, page=page)) for page in (False, True)}
+
+
+def test_endpoints_of_the_page_answer_its_clients_in_their_words(apps: dict[bool, TestClient]) -> None:
+    answer = apps[True].get("/gradio_api/file=/etc/passwd")
+    assert answer.status_code in (403, 404)
+    assert set(answer.json()) == {"detail"}
 
 
 def test_models_and_health_are_told(client: httpx.Client) -> None:
@@ -163,6 +207,7 @@ def test_models_and_health_are_told(client: httpx.Client) -> None:
     (model,) = told["data"]
     assert (told["object"], model["object"]) == ("list", "model")
     assert (model["id"], model["owned_by"], model["is_loaded"], model["image_size"]) == ("tiny", "folder", True, 32)
+    assert client.get("/v1/models/tiny").json() == model
     assert client.get("/health").json() == {"status": "ok", "version": __version__, "waiting": 0}
 
 

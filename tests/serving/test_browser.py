@@ -89,6 +89,15 @@ def top_of(visitor: Visitor, name: str) -> float:
     return box["y"]
 
 
+def wait_for_outlines(visitor: Visitor, **expected: int | None) -> None:
+    """Wait until, of each gallery's pictures, the one of this index is outlined, or with None none is."""
+    outlined = """expected => Object.entries(expected).every(([name, index]) => {
+        const tiles = [...document.querySelectorAll(`#${name} .thumbnail-item`)];
+        return tiles.length > 0 && tiles.every((tile, i) => tile.classList.contains('selected') === (i === index));
+    })"""
+    visitor.page.wait_for_function(outlined, arg={name.replace("_", "-"): index for name, index in expected.items()})
+
+
 def is_wider_than_the_window(visitor: Visitor) -> bool:
     return visitor.page.evaluate("() => document.documentElement.scrollWidth > window.innerWidth")
 
@@ -240,6 +249,47 @@ def test_comparing_shows_two_pictures_and_their_times(visit: Visit) -> None:
     visitor.compare("a man with a beard")
     wait_for_text(visitor, "compare-notice", "×")
     assert re.search(r"Prior: .* Optimisation: .*\d×", text_of(visitor, "compare-notice"))
+
+
+@pytest.mark.parametrize("way", ["nothing written", "refused by the engine"])
+def test_after_an_error_a_comparison_can_be_started(visit: Visit, way: str) -> None:
+    visitor = visit()
+    if way != "nothing written":
+        visitor.page.locator("#advanced button").first.click()
+        visitor.write("negative", "a hat")
+        set_number(visitor, "guidance", 1)
+    visitor.go_to("compare")
+    set_number(visitor, "iterations", 2)
+    visitor.write("compare-prompt", "" if way == "nothing written" else "a man", enter=True)
+    visitor.page.get_by_test_id("toast-body").wait_for()
+    visitor.page.locator("#compare").wait_for()
+    assert not visitor.page.locator("#compare-stop").is_visible()
+    if way == "nothing written":
+        visitor.compare("a man with a beard")
+        visitor.page.locator("#compare").wait_for()
+
+
+def test_the_selected_picture_alone_is_outlined(visit: Visit) -> None:
+    visitor = visit()
+    set_number(visitor, "num-images", 2)
+    visitor.draw("a young woman", 2)
+    wait_for_outlines(visitor, gallery=0)
+    visitor.page.locator("#gallery button").nth(1).click()
+    wait_for_text(visitor, "selected-facts", "1")
+    wait_for_outlines(visitor, gallery=1)
+    visitor.draw("an old man", 2)
+    wait_for_text(visitor, "selected-facts", "an old man")
+    wait_for_outlines(visitor, gallery=0)
+    visitor.edit("", "a man", "a man with glasses")
+    wait_for_outlines(visitor, gallery=None, edit_before=None, edit_after=0)
+    visitor.page.locator("#edit-before button").first.click()
+    wait_for_outlines(visitor, gallery=None, edit_before=0, edit_after=None)
+    visitor.go_to("mix")
+    set_number(visitor, "mix-frames", 3)
+    visitor.mix("a sad child", "a happy old man")
+    wait_for_outlines(visitor, mix_strip=0, mix_frame=0, edit_before=None, edit_after=None)
+    set_number(visitor, "mix-position", 1)
+    wait_for_outlines(visitor, mix_strip=2, mix_frame=0)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from text2latent.serving.app import build_app  # noqa: E402
 
 TOKEN = "a-token-for-tests"
 EXAMPLES = 15
-NEVER_WRONG = ("GET /v1/images/files/{name}.png", "GET /v1/models", "GET /health")
+NEVER_WRONG = ("GET /v1/images/files/{name}", "GET /v1/models", "GET /v1/models/{model}", "GET /health")
 TAKE_JSON = ("POST /v1/images", "POST /v1/images/generations")
 OPERATIONS = (*TAKE_JSON, "POST /v1/images/variations", *NEVER_WRONG)
 
@@ -62,11 +62,12 @@ def test_the_document_tells_the_limits(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     fields = document["components"]["schemas"]["ImageRequest"]["properties"]
     assert fields["prompt"]["maxLength"] == SMALL_LIMITS.max_prompt_characters
-    assert fields["n"]["maximum"] == SMALL_LIMITS.max_images
-    assert fields["steps"]["maximum"] == SMALL_LIMITS.max_steps
+    assert fields["n"]["anyOf"][0]["maximum"] == SMALL_LIMITS.max_images
+    assert fields["steps"]["anyOf"][0]["maximum"] == SMALL_LIMITS.max_steps
     assert len(fields["prompt"]["examples"]) == 2
     assert set(fields) == {
-        *("prompt", "model", "n", "size", "response_format", "user"),  # as in OpenAI's API
+        *("prompt", "model", "n", "size", "response_format", "user", "quality", "style"),  # as in OpenAI's API
+        *("background", "moderation", "output_format", "output_compression", "stream"),  # likewise
         *("seed", "guidance_scale", "steps", "truncation", "negative_prompt", "rerank"),
     }
     answers = document["paths"]["/v1/images"]["post"]["responses"]
@@ -83,7 +84,13 @@ def test_the_document_asks_for_the_token_where_the_server_does(engine: Engine) -
     asking = {
         path for path, operations in document["paths"].items() for one in operations.values() if "security" in one
     }
-    assert asking == {"/v1/images", "/v1/images/generations", "/v1/images/variations", "/v1/models"}
+    assert asking == {
+        "/v1/images",
+        "/v1/images/generations",
+        "/v1/images/variations",
+        "/v1/models",
+        "/v1/models/{model}",
+    }
     assert "securitySchemes" not in build_app(engine, page=False).openapi()["components"]
 
 
