@@ -17,7 +17,14 @@ END_SECONDS = 60.0
 
 @contextlib.contextmanager
 def running_server(*flags: str) -> Iterator[str]:
-    """The address of a `text2latent serve` with these flags on a free port, which ends with the context.
+    """As `server_process`, its address alone."""
+    with server_process(*flags) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def server_process(*flags: str) -> Iterator[tuple[str, int]]:
+    """Address and process id of a `text2latent serve` with these flags on a free port, which ends with the context.
 
     Raises:
         InputError: when it doesn't start, with the last line that it wrote.
@@ -32,7 +39,7 @@ def running_server(*flags: str) -> Iterator[str]:
                 errors.seek(0)
                 last = (errors.read().strip().splitlines() or ["it wrote nothing"])[-1]
                 raise InputError(f"text2latent serve: {last}")
-            yield told[0]
+            yield told[0], process.pid
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

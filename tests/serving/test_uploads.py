@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 
@@ -78,6 +80,59 @@ def test_transparency_is_kept_and_metadata_is_not() -> None:
 def test_large_pictures_are_made_small() -> None:
     for kind in ("PNG", "JPEG"):
         assert decode_upload(encoded(halves(2600, 1300), kind), LIMITS).size == (KEPT_SIDE, KEPT_SIDE // 2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "1", "P"])
+@pytest.mark.parametrize("size", [(4099, 311), (311, 4099)])
+def test_large_pictures_are_made_small_as_pillow_does(mode: str, size: tuple[int, int]) -> None:
+    small = np.random.default_rng(0).integers(0, 256, (30, 20, 4), dtype=np.uint8)
+    whole = Image.fromarray(small).resize(size, Image.Resampling.BILINEAR)
+    picture = whole.convert("RGB").quantize(16) if mode == "P" else whole.convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    decoded = decode_upload(file.getvalue(), Limits())
+    expected = picture.convert("RGBA" if mode in ("RGBA", "LA") else "RGB")
+    expected.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
+    assert (decoded.mode, decoded.size) == (expected.mode, expected.size)
+    difference = np.abs(np.asarray(decoded, np.int16) - np.asarray(expected, np.int16))
+    assert difference.mean() < 1
+
+
+def test_large_pictures_are_turned_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = decode_upload(encoded(halves(4400, 880), exif=exif), LIMITS)
+    assert picture.size == (205, KEPT_SIDE)
+    assert [picture.getpixel((100, row)) for row in (100, 900)] == [(255, 0, 0), (0, 0, 255)]
+
+
+# What decodes the same pictures as a server that many ask at once, and tells the MiB that it has afterwards, and had.
+MANY_AT_ONCE = """
+import io, resource
+from concurrent.futures import ThreadPoolExecutor
+import psutil
+from PIL import Image
+from text2latent.serving.limits import Limits
+from text2latent.serving.uploads import decode_upload
+
+file = io.BytesIO()
+Image.new("RGB", (3200, 3200), "teal").save(file, "PNG")
+data, process = file.getvalue(), psutil.Process()
+decode_upload(data, Limits())
+before = process.memory_info().rss
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda _: decode_upload(data, Limits()).size, range(16)))
+print((process.memory_info().rss - before) / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's count of memory")
+def test_many_large_pictures_at_once_leave_nothing_in_memory() -> None:
+    ended = subprocess.run([sys.executable, "-c", MANY_AT_ONCE], capture_output=True, text=True, check=True)
+    kept, most = map(float, ended.stdout.split())
+    # One decoded picture has 39 MiB; two are decoded at once, and each of eight threads might keep some.
+    assert kept < 60, ended.stdout
+    assert most < 250, ended.stdout
 
 
 def test_too_many_bytes_are_refused_before_they_are_looked_at() -> None:
