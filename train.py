@@ -304,7 +304,12 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
 
 
 def train_in_folder(
-    config: TrainConfig, run: RunFolder, launch: Launch, device: torch.device, data: PairDataModule, trained: TrainedPrior
+    config: TrainConfig,
+    run: RunFolder,
+    launch: Launch,
+    device: torch.device,
+    data: PairDataModule,
+    trained: TrainedPrior,
 ) -> int:
     """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
     from text2latent.models.checkpoints import RunCheckpoints

@@ -24,7 +24,9 @@ class Variables:
 
 TORCH = Variables("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MPI = (
-    Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    Variables(
+        "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
+    ),
     Variables("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 )
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
@@ -63,7 +65,9 @@ def read_launch(devices: int | None, num_nodes: int | None, environment: Mapping
     """
     found = read_launcher(environment)
     if found is None:
-        local_rank = _number(environment, "LOCAL_RANK")  # of the processes that Lightning starts itself, on each machine
+        local_rank = _number(
+            environment, "LOCAL_RANK"
+        )  # of the processes that Lightning starts itself, on each machine
         rank = _number(environment, "NODE_RANK") * (devices or 1) + local_rank
         return Launch(devices or 1, num_nodes or 1, rank, local_rank)
     for flag, given, started in (("--devices", devices, found.devices), ("--num-nodes", num_nodes, found.num_nodes)):
@@ -79,9 +83,9 @@ def read_launcher(environment: Mapping[str, str], slurm: bool = True) -> Launch 
         environment: where it says so.
         slurm: whether SLURM's word counts, too.
     """
-    if "TORCHELASTIC_RUN_ID" not in environment and slurm and "SLURM_NTASKS" in environment:
-        if environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
-            return _read_slurm(environment)
+    by_hand = "TORCHELASTIC_RUN_ID" in environment or environment.get("SLURM_JOB_NAME") in INTERACTIVE
+    if slurm and "SLURM_NTASKS" in environment and not by_hand:
+        return _read_slurm(environment)
     for names in (TORCH, *MPI):
         others = names is TORCH and "NODE_RANK" in environment  # set for the processes that Lightning starts itself
         if names.rank in environment or (names.processes in environment and not others):

@@ -111,7 +111,7 @@ class MeetingProcesses:
         )
         if backend == "nccl":  # which complains of a group that is left at the end
             atexit.register(_leave_group)
-        super(MeetingProcesses, self).setup_environment()  # type: ignore[misc]
+        super().setup_environment()  # type: ignore[misc]
 
 
 def _leave_group() -> None:

@@ -103,7 +103,9 @@ def _open_store(rank: int, processes: int, address: tuple[str, int], deadline: D
             break
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
-            deadline.wait_for(f"rank {rank} of {processes} is here, rank 0 doesn't answer at {_named(address)} ({reason})")
+            deadline.wait_for(
+                f"rank {rank} of {processes} is here, rank 0 doesn't answer at {_named(address)} ({reason})"
+            )
     answer = timedelta(seconds=ANSWER_SECONDS)
     return TCPStore(host, port, None, keeps, timeout=answer, wait_for_workers=False, multi_tenant=True)
 

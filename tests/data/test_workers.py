@@ -29,7 +29,7 @@ def may_mount() -> bool:
 
 def train_with_shared_memory(options: str, words: list[str]) -> str:
     """Train where /dev/shm is mounted with `options`; returns what it says on stderr."""
-    mount = f"mount -t tmpfs -o {options} tmpfs /dev/shm && exec \"$@\""
+    mount = f'mount -t tmpfs -o {options} tmpfs /dev/shm && exec "$@"'
     command = ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-m", "text2latent", "train", *words]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr

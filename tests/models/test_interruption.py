@@ -10,7 +10,6 @@ import pytest
 
 from text2latent.models.interruption import SignalWatch, TrainingInterrupted, requeue_job
 
-
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT]
 
 

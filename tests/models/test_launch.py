@@ -71,7 +71,10 @@ def test_what_a_launcher_leaves_out_is_named(environment: dict[str, str]) -> Non
         ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, "SLURM_NTASKS=2, but SLURM_STEP_ID is missing: .* by srun"),
         ({**SRUN, "SLURM_NTASKS": "3"}, "SLURM_NTASKS=3: expected as many on each machine, got SLURM_NNODES=2"),
         ({**OPERATOR, "RANK": "2"}, "RANK: expected 0 to 1 as WORLD_SIZE=2, got 2"),
-        ({**OPERATOR, "MASTER_PORT": "http"}, "MASTER_PORT: expected a whole number >= 0 in the environment, got 'http'"),
+        (
+            {**OPERATOR, "MASTER_PORT": "http"},
+            "MASTER_PORT: expected a whole number >= 0 in the environment, got 'http'",
+        ),
         ({"WORLD_SIZE": "2"}, "RANK: missing in the environment, although WORLD_SIZE is set"),
     ],
 )
