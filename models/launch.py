@@ -83,9 +83,9 @@ def read_launcher(environment: Mapping[str, str], slurm: bool = True) -> Launch 
         environment: where it says so.
         slurm: whether SLURM's word counts, too.
     """
-    if "TORCHELASTIC_RUN_ID" not in environment and slurm and "SLURM_NTASKS" in environment:
-        if environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
-            return _read_slurm(environment)
+    by_hand = "TORCHELASTIC_RUN_ID" in environment or environment.get("SLURM_JOB_NAME") in INTERACTIVE
+    if slurm and "SLURM_NTASKS" in environment and not by_hand:
+        return _read_slurm(environment)
     for names in (TORCH, *MPI):
         others = names is TORCH and "NODE_RANK" in environment  # set for the processes that Lightning starts itself
         if names.rank in environment or (names.processes in environment and not others):

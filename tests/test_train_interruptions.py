@@ -18,7 +18,7 @@ from text2latent.models.prior_folder import load_prior
 from text2latent.tests.train_runs import PROMPTS, arguments, assert_same_prior, loss_curve
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
 def test_a_signal_leaves_a_state_to_go_on_from(signum: int, tiny_pairs: Path, tmp_path: Path) -> None:
     words = arguments(tiny_pairs, tmp_path / "run", "--max-steps", "1000000", "--validation.every-steps", "20")
     command = [sys.executable, "-m", "text2latent", "train", *words]
