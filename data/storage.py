@@ -39,6 +39,7 @@ PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 PASSING_KINDS = frozenset(
     (
         *("aiohttp.client_exceptions.ClientError", "botocore.exceptions.HTTPClientError"),
+        "botocore.exceptions.ConnectionError",
         *("botocore.exceptions.IncompleteReadError", "botocore.exceptions.ResponseStreamingError"),
         *("google.auth.exceptions.TransportError", "requests.exceptions.RequestException"),
     )
@@ -344,7 +345,7 @@ def _is_of_credentials(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
-    status = getattr(error, "status", None)
+    status = getattr(error, "status", None) or getattr(error, "code", None)
     if isinstance(status, int) and status:
         return status in PASSING_STATUSES
     if isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):

@@ -56,7 +56,7 @@ def join_processes(
         torch.distributed.init_process_group(
             backend, store=PrefixStore("group", attempt), rank=rank, world_size=processes, device_id=device
         )
-    except (torch.distributed.DistError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"rank {rank} of {processes}: lost the others at {_named(address)}: {reason}") from error
 

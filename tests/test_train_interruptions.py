@@ -15,6 +15,7 @@ import torch
 
 from text2latent import train
 from text2latent.models.prior_folder import load_prior
+from text2latent.models.run_folder import RunFolder, occupied
 from text2latent.tests.train_runs import PROMPTS, arguments, assert_same_prior, loss_curve
 
 
@@ -39,6 +40,30 @@ def test_a_signal_leaves_a_state_to_go_on_from(signum: int, tiny_pairs: Path, tm
     more = ("--max-steps", str(state["global_step"] + 2), "--validation.every-steps", "20")
     assert train.main(arguments(tiny_pairs, tmp_path / "run", *more)) == 0
     assert load_prior(tmp_path / "run").record["metrics"]["step"] == state["global_step"] + 2
+
+
+def test_a_second_run_in_a_folder_ends_in_a_line(
+    run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("text2latent.models.run_folder.LOCK_SECONDS", 0.05)
+    before = (run_copy / "config.yaml").read_bytes()
+    with occupied(RunFolder(run_copy)):
+        assert train.main(arguments(tiny_pairs, run_copy, "--max-steps", "20")) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "another process trains in it" in line
+    assert (run_copy / "config.yaml").read_bytes() == before
+
+
+def test_another_number_of_threads_is_told(
+    run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert train.main(arguments(tiny_pairs, run_copy, "--max-steps", "14")) == 0
+    finally:
+        torch.set_num_threads(before)
+    assert f"going on with a number of threads of {before + 1}, after {before}: " in capsys.readouterr().err
 
 
 def test_a_truncated_checkpoint_costs_only_the_steps_since_the_one_before(

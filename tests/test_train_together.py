@@ -61,6 +61,39 @@ def test_a_split_prior_comes_to_the_same(pair_of_processes: Path, tiny_pairs: Pa
     assert (run / "grids/step-00000012.png").exists()
 
 
+def one_of_two(pairs: Path, run: Path, *extra: str) -> subprocess.Popen[str]:
+    """The process of rank 0, as an operator of Kubernetes starts it, whose other never comes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    words = command(pairs, run, *extra)
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **launcher})
+
+
+def test_an_absent_process_is_named_when_the_time_is_up(tiny_pairs: Path, tmp_path: Path) -> None:
+    with one_of_two(tiny_pairs, tmp_path / "run", "--launch-timeout", "0.01") as process:
+        _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 1, stderr
+    assert "error: --launch-timeout 0.01: rank 1 of 2 missing at 127.0.0.1:" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_process_that_waits_for_another(signum: int, tiny_pairs: Path, tmp_path: Path) -> None:
+    with one_of_two(tiny_pairs, tmp_path / "run") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()  # after some seconds of waiting
+        while told and "waiting for the others" not in told:
+            told = process.stderr.readline()
+        process.send_signal(signum)
+        _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 128 + signum, stderr
+    assert f"interrupted by {signal.Signals(signum).name} before the first step" in stderr
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_ends_both(tiny_pairs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

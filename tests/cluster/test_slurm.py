@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_training_is_preempted_requeued_and_finished(slurm: Any, tiny_pairs: Pat
     assert metrics["pairs_seen"] == 8 * STEPS
     assert load_prior(run).record["metrics"]["step"] == STEPS
     assert "Traceback" not in slurm.log(job)
+
+
+@pytest.mark.slow
+def test_two_tasks_without_a_word_on_machines_train_together(slurm: Any, tiny_pairs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = shlex.join(
+        [sys.executable, "-m", "text2latent", "train", *train_flags(tiny_pairs, run), "--max-steps", "20"]
+    )
+    job = slurm.submit("--ntasks=2", "--output=/dev/null", "--wrap", f"srun --kill-on-bad-exit=1 {words}")
+    slurm.wait_for(job, "COMPLETED")
+    assert json.loads((run / "checkpoints/metrics.json").read_text())["processes"] == 2
 
 
 def interruption(log: str, name: str) -> int:
