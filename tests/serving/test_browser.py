@@ -247,7 +247,7 @@ def comparisons(faces_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[F
     """Of all comparisons that are asked for."""
     asked: list[Future[Any]] = []
     submit = faces_engine.submit_compare
-    monkeypatch.setattr(faces_engine, "submit_compare", lambda *more: asked.append(submit(*more)) or asked[-1])
+    monkeypatch.setattr(faces_engine, "submit_compare", lambda *more, **whose: asked.append(submit(*more, **whose)) or asked[-1])
     return asked
 
 
