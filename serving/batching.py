@@ -43,15 +43,15 @@ class _Entry(Generic[T, R]):
     key: Hashable
     size: int
     arrived: float
-    client: str | None = None
+    client: Hashable
     future: Future[R] = field(default_factory=Future)
 
 
 class BatchQueue(Generic[T, R]):
     """A bounded queue whose worker, a thread of its own, runs items of equal keys together.
 
-    Clients take turns: what each has waited for longest comes first, oldest first, then each one's second, and so on.
-    The first item is served next, together with the items behind it that have its key, as far as they fit; so nobody's
+    Clients take turns, in the order of their arrival; whoever has been served, or is new, comes last. The oldest item
+    of the client whose turn it is comes next, together with others that have its key, as far as they fit; so nobody's
     oldest item can be overtaken for ever. An idle worker waits a little for more to come.
 
     Args:
@@ -81,6 +81,7 @@ class BatchQueue(Generic[T, R]):
         self._max_of_client = max_of_client
         self._waiting: deque[_Entry[T, R]] = deque()
         self._running: list[_Entry[T, R]] = []
+        self._rotation: dict[Hashable, None] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._seconds_per_size = FIRST_GUESS_SECONDS
@@ -98,15 +99,17 @@ class BatchQueue(Generic[T, R]):
             QueueFull: when too many wait, or the client has too many.
             Closed: after `close`.
         """
-        entry: _Entry[T, R] = _Entry(item, self._key(item), self._size(item), time.monotonic(), client)
+        whose = object() if client is None else client
+        entry: _Entry[T, R] = _Entry(item, self._key(item), self._size(item), time.monotonic(), whose)
         with self._changed:
             if self._closed:
                 raise Closed
             self._forget_cancelled()
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFull(len(self._waiting), self._retry_seconds())
-            self._refuse_greedy(client)
+            self._refuse_greedy(whose)
             self._waiting.append(entry)
+            self._rotation.setdefault(whose)
             self._changed.notify()
         return entry.future
 
@@ -129,21 +132,30 @@ class BatchQueue(Generic[T, R]):
                 entry.future.set_exception(Closed())
         self._worker.join()
 
-    def _refuse_greedy(self, client: str | None) -> None:
-        if client is None or self._max_of_client is None:
+    def _refuse_greedy(self, client: Hashable) -> None:
+        if self._max_of_client is None:
             return
         count = sum(entry.client == client for entry in (*self._waiting, *self._running))
         if count >= self._max_of_client:
             raise QueueFull(count, self._retry_seconds(), "of your requests")
 
     def _in_turn(self) -> list[_Entry[T, R]]:
-        """What waits, each client's first item before each one's second."""
-        seen: Counter[str] = Counter()
-        turns: list[tuple[int, _Entry[T, R]]] = []
+        """What waits: each client's oldest item, in turn, before each one's second."""
+        places = {client: place for place, client in enumerate(self._rotation)}
+        seen: Counter[Hashable] = Counter()
+        turns: list[tuple[int, int, _Entry[T, R]]] = []
         for entry in self._waiting:
-            turns.append((seen[entry.client] if entry.client is not None else 0, entry))
-            seen.update(() if entry.client is None else (entry.client,))
-        return [entry for _, entry in sorted(turns, key=lambda turn: turn[0])]
+            turns.append((seen[entry.client], places[entry.client], entry))
+            seen[entry.client] += 1
+        return [entry for *_, entry in sorted(turns, key=lambda turn: turn[:2])]
+
+    def _take(self, chosen: list[_Entry[T, R]]) -> None:
+        """Take items out of what waits, and put their clients last."""
+        taken, served = set(map(id, chosen)), {entry.client for entry in chosen}
+        self._waiting = deque(entry for entry in self._waiting if id(entry) not in taken)
+        waiting = dict.fromkeys(entry.client for entry in self._waiting)
+        kept = (client for client in self._rotation if client in waiting and client not in served)
+        self._rotation = {**dict.fromkeys(kept), **{client: None for client in waiting if client in served}}
 
     def _forget_cancelled(self) -> None:
         self._waiting = deque(entry for entry in self._waiting if not entry.future.cancelled())
@@ -176,8 +188,7 @@ class BatchQueue(Generic[T, R]):
                 if not is_full and left > 0:
                     self._changed.wait(left)
                     continue
-                taken = set(map(id, chosen))
-                self._waiting = deque(entry for entry in self._waiting if id(entry) not in taken)
+                self._take(chosen)
                 running = [entry for entry in chosen if entry.future.set_running_or_notify_cancel()]
                 if running:
                     self._running = running

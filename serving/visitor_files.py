@@ -121,8 +121,11 @@ def read_kept(told: str, folder: str | Path) -> bytes | None:
         opened = os.open(path, os.O_RDONLY | sum(getattr(os, name, 0) for name in CAREFUL))
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        return None
     with os.fdopen(opened, "rb") as file:
-        return file.read() if stat.S_ISREG(os.fstat(opened).st_mode) else None
+        return file.read()
 
 
 def _sign(digest: bytes, name: str) -> str:

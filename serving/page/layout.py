@@ -37,6 +37,8 @@ class Page(gr.Blocks):
             return await super().process_api(*arguments, **options)
         except gr.Error as error:
             error.message = escape(str(error.message), quote=False)
+            # What a client has asked for wrongly is no fault of the server's.
+            error.print_exception = False
             raise
 
 

@@ -297,7 +297,12 @@ def comparisons(faces_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[F
     """Of all comparisons that are asked for."""
     asked: list[Future[Any]] = []
     submit = faces_engine.submit_compare
-    monkeypatch.setattr(faces_engine, "submit_compare", lambda *more: asked.append(submit(*more)) or asked[-1])
+
+    def noted(*arguments: Any, client: str | None = None) -> Future[Any]:
+        asked.append(submit(*arguments, client=client))
+        return asked[-1]
+
+    monkeypatch.setattr(faces_engine, "submit_compare", noted)
     return asked
 
 
