@@ -27,7 +27,7 @@ COUNTS = (
 FURTHER = (
     (r"(?:text2latent |python )train\b|torchrun\.sh", "--max_steps 2 --validation.every_steps 2"),
     (r"text2latent sample (?!.*--num-pairs)", "--num-pairs 40"),
-    (r"text2latent evaluate --model", "--num-own 40 --num-images 2"),
+    (r"text2latent evaluate --model", "--num-own 40"),
     (r"text2latent optimize (?!.*--iterations)", "--iterations 2"),
 )
 """Counts that pages leave to the defaults, which are for hours."""
