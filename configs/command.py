@@ -72,8 +72,8 @@ class CommandParser(ArgumentParser):
     underscores, a bare flag of a boolean field means true, and `--config FILE` reads YAML. Without a schema, flags are
     added with `add_argument`, as usual.
 
-    What would be ignored is refused: a flag, or a file's value other than the default, for a key that `idle` tells to be
-    without effect.
+    What would be ignored is refused: a flag, or a file's value other than the default, for a key that `idle` says has
+    no effect.
     """
 
     def __init__(

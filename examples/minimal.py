@@ -10,27 +10,25 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.utils import save_image
 
-from text2latent import ClipEncoder, load_generator
+from text2latent import ClipEncoder, Generator, load_generator
 
 BATCH, NOISE, SAMPLING_STEPS = 64, 0.5, 16
 
 
 class Prior(nn.Module):
-    """Velocity of a rectified flow (arXiv:2209.03003) from noise to latents, given a CLIP embedding."""
+    """Velocity of a rectified flow (arXiv:2209.03003) from noise (t = 1) to latents (t = 0) of CLIP embeddings."""
 
     def __init__(self, w_dim: int, embedding_dim: int, width: int = 512) -> None:
         super().__init__()
-        sizes = [w_dim + 1 + embedding_dim, width, width, width]
-        hidden = [layer for i in range(3) for layer in (nn.Linear(sizes[i], sizes[i + 1]), nn.SiLU())]
-        self.layers = nn.Sequential(*hidden, nn.Linear(width, w_dim))
+        first, last = nn.Linear(w_dim + 1 + embedding_dim, width), nn.Linear(width, w_dim)
+        self.layers = nn.Sequential(first, nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Velocity `[N, w_dim]` at x `[N, w_dim]`, t `[N, 1]` in [0, 1] (1 is noise), condition `[N, E]`."""
         return self.layers(torch.cat([x, t, condition], dim=1))
 
 
 @torch.no_grad()
-def draw_pairs(generator: nn.Module, clip: ClipEncoder, count: int) -> tuple[Tensor, Tensor]:
+def draw_pairs(generator: Generator, clip: ClipEncoder, count: int) -> tuple[Tensor, Tensor]:
     """Random latents `[count, w_dim]`, and CLIP's embeddings `[count, E]` of their images."""
     latents = torch.cat([generator.sample_w(BATCH, seed) for seed in range(0, count, BATCH)])[:count]
     embeddings = [clip.encode_image(generator.synthesize(batch)) for batch in latents.split(BATCH)]

@@ -12,7 +12,6 @@ from torch import Tensor
 from text2latent.configs.errors import UsageError
 from text2latent.models.schedulers import is_stochastic, set_steps
 
-
 OnStep = Callable[[int, Tensor, Tensor], Tensor]
 
 

@@ -24,8 +24,12 @@ def test_new_parents_of_nothing_go(tmp_path: Path) -> None:
 
 
 def test_what_somebody_else_put_there_stays(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), new_parents(tmp_path / "new/newer/file"):
-        (tmp_path / "new/theirs").touch()
-        raise RuntimeError
+    def fail() -> None:
+        with new_parents(tmp_path / "new/newer/file"):
+            (tmp_path / "new/theirs").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert (tmp_path / "new/theirs").exists()
     assert not (tmp_path / "new/newer").exists()
