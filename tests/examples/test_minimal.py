@@ -20,7 +20,7 @@ def test_the_method_is_short() -> None:
 
 
 def test_few_pairs_already_bring_images_nearer_to_a_text(tmp_path: Path) -> None:
-    flags = ["blonde woman with glasses", "--pairs", "512", "--steps", "300", "--output", str(tmp_path / "a.png")]
+    flags = ["blonde woman with glasses", "--pairs", "192", "--steps", "150", "--output", str(tmp_path / "a.png")]
     ran = subprocess.run([sys.executable, str(SCRIPT), *flags], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     drawn, random = map(float, re.findall(r"\d\.\d+", ran.stdout))
