@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from text2latent.models.clip import ClipEncoder
-    from text2latent.models.generators import load_generator
+    from text2latent.models.generators import Generator, load_generator
     from text2latent.models.pipeline import Text2LatentOutput, Text2LatentPipeline
 
-__all__ = ["ClipEncoder", "Text2LatentOutput", "Text2LatentPipeline", "load_generator"]
+__all__ = ["ClipEncoder", "Generator", "Text2LatentOutput", "Text2LatentPipeline", "load_generator"]
 
 _HOMES = {
     "ClipEncoder": "text2latent.models.clip",
+    "Generator": "text2latent.models.generators",
     "Text2LatentOutput": "text2latent.models.pipeline",
     "Text2LatentPipeline": "text2latent.models.pipeline",
     "load_generator": "text2latent.models.generators",

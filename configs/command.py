@@ -73,8 +73,8 @@ class CommandParser(ArgumentParser):
     underscores, a bare flag of a boolean field means true, and `--config FILE` reads YAML. Without a schema, flags are
     added with `add_argument`, as usual.
 
-    What would be ignored is refused: a value that is given, other than the default, for a key that `idle` tells to be
-    without effect.
+    What would be ignored is refused: a flag, or a file's value other than the default, for a key that `idle` says has
+    no effect.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class CommandParser(ArgumentParser):
         given = [] if asks_for_help else check_arguments(arguments, self.schema)
         values = self.instantiate(self.parse_args(arguments))
         made = self.schema(**{name: value for name, value in vars(values).items() if name != "config"})
-        self._refuse_idle(made, [one for one in given if one.value != get_default(one.key, self.schema)])
+        # A run's own config.yaml has all keys; what it doesn't change is nobody's wish.
+        wishes = [one for one in given if one.source[0] == "-" or one.value != get_default(one.key, self.schema)]
+        self._refuse_idle(made, wishes)
         return made
 
     def _given_flags(self, arguments: Sequence[str]) -> Iterator[Given]:

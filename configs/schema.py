@@ -279,19 +279,15 @@ KEPT_BY_DISTILLATION = (
 def idle_keys(config: TrainConfig) -> dict[str, str]:
     """Keys that training would ignore, each with what was expected instead."""
     diffusion, text = config.diffusion, config.text
-    idle = {
-        "diffusion.components": ""
-        if diffusion.hidden_share or diffusion.gain_spread
-        else "a hidden_share or gain_spread",
+    has_components = diffusion.hidden_share or diffusion.gain_spread
+    needed = {
+        "diffusion.components": "" if has_components else "a hidden_share or gain_spread",
         "diffusion.noise_covariance": "" if diffusion.noise_scale else "a noise_scale other than 0",
         "text.shift": "" if text.prompts else "--text.prompts",
         "text.temperature": "" if text.bank_size else "a --text.bank-size",
     }
     for name in ("num_images", "guidance_scale", "steps", "num_captions"):
-        idle[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
-    needed = {key: f"expected {what} with it, which it is for" for key, what in idle.items() if what}
-    if config.distill is not None:
-        needed |= dict.fromkeys(
-            KEPT_BY_DISTILLATION, "expected no value with --distill, which goes on with its teacher's"
-        )
-    return needed
+        needed[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
+    idle = {key: f"expected {what} with it, which it is for" for key, what in needed.items() if what}
+    kept = () if config.distill is None else KEPT_BY_DISTILLATION
+    return idle | dict.fromkeys(kept, "expected no value with --distill, which goes on with its teacher's")

@@ -18,6 +18,7 @@ from text2latent.models.editing import Edit, draw_edited, interpolate
 from text2latent.models.identity import Identity
 from text2latent.models.images import to_pil
 from text2latent.models.pipeline import Draw, Settings, Text2LatentPipeline
+from text2latent.models.prompts import parse_prompt
 
 SCORE_DIGITS = 4
 UNSEEN_SETTINGS = ("batch_size", "return_scores")

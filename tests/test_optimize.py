@@ -37,7 +37,8 @@ def run_optimize(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, model: str = str(tiny_world)) -> tuple[int, str, str]:
-        code = optimize.main([*arguments, "--model", model, *FEW])
+        named = () if {"--generator", "--clip"} <= {*arguments} else ("--model", model)
+        code = optimize.main([*arguments, *named, *FEW])
         return code, *capsys.readouterr()
 
     return run

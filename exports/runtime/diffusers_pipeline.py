@@ -193,9 +193,7 @@ class LatentPriorPipeline(DiffusionPipeline):
         generator = fetched(self.generator)
         latents = to_w(drawn, self.prior.latent_layout, generator)
         if not latents.isfinite().all():
-            raise UsageError(
-                f"guidance_scale: {settings.guidance_scale} gives infinite latents; expected a moderate one"
-            )
+            raise UsageError(f"guidance_scale: {self.guidance_scale} gives infinite latents; expected a moderate one")
         return latents if settings.truncation == 1 else generator.truncate(latents, settings.truncation)
 
     def decode(self, latents: Tensor, output_type: str) -> list[Image.Image] | Tensor | np.ndarray:

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from text2latent.models.generators.base import Generator, check_at_least_one
+from text2latent.models.generators.base import RGB, Generator, check_at_least_one
 
 FIRST_SIDE = 4
 BOTTLENECK = 4
 ATTENTION_REDUCTION = 8
-RGB = 3
 
 Stage = tuple[bool, int, int]
 """Whether a block doubles the sides, and its channels before and after, in units of the channel width."""

@@ -1,5 +1,5 @@
-"""The exported pipeline does what diffusers' own tests ask of every pipeline: devices, precisions, offloading, saving and
-reloading, callbacks, batches; and it refuses in a line what it can't do.
+"""The exported pipeline does what diffusers' own tests ask of every pipeline: devices, precisions, offloading, saving
+and reloading, callbacks, batches; and it refuses in a line what it can't do.
 """
 
 from __future__ import annotations
