@@ -14,6 +14,8 @@ from text2latent.zoo.faces.fit_clip import fit_clip
 from text2latent.zoo.faces.fit_domain import fit_faces_domain
 from text2latent.zoo.faces.fit_generator import fit_generator
 from text2latent.zoo.faces.fit_judge import fit_judge
+from text2latent.zoo.faces.harden_clip import harden_clip
+from text2latent.zoo.faces.write_prompts import write_prompts
 
 WEIGHTS = Path(__file__).parent / "weights"
 WORK = Path("runs/zoo-faces")
@@ -47,6 +49,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     fit_judge(options.work, options.output / "judge" / "model.safetensors")
     fit_clip(options.work, options.output / "clip")
+    write_prompts(options.output / "clip")
+    if options.output == WEIGHTS:  # whose CLIP is the one that faces-hard stands on
+        harden_clip()
     fit_generator(options.work, options.output / "clip", options.output / "generator")
     fit_prior(options.work, options.output)
 
