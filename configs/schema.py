@@ -142,14 +142,15 @@ class TextConfig:
     Args:
         embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none; raw ones aren't even
             centred.
-        prompts: Text file of prompts, a line each, whose mean is that of texts, or a name such as faces; null is none.
+        prompts: Prompts of all kinds, whose mean is that of texts: auto takes those in the CLIP's folder, or else those
+            of the package; or a text file, a line each, or a name such as faces. Null is none.
         shift: Share of the difference between the images' mean embedding and that of the prompts to move texts by.
         bank_size: Image embeddings that texts are projected onto; 0 projects nothing.
         temperature: Softness of that projection, a difference of cosines; 0 takes the nearest image embedding.
     """
 
     embedding_filter: Literal["wiener", "whiten", "pca", "none", "raw"] = "wiener"
-    prompts: FilledText | None = None
+    prompts: FilledText | None = "auto"
     shift: UnitInterval = 1.0
     bank_size: NonNegativeInt = 0
     temperature: NonNegativeFloat = 0.01

@@ -60,6 +60,7 @@ HUB_PREFIX = "hf-hub:"
 HUB_WEIGHTS_NAMES = (WEIGHTS_NAME, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of weights in a repository of the hub, in order of preference; open_clip takes the same."""
 
+PROMPTS_NAME = "prompts.txt"
 TEXT_CONFIG_NAME = "config.json"
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 LOCAL_COPY = f"a local CLIP is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}, or MODEL/FILE with a weights file"
@@ -118,6 +119,13 @@ def locate(source: str) -> Source:
     if source.startswith((FOLDER_PREFIX, HUB_SCHEME)) or is_zoo_name(source) or Path(source).is_dir():
         return _locate_in_folder(resolve(source.removeprefix(FOLDER_PREFIX), "clip"), source)
     return _locate_by_name(source)
+
+
+def own_prompts(source: str) -> Path | None:
+    """The list of prompts in a CLIP's folder, where it knows few other words, as those of the zoo do; None if none."""
+    located = locate(source)
+    prompts = located.weights.parent / PROMPTS_NAME
+    return prompts if located.model_name.startswith(FOLDER_PREFIX) and prompts.is_file() else None
 
 
 def read_model(source: Source) -> nn.Module:

@@ -50,6 +50,7 @@ def save_tiny_clip(folder: Path, seed: int = 0) -> Path:
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     config = json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": preprocess})
     (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
+    (folder / "prompts.txt").write_text("a hat\n帽子\na red house by the sea\n", encoding="utf-8")
     return folder
 
 

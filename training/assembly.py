@@ -25,7 +25,7 @@ from text2latent.models.objectives import DenoisingObjective
 from text2latent.models.prior_base import Prior
 from text2latent.models.prior_folder import TrainedPrior, load_prior
 from text2latent.models.prior_registry import create_prior
-from text2latent.models.prompt_lists import read_prompt_list
+from text2latent.models.prompt_lists import embed_prompts
 from text2latent.models.pseudo_text import PseudoText
 from text2latent.models.run_folder import plain
 from text2latent.models.schedulers import build_scheduler
@@ -102,7 +102,7 @@ def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> Non
         clip = load_the_clip(config, data.manifest.clip)
         assert clip.identity is not None
         require_same(data.manifest.clip, clip.identity, "CLIP")
-        prior.set_text_gap(clip.encode_text(read_prompt_list(text.prompts)), text.shift)
+        prior.set_text_gap(embed_prompts(clip, text.prompts), text.shift)
 
 
 def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:

@@ -17,6 +17,8 @@ from text2latent.zoo.faces.fit_clip import fit_clip
 from text2latent.zoo.faces.fit_domain import fit_faces_domain
 from text2latent.zoo.faces.fit_generator import fit_generator
 from text2latent.zoo.faces.fit_judge import fit_judge
+from text2latent.zoo.faces.harden_clip import harden_clip
+from text2latent.zoo.faces.write_prompts import write_prompts
 
 WEIGHTS = Path(__file__).parent / "weights"
 WORK = Path("runs/zoo-faces")
@@ -58,6 +60,9 @@ def run(config: Namespace) -> None:
     torch.set_num_threads(config.threads)
     fit_judge(work, output / "judge" / "model.safetensors")
     fit_clip(work, output / "clip")
+    write_prompts(output / "clip")
+    if output == WEIGHTS:  # whose CLIP is the one that faces-hard stands on
+        harden_clip()
     fit_generator(work, output / "clip", output / "generator")
     fit_prior(work, output)
 

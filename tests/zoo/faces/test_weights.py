@@ -55,7 +55,7 @@ def test_all_weights_are_small():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {part: (WEIGHTS / part / name).is_file() for part, name in FILES.items()} == dict.fromkeys(FILES, True)
     assert sum(path.stat().st_size for path in files) <= 40 * 2**20
-    known = {".safetensors", ".json", ".md"}
+    known = {".safetensors", ".json", ".md", ".txt"}
     assert {path.suffix for path in files} <= known, "weights hold nothing but tensors and text"
 
 
