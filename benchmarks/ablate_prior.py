@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.benchmarks import prior_methods as methods
+from text2latent.benchmarks.prior_configs import read_config
 from text2latent.benchmarks.prior_measuring import Bench, make_bench
 from text2latent.benchmarks.prior_report import CPU_TIME, Results, Row, file_name, markdown, write_results
 from text2latent.benchmarks.prior_training import (
@@ -24,7 +25,6 @@ from text2latent.benchmarks.prior_training import (
     Recipe,
     Trained,
     add_flags,
-    read_config,
     short_digest,
     train_recipe,
 )

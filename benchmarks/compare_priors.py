@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -38,9 +39,10 @@ from text2latent.benchmarks.prior_claims import (
     claims,
     count_steps,
 )
+from text2latent.benchmarks.prior_configs import our_config, paper_config
 from text2latent.benchmarks.prior_measuring import Bench, Draw, captions_in_turns, make_bench
 from text2latent.benchmarks.prior_report import CPU_TIME, Results, Row, file_name, markdown, write_results
-from text2latent.benchmarks.prior_training import PLAIN, Pairs, Recipe, Trained, add_flags, read_config, train_recipe
+from text2latent.benchmarks.prior_training import Pairs, Recipe, Trained, add_flags, train_recipe
 from text2latent.benchmarks.report import Figure, command_line, script_parser
 from text2latent.configs.command import (
     CommandParser,
@@ -67,9 +69,8 @@ PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)
 OPTIMIZATION_STEPS = (200, 1000)
 CANDIDATES = 4
-SHORT_BATCH = 256
-SHORT_OPTIMIZER: dict[str, Any] = {"lr": 5e-4, "warmup_steps": 500, "schedule": "cosine"}
-"""What the paper's recipe is changed to, beside the size of its network, to be trained in minutes."""
+OPTIMISED_ON = ("model", "num_prompts", "seed", "optimized_prompts", "optimization_scale")
+"""Flags that rows of optimisation depend on."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
 QUICK = {
@@ -106,30 +107,6 @@ def build_parser() -> CommandParser:
     add("--precision", choices=["32-true", "bf16-mixed"], default=None,
         help="Of all trainings; what the configurations say if not given.")  # fmt: skip
     return parser
-
-
-def our_config(config: Namespace) -> TrainConfig:
-    """Our prior's settings."""
-    ours = read_config(config, config.minutes_ours)
-    return dataclasses.replace(ours, precision=config.precision or ours.precision)
-
-
-def paper_config(config: Namespace) -> TrainConfig:
-    """clip2latent's recipe (arXiv:2210.02347), `configs/clip2latent.yaml`, but for what minutes ask for.
-
-    That is the size of the network, which there is made for 512 channels; smaller batches; and a larger learning rate
-    that falls to zero, since weights that are learned in a thousandth of the steps would be nowhere near otherwise.
-    What is learned, of what, and how it is drawn is the recipe's own.
-    """
-    paper = read_config(config, config.minutes_paper, PLAIN)
-    size = {"width": config.paper_width, "depth": config.paper_depth, "num_heads": config.paper_heads}
-    return dataclasses.replace(
-        paper,
-        prior=dataclasses.replace(paper.prior, **size),
-        data=dataclasses.replace(paper.data, batch_size=SHORT_BATCH),
-        optimizer=dataclasses.replace(paper.optimizer, **SHORT_OPTIMIZER),
-        precision=config.precision or paper.precision,
-    )
 
 
 @dataclass(frozen=True)
@@ -284,6 +261,7 @@ def training_curve(
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
     captions = captions_in_turns(-(-config.num_prompts // 2), DEVELOPMENT_SEED)
+    captions = captions[: -(-len(contest.bench.captions) // 2)]
     bench = Bench(config.model, captions, [DEVELOPMENT_SEED], contest.bench.folder)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
@@ -341,7 +319,7 @@ def kept_optimization(config: Namespace) -> Results | None:
     """The rows of optimisation of former results, if the flags name a file of them, and what they claim of time.
 
     Raises:
-        InputError: if there are none in the file.
+        InputError: if there are none in the file, or they are of other prompts or seeds.
     """
     if config.keep_optimization is None:
         return None
@@ -349,6 +327,12 @@ def kept_optimization(config: Namespace) -> Results | None:
     rows = [row for row in former.rows if row.group == OPTIMISATION]
     if not rows:
         raise InputError(f"--keep-optimization: {config.keep_optimization}: expected rows of optimisation, got none")
+    there = vars(build_parser().parse(shlex.split(former.command)[2:]))
+    there |= QUICK if there["quick"] else {}
+    for name in OPTIMISED_ON:
+        if there[name] != getattr(config, name):
+            told = f"rows of --{name.replace('_', '-')} {there[name]}, asked for {getattr(config, name)}"
+            raise InputError(f"--keep-optimization: {config.keep_optimization}: {told}")
     times = [claim for claim in former.claims if claim.name.startswith(TIME_OF_REFINING)]
     return dataclasses.replace(former, rows=rows, claims=times)
 

@@ -88,8 +88,8 @@ def captions_in_turns(num_prompts: int, seed: int) -> list[Caption]:
 
 
 def make_bench(flags: Namespace, folder: Path) -> Bench:
-    """The bench of the flags `model`, `num_prompts` (of each language), `num_images` and `seed`."""
-    captions = captions_in_turns(flags.num_prompts, flags.seed)
+    """The bench of the flags `model`, `num_prompts` (of each language), `first_prompts`, `num_images` and `seed`."""
+    captions = captions_in_turns(flags.num_prompts, flags.seed)[: flags.first_prompts]
     return Bench(flags.model, captions, range(flags.seed, flags.seed + flags.num_images), folder)
 
 

@@ -12,10 +12,8 @@ import dataclasses
 import hashlib
 import json
 import time
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,12 +25,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from text2latent import train
+from text2latent.benchmarks.prior_configs import decisive, plain_settings
 from text2latent.benchmarks.prior_report import RESULTS
 from text2latent.benchmarks.report import replacing
 from text2latent.configs.command import CommandParser, positive_int, seed
 from text2latent.configs.schema import TrainConfig
-from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches, default_val_pairs
-from text2latent.data.records import read_manifest
+from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
 from text2latent.models.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.models.prior_base import Prior
 from text2latent.models.schedulers import build_scheduler
@@ -43,10 +41,6 @@ from text2latent.zoo.faces.evaluation import SEED
 UNLIMITED_STEPS = 10**9
 SNAPSHOTS = tuple(2 ** (-k / 2) for k in range(10, 0, -1))
 """When weights are looked at, as shares of the time to train, beside its end."""
-SECTIONS = ("prior", "diffusion", "optimizer", "text")
-OTHER_KEYS = ("data.batch_size", "data.val_pairs", "max_minutes", "precision", "seed")
-OURS, PLAIN = "faces", "clip2latent"
-"""Names of the configurations of our prior and of clip2latent's."""
 
 
 def add_flags(parser: CommandParser, work: str, num_images: int) -> None:
@@ -54,6 +48,7 @@ def add_flags(parser: CommandParser, work: str, num_images: int) -> None:
     add_place_flags(parser, work, num_images)
     add = parser.add_argument
     add("--num-prompts", type=positive_int, default=100, metavar="N", help="Prompts in each of the two languages.")
+    add("--first-prompts", type=positive_int, metavar="N", help="Of these, measure on the first ones only.")
     add("--quick", action="store_true", help="Seconds instead of minutes for everything, to see that all works.")
 
 
@@ -73,38 +68,6 @@ def add_place_flags(parser: CommandParser, work: str, num_images: int, default_s
     add("--val-pairs", type=positive_int, default=None, metavar="N",
         help="First pairs that nothing is trained on. Default: a tenth of them, at most 1000.")  # fmt: skip
     add("--seed", type=seed, default=default_seed, metavar="N", help="Seed of prompts and images.")
-
-
-def read_config(flags: Namespace, minutes: float, name: str = OURS) -> TrainConfig:
-    """The settings of `configs/NAME.yaml`, on the pairs of `add_flags` and for some minutes."""
-    parsed = packaged_config(name, "--model", flags.model)
-    val_pairs = flags.val_pairs or default_val_pairs(read_manifest(flags.pairs).num_pairs)
-    data = dataclasses.replace(parsed.data, path=flags.pairs, val_pairs=val_pairs)
-    return dataclasses.replace(parsed, data=data, output=flags.work, max_minutes=minutes)
-
-
-def packaged_config(name: str, *words: str) -> TrainConfig:
-    """What `text2latent train --config NAME` and further words make, with places that are yet to be named."""
-    needed = ["--data.path", "pairs", "--output", "run"]
-    config: TrainConfig = train.build_parser().parse(train.with_packaged_configs(["--config", name, *needed, *words]))
-    return config
-
-
-def decisive(config: TrainConfig) -> dict[str, Any]:
-    """What decides what a training gives, beside its pairs, as plain data by dotted key."""
-    tree = dataclasses.asdict(config)
-    flat = {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
-    for key in OTHER_KEYS:
-        section, _, name = key.rpartition(".")
-        flat[key] = tree[section][name] if section else tree[name]
-    found: dict[str, Any] = json.loads(json.dumps(flat))
-    return found
-
-
-@cache
-def plain_settings() -> dict[str, Any]:
-    """`decisive` of clip2latent's recipe."""
-    return decisive(packaged_config(PLAIN))
 
 
 @dataclass(frozen=True)

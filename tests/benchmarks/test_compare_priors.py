@@ -15,18 +15,11 @@ import torch
 from text2latent import sample
 from text2latent.benchmarks import ablate_prior, compare_priors, detailed_prompts, prior_training, readme_priors
 from text2latent.benchmarks.prior_claims import OPTIMISATION, PAPER, SIMPLE, WITHOUT_DIFFUSION, claims
+from text2latent.benchmarks.prior_configs import PLAIN, decisive, our_config, packaged_config, paper_config
 from text2latent.benchmarks.prior_measuring import Bench, Drawn, Measured, captions_in_turns, estimate_frechet
 from text2latent.benchmarks.prior_methods import OptimizationTrials, start_seed
 from text2latent.benchmarks.prior_report import Results, Row, by_attribute, markdown, rows_below
-from text2latent.benchmarks.prior_training import (
-    PLAIN,
-    Fitted,
-    Pairs,
-    Recipe,
-    decisive,
-    packaged_config,
-    train_recipe,
-)
+from text2latent.benchmarks.prior_training import Fitted, Pairs, Recipe, train_recipe
 from text2latent.benchmarks.report import Figure
 from text2latent.configs.schema import DataConfig, DiffusionConfig, TrainConfig
 from text2latent.evaluation.metrics import Estimate, frechet_distance
@@ -171,8 +164,13 @@ def test_results_without_optimisation_cannot_stand_for_it(
 ) -> None:
     Results("x", [method("ours", "ours", 0.9, 0.5)]).save(tmp_path / "priors.json")
     words = ["--model", str(untrained_faces), "--pairs", "none", "--work", str(tmp_path / "work"), "--quick"]
-    assert compare_priors.main([*words, "--keep-optimization", str(tmp_path / "priors.json")]) == 1
+    words += ["--keep-optimization", str(tmp_path / "priors.json")]
+    assert compare_priors.main(words) == 1
     assert "expected rows of optimisation, got none" in capsys.readouterr().err
+    command = f"python benchmarks/compare_priors.py --pairs none --model {untrained_faces} --optimized-prompts 3"
+    Results(command, [method("CLIP gradient, 1000 steps", OPTIMISATION, 0.9, 0.5)]).save(tmp_path / "priors.json")
+    assert compare_priors.main(words) == 1
+    assert "rows of --num-prompts 100, asked for 4" in capsys.readouterr().err
 
 
 def flags(*words: str) -> Namespace:
@@ -183,7 +181,7 @@ def flags(*words: str) -> Namespace:
 
 
 def test_rival_is_the_papers_recipe_but_for_want_of_time() -> None:
-    paper, recipe = compare_priors.paper_config(flags()), packaged_config(PLAIN)
+    paper, recipe = paper_config(flags()), packaged_config(PLAIN)
     ours, plain = decisive(paper), decisive(recipe)
     changed = {key for key in plain if ours[key] != plain[key]}
     size = {"prior.width", "prior.num_heads"}
@@ -193,7 +191,7 @@ def test_rival_is_the_papers_recipe_but_for_want_of_time() -> None:
 
 def test_recipes_are_known_by_what_they_do_not_by_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is added, off in the plain recipe and in this one, leaves the digest; one that is on doesn't."""
-    recipe = Recipe("ours", compare_priors.our_config(flags()))
+    recipe = Recipe("ours", our_config(flags()))
     before, settings = recipe.digest, prior_training.decisive
     for added, same in ((0.0, True), (0.5, False)):
         monkeypatch.setattr(prior_training, "plain_settings", lambda: {**settings(packaged_config(PLAIN)), "new": 0.0})
@@ -206,7 +204,7 @@ def test_recipes_are_known_by_what_they_do_not_by_defaults(monkeypatch: pytest.M
 def test_kept_training_of_other_settings_is_not_taken(
     untrained_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = compare_priors.our_config(flags("--minutes-ours", "0.01", "--val-pairs", "20"))
+    config = our_config(flags("--minutes-ours", "0.01", "--val-pairs", "20"))
     data = dataclasses.replace(config.data, batch_size=8)
     small = dataclasses.replace(config, data=data, diffusion=DiffusionConfig(match_among=0, hidden_share=0.0))
     pairs, recipe = Pairs(untrained_pairs, 20), Recipe("ours", small)
