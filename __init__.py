@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2latent.models.clip import ClipEncoder
+    from text2latent.inference.pipeline import Text2LatentOutput, Text2LatentPipeline
+    from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import Generator, load_generator
-    from text2latent.models.pipeline import Text2LatentOutput, Text2LatentPipeline
 
 __all__ = ["ClipEncoder", "Generator", "Text2LatentOutput", "Text2LatentPipeline", "load_generator"]
 
 _HOMES = {
-    "ClipEncoder": "text2latent.models.clip",
+    "ClipEncoder": "text2latent.models.clip.encoder",
     "Generator": "text2latent.models.generators",
-    "Text2LatentOutput": "text2latent.models.pipeline",
-    "Text2LatentPipeline": "text2latent.models.pipeline",
+    "Text2LatentOutput": "text2latent.inference.pipeline",
+    "Text2LatentPipeline": "text2latent.inference.pipeline",
     "load_generator": "text2latent.models.generators",
 }
 

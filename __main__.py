@@ -6,32 +6,33 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-VERBS = {
-    "sample": "draw latents, synthesise and CLIP-embed their images, and write the pairs into shards",
-    "train": "fit the diffusion prior, CLIP embedding to latent, on such pairs",
-    "infer": "draw images from texts",
-    "serve": "offer a page to draw on and an API to call",
-    "optimize": "draw an image from a text by CLIP-guided optimisation, the slow rival",
-    "classify": "say which of many labels CLIP finds in images",
-    "verify": "read such pairs back and report missing, damaged and foreign shards",
-    "convert": "turn a StyleGAN pickle or checkpoint into a folder that needs no pickle",
-    "evaluate": "measure how well a model draws prompts",
-    "export": "write a model for diffusers, ONNX Runtime or torch.export",
-    "inspect": "tell what a model, dataset, exported file or picture was made with",
+VERBS = {  # of each, the module whose `main` it is, and what it does
+    "sample": (
+        "text2latent.sample",
+        "draw latents, synthesise and CLIP-embed their images, and write the pairs into shards",
+    ),
+    "train": ("text2latent.train", "fit the diffusion prior, CLIP embedding to latent, on such pairs"),
+    "infer": ("text2latent.infer", "draw images from texts"),
+    "serve": ("text2latent.apps.serving.command", "offer a page to draw on and an API to call"),
+    "optimize": (
+        "text2latent.apps.optimize.command",
+        "draw an image from a text by CLIP-guided optimisation, the slow rival",
+    ),
+    "classify": ("text2latent.apps.evaluation.classify", "say which of many labels CLIP finds in images"),
+    "verify": ("text2latent.apps.verify", "read such pairs back and report missing, damaged and foreign shards"),
+    "convert": ("text2latent.apps.convert", "turn a StyleGAN pickle or checkpoint into a folder that needs no pickle"),
+    "evaluate": ("text2latent.apps.evaluation.command", "measure how well a model draws prompts"),
+    "export": ("text2latent.apps.exports.command", "write a model for diffusers, ONNX Runtime or torch.export"),
+    "inspect": (
+        "text2latent.apps.exports.inspect",
+        "tell what a model, dataset, exported file or picture was made with",
+    ),
 }
-
-
-def module_of(verb: str) -> str:
-    """Name of a verb's module: the verb, or with an underscore where a module of Python's own has that name.
-
-    `python VERB.py` puts the folder of the verbs before Python's own, whose modules would be hidden by such a file.
-    """
-    return f"{verb}_" if verb in sys.stdlib_module_names else verb
 
 
 def usage() -> str:
     """Return the help text: the verbs and what each does."""
-    lines = [f"  {verb:<10}{description}" for verb, description in VERBS.items()]
+    lines = [f"  {verb:<10}{description}" for verb, (_, description) in VERBS.items()]
     return "\n".join(
         ["usage: text2latent VERB [flags]", "", *lines, "", "text2latent VERB --help lists a verb's flags."]
     )
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"text2latent: error: expected a verb, one of {', '.join(VERBS)}; got {verb!r}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"text2latent.{module_of(verb)}").main(arguments[1:])
+    return importlib.import_module(VERBS[verb][0]).main(arguments[1:])
 
 
 if __name__ == "__main__":

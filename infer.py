@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2latent.configs.command import (
+from text2latent.common.command import (
     CommandParser,
     check_output_file,
     progress,
@@ -20,16 +20,16 @@ from text2latent.configs.command import (
     unit_interval,
     warnings_in_one_line,
 )
-from text2latent.configs.constraints import Range, number, whole_number
-from text2latent.configs.errors import UsageError
-from text2latent.models.drawing_flags import add_drawing_flags, add_model_flags, read_settings
-from text2latent.models.requests import choose, idle_flags, make_request
-from text2latent.models.settings import DEFAULT_FRAMES, DEFAULT_IMAGE_WEIGHT, MAX_STRENGTH
+from text2latent.common.constraints import Range, number, whole_number
+from text2latent.common.errors import UsageError
+from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_settings
+from text2latent.inference.plan import choose, idle_flags, make_request
+from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_IMAGE_WEIGHT, MAX_STRENGTH
 
 if TYPE_CHECKING:
-    from text2latent.models.pipeline import Text2LatentPipeline
-    from text2latent.models.requests import Request
-    from text2latent.models.settings import Settings
+    from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.inference.plan import Request
+    from text2latent.inference.settings import Settings
 
 RESUME_HINT = "finished files are whole; run again with --skip-existing, --overwrite or another --output"
 
@@ -94,7 +94,7 @@ def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
     """The pipeline that the flags ask for, and the seconds that `from_pretrained` took."""
     device = select_device(config.device)
 
-    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.inference.pipeline import Text2LatentPipeline
 
     with warnings_in_one_line("infer"):
         started = time.perf_counter()
@@ -119,8 +119,8 @@ def draw(
     pipeline: Text2LatentPipeline, config: Namespace, request: Request, settings: Settings, files: list[Path]
 ) -> dict[str, Any]:
     """Draw and write all images, each file as soon as it can be; returns the report for `--json`."""
-    from text2latent.models.drawing import describe
-    from text2latent.models.latents_file import save_latents
+    from text2latent.inference.drawing import describe
+    from text2latent.inference.latents_file import save_latents
 
     description = describe(pipeline, settings, **request.settings)
     wanted = [not file.exists() for file in files] if config.skip_existing else None

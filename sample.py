@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2latent.configs.command import CommandParser, check_output_folder, progress, run_command, select_device
-from text2latent.configs.errors import UsageError
+from text2latent.common.command import CommandParser, check_output_folder, progress, run_command, select_device
+from text2latent.common.errors import UsageError
 from text2latent.configs.schema import SampleConfig
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
     from text2latent.data.manifest import Manifest
-    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators.base import Generator
 
 CPU_BATCH_SIZE, BATCH_SIZE = 16, 64
@@ -46,7 +46,7 @@ def idle_keys(config: SampleConfig) -> dict[str, str]:
 
 def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator, ClipEncoder]:
     """Generator and CLIP encoder that the configuration names, on `device`."""
-    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
     from text2latent.models.generators.base import require_rgb
 
@@ -60,8 +60,8 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
 def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncoder) -> Manifest:
     """Manifest, without shards, of the dataset that the configuration asks for."""
     from text2latent.data.manifest import Manifest
-    from text2latent.models.layouts import layout_shape
-    from text2latent.models.whereabouts import with_absolute_path
+    from text2latent.models.generators.layouts import layout_shape
+    from text2latent.models.sources.whereabouts import with_absolute_path
 
     if config.latent_layout == "z" and config.truncation != 1:
         raise UsageError(f"--truncation: expected 1 with --latent-layout z, got {config.truncation:g}")
@@ -99,8 +99,8 @@ def make_shards(
     config: SampleConfig, generator: Generator, clip: ClipEncoder, manifest: Manifest, indices: Sequence[int]
 ) -> None:
     """Make those of the shards `indices` that aren't finished, and show how far it is."""
-    from text2latent.data.drawing import draw_shard
     from text2latent.data.filling import fill_shards
+    from text2latent.data.sampling import draw_shard
 
     settings = drawing_settings(config, generator, manifest)
     with progress(total=sum(len(manifest.shard_range(index)) for index in indices), unit="pairs") as bar:
@@ -144,8 +144,8 @@ def join_launched(config: SampleConfig, device: torch.device) -> PartialState:
     import torch
     from accelerate import PartialState
 
-    from text2latent.models.launch import read_launcher
-    from text2latent.models.rendezvous import join_processes
+    from text2latent.common.launch import read_launcher
+    from text2latent.common.rendezvous import join_processes
 
     launch = read_launcher(os.environ, slurm=False)  # tasks of srun share the work as plain copies do
     if launch is not None and launch.address is not None:
@@ -163,9 +163,9 @@ def announce(line: str) -> None:
 
 def sample(config: SampleConfig) -> None:
     """Fill the place `config.output` with pairs."""
-    from text2latent.data.drawing import draw_shard
     from text2latent.data.filling import parse_shards
     from text2latent.data.records import open_dataset, remove_leftovers
+    from text2latent.data.sampling import draw_shard
     from text2latent.data.storage import is_address
 
     if not is_address(config.output):

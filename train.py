@@ -21,8 +21,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2latent.configs.command import CommandParser, check_output_folder, run_command, select_device
-from text2latent.configs.errors import InputError
+from text2latent.common.command import CommandParser, check_output_folder, run_command, select_device
+from text2latent.common.errors import InputError
 from text2latent.configs.schema import TrainConfig, idle_keys
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
     from PIL import Image
 
+    from text2latent.common.launch import Launch
     from text2latent.data.datamodule import PairDataModule
-    from text2latent.models.checkpoints import Resumed, RunCheckpoints
-    from text2latent.models.launch import Launch
-    from text2latent.models.pipeline import Text2LatentPipeline
-    from text2latent.models.prior_base import Prior
-    from text2latent.models.prior_folder import TrainedPrior
-    from text2latent.models.run_folder import RunFolder
-    from text2latent.models.training import Objective, PriorTraining
+    from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.priors.folder import TrainedPrior
+    from text2latent.models.priors.prior import Prior
+    from text2latent.training.checkpoints import Resumed, RunCheckpoints
+    from text2latent.training.module import Objective, PriorTraining
+    from text2latent.training.run_folder import RunFolder
 
 SIGNAL_EXIT = 128
 
@@ -64,8 +64,8 @@ def build_training(
     """The Lightning module that fits a prior, which is split over processes if `sharded`; `further` arguments go to it
     as they are.
     """
-    from text2latent.models.sharding import ShardedPriorTraining
-    from text2latent.models.training import PriorTraining
+    from text2latent.training.module import PriorTraining
+    from text2latent.training.sharding import ShardedPriorTraining
 
     return (ShardedPriorTraining if sharded else PriorTraining)(
         prior,
@@ -98,8 +98,8 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
     """The pipeline that draws the validation's prompts; None without prompts, which saves loading its networks."""
     if not config.validation.prompts:
         return None
-    from text2latent.models.clip import check_prompt
-    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.clip.encoder import check_prompt
     from text2latent.training.assembly import load_the_clip, load_the_generator
 
     for prompt in config.validation.prompts:
@@ -116,7 +116,7 @@ def draw_grid(
     config: TrainConfig, pipeline: Text2LatentPipeline, measure_attributes: Callable[..., float] | None
 ) -> tuple[Image.Image, dict[str, float]]:
     """One row of images per prompt, always from the same seeds, and what is measured by drawing."""
-    from text2latent.models.images import make_grid
+    from text2latent.inference.images import make_grid
 
     wanted = config.validation
     drawn = pipeline(
@@ -143,9 +143,9 @@ def build_watchers(
     config: TrainConfig, run: RunFolder, trained: TrainedPrior, pipeline: Text2LatentPipeline | None
 ) -> list[Callback]:
     """What is done with the averaged weights after each validation: the prior's folder, the grid of the prompts."""
-    from text2latent.models.callbacks import PriorFolder, ValidationGrids
-    from text2latent.models.prior_folder import save_prior
-    from text2latent.models.worlds import find_attribute_measure
+    from text2latent.models.priors.folder import save_prior
+    from text2latent.models.sources.worlds import find_attribute_measure
+    from text2latent.training.callbacks import PriorFolder, ValidationGrids
 
     def save(metrics: Mapping[str, float]) -> None:
         save_prior(run.prior, dataclasses.replace(trained, record={**trained.record, "metrics": dict(metrics)}))
@@ -161,9 +161,9 @@ def build_callbacks(
     config: TrainConfig, run: RunFolder, checkpoints: RunCheckpoints, watchers: list[Callback], whole: Prior | None
 ) -> list[Callback]:
     """All callbacks of the run; `whole` takes the averaged weights of a prior that is split over processes."""
-    from text2latent.models.callbacks import EmaWeights, training_callbacks
-    from text2latent.models.run_report import RunMetrics
-    from text2latent.models.sharding import ShardedEmaWeights, WholePrior
+    from text2latent.training.callbacks import EmaWeights, training_callbacks
+    from text2latent.training.logs import RunMetrics
+    from text2latent.training.sharding import ShardedEmaWeights, WholePrior
 
     average = config.optimizer.ema_decay, config.optimizer.ema_every_steps
     ema = EmaWeights(*average) if whole is None else ShardedEmaWeights(*average)
@@ -187,10 +187,10 @@ def build_trainer(
     """The Trainer; how long it trains is up to the callbacks."""
     from lightning.pytorch import Trainer
 
-    from text2latent.models.checkpoints import AtomicCheckpointIO
-    from text2latent.models.process_group import LaunchedProcesses, Meeting, MeetingStrategy
-    from text2latent.models.run_loggers import build_loggers
-    from text2latent.models.sharding import ShardedStrategy
+    from text2latent.training.checkpoints import AtomicCheckpointIO
+    from text2latent.training.process_group import LaunchedProcesses, Meeting, MeetingStrategy
+    from text2latent.training.run_loggers import build_loggers
+    from text2latent.training.sharding import ShardedStrategy
 
     meeting = Meeting(config.launch_timeout, announce)
     strategy = ShardedStrategy(launch.processes, meeting) if is_sharded(config, launch) else MeetingStrategy(meeting)
@@ -237,8 +237,8 @@ def fit(
     Raises:
         InputError: when the loss isn't finite any more, or other processes don't come.
     """
-    from text2latent.models.interruption import TrainingInterrupted, requeue_job
-    from text2latent.models.training import NonFiniteLoss
+    from text2latent.training.interruption import TrainingInterrupted, requeue_job
+    from text2latent.training.module import NonFiniteLoss
 
     try:
         with checkpoints.signals.caught():
@@ -267,8 +267,8 @@ def end_started_processes(trainer: Trainer) -> None:
 
 def find_start(config: TrainConfig, run: RunFolder, trained: TrainedPrior, is_first: bool) -> Resumed | None:
     """Where to go on, or None; the first process also notes in the folder what is trained there."""
-    from text2latent.models.checkpoints import find_checkpoint
-    from text2latent.models.run_folder import open_run
+    from text2latent.training.checkpoints import find_checkpoint
+    from text2latent.training.run_folder import open_run
 
     if is_first:
         open_run(run, trained.record["training"], trained.record, config.resume == "auto")
@@ -294,8 +294,8 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     """Set up and train, or tell that all is trained; returns the exit code."""
     from lightning import seed_everything
 
-    from text2latent.models.run_folder import occupied
     from text2latent.training.assembly import build_prior
+    from text2latent.training.run_folder import occupied
 
     data = load_data(config, launch.devices)
     # The run's record tells how many pairs are held out, also where that was left to the dataset.
@@ -315,8 +315,8 @@ def train_in_folder(
     trained: TrainedPrior,
 ) -> int:
     """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
-    from text2latent.models.checkpoints import RunCheckpoints
-    from text2latent.models.run_report import format_table, summarize
+    from text2latent.training.checkpoints import RunCheckpoints
+    from text2latent.training.logs import format_table, summarize
 
     tell = announce if launch.rank == 0 else lambda line: None
     sharded = is_sharded(config, launch)
@@ -345,9 +345,9 @@ def train_in_folder(
 
 def train(config: TrainConfig) -> int:
     """Train the prior of `config` in the folder `config.output`, or go on there; returns the exit code."""
-    from text2latent.configs.extras import require_extra
-    from text2latent.models.launch import read_launch
-    from text2latent.models.run_folder import RunFolder
+    from text2latent.common.extras import require_extra
+    from text2latent.common.launch import read_launch
+    from text2latent.training.run_folder import RunFolder
 
     if config.wandb is not None:
         require_extra("--wandb", "logging", ["wandb"])

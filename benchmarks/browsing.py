@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from text2latent.configs.errors import InputError
-from text2latent.configs.extras import require_extra
+from text2latent.common.errors import InputError
+from text2latent.common.extras import require_extra
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -24,8 +24,8 @@ import numpy as np
 
 from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, script_parser
 from text2latent.benchmarks.speed import sample_figures
-from text2latent.configs.command import CommandParser, positive_int, run_command
-from text2latent.configs.errors import InputError
+from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.errors import InputError
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.filling import fill_shards
 from text2latent.data.finishing import finish_dataset
@@ -34,7 +34,7 @@ from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard
 from text2latent.data.storage import open_store
 from text2latent.data.streaming import SHUFFLE_PAIRS, StreamedPairs
-from text2latent.models.identity import Identity
+from text2latent.models.sources.identity import Identity
 
 ROOT = Path(__file__).resolve().parents[1]
 UNKNOWN = Identity("synthetic", "synthetic", "0" * 64)

@@ -57,7 +57,7 @@ class Timing:
 
 def load_own(folder: Path) -> Draw:
     """Text2latent itself."""
-    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.inference.pipeline import Text2LatentPipeline
 
     pipeline = Text2LatentPipeline.from_pretrained(str(folder))
     return lambda text, seed: np.asarray(pipeline(text, seeds=[seed], return_scores=False).images[0])
@@ -74,7 +74,7 @@ def load_diffusers(folder: Path) -> Draw:
 
 def load_onnx(folder: Path, int8: bool = False) -> Draw:
     """ONNX Runtime."""
-    from text2latent.exports.runtime.infer_onnx import OnnxPipeline
+    from text2latent.apps.exports.runtime.infer_onnx import OnnxPipeline
 
     pipeline = OnnxPipeline(folder, int8)
     return lambda text, seed: pipeline([text], [seed])[0]
@@ -91,7 +91,7 @@ def load_pt2(folder: Path, compiled: bool = False) -> Draw:
 
     import torch
 
-    from text2latent.exports.runtime.clip_text import ClipText
+    from text2latent.apps.exports.runtime.clip_text import ClipText
 
     tokenize = ClipText(folder / "tokenizer")
     shape = json.loads((folder / "pt2/settings.json").read_text(encoding="utf-8"))["noise_shape"]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from text2latent import export
+from text2latent.apps.exports import command as export
+from text2latent.apps.exports.pt2_folder import compiler
 from text2latent.benchmarks.export_runtimes import RUNTIMES, Timing, measure
 from text2latent.benchmarks.report import (
     Figure,
@@ -28,9 +29,8 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
-from text2latent.configs.command import CommandParser, positive_int, run_command
-from text2latent.configs.errors import InputError
-from text2latent.exports.pt2_folder import compiler
+from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.errors import InputError
 
 MIB = 2**20
 TEXT = "blonde woman with glasses"
@@ -91,7 +91,7 @@ def int8_figures(config: Namespace) -> list[Figure]:
     """What the judge sees of held-out captions in pictures of full weights and of weights in eight bits."""
     import torch
 
-    from text2latent.exports.runtime.infer_onnx import OnnxPipeline
+    from text2latent.apps.exports.runtime.infer_onnx import OnnxPipeline
     from text2latent.zoo.faces.evaluation import held_out_captions, score_pictures
     from text2latent.zoo.faces.judge import load_judge
 

@@ -19,13 +19,13 @@ from text2latent.benchmarks.report import (
     scores,
     script_parser,
 )
-from text2latent.configs.command import CommandParser, positive_int, run_command, seed
-from text2latent.models.clip import ClipEncoder
+from text2latent.common.command import CommandParser, positive_int, run_command, seed
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
-from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces import evaluation
-from text2latent.zoo.faces.captions import LANGUAGES
 from text2latent.zoo.faces.judge import load_judge
+from text2latent.zoo.faces.language.captions import LANGUAGES
 
 RERANK = 8
 CANDIDATES = f"best of {RERANK} by CLIP"

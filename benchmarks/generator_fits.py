@@ -16,25 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from text2latent.apps.evaluation.metrics import frechet_distance
 from text2latent.benchmarks.report import Figure, command_line, keep_part, read_parts, scores, script_parser, table
-from text2latent.configs.command import (
+from text2latent.common.command import (
     CommandParser,
     check_output_file,
     run_command,
     seed,
     select_device,
 )
-from text2latent.configs.constraints import Range, whole_number
-from text2latent.evaluation.metrics import frechet_distance
-from text2latent.models.clip import ClipEncoder
+from text2latent.common.constraints import Range, whole_number
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.zoo.faces import evaluation
 from text2latent.zoo.faces.attributes import draw_codes
-from text2latent.zoo.faces.batches import to_tensor
-from text2latent.zoo.faces.fit_adversarial import load_faces_generator, to_device
-from text2latent.zoo.faces.fit_generator import psnr
+from text2latent.zoo.faces.fit.adversarial import load_faces_generator, to_device
+from text2latent.zoo.faces.fit.batches import to_tensor
+from text2latent.zoo.faces.fit.generator import psnr
 from text2latent.zoo.faces.judge import Judge, load_judge
-from text2latent.zoo.faces.renderer import draw_nuisance, render
+from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
 from text2latent.zoo.faces.world import latents
 
 RENDERS = "renders"

@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, script_parser
-from text2latent.configs.command import CommandParser, positive_int, run_command, select_device
-from text2latent.configs.errors import UsageError
+from text2latent.common.command import CommandParser, positive_int, run_command, select_device
+from text2latent.common.errors import UsageError
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,11 @@ from typing import Any
 
 import torch
 
-from text2latent import optimize
+from text2latent.apps.evaluation.judging import find_judge, find_wanted
+from text2latent.apps.optimize import command as optimize
+from text2latent.apps.optimize.job import PERCENT, PRIOR
+from text2latent.apps.optimize.run import CURVE, IMAGE
+from text2latent.apps.optimize.study import RESULTS
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
@@ -28,17 +32,13 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
-from text2latent.configs.command import INTERRUPTED, CommandParser, positive_int, run_command, select_device
-from text2latent.configs.errors import InputError
-from text2latent.configs.progress import progress
-from text2latent.evaluation.judging import find_judge, find_wanted
-from text2latent.evaluation.study import RESULTS
-from text2latent.models.images import from_pil, read_picture
-from text2latent.models.optimization.job import PERCENT, PRIOR
-from text2latent.models.optimization.optimizers import STUDY_RATES
-from text2latent.models.optimization.run import CURVE, IMAGE
-from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.models.prompts import PromptLine, read_prompt_file
+from text2latent.common.command import INTERRUPTED, CommandParser, positive_int, run_command, select_device
+from text2latent.common.errors import InputError
+from text2latent.common.progress import progress
+from text2latent.inference.images import from_pil, read_picture
+from text2latent.inference.optimization.optimizers import STUDY_RATES
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.prompts import PromptLine, read_prompt_file
 
 PROMPTS = Path(__file__).resolve().parent / "data" / "optimizers.jsonl"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from text2latent.benchmarks.browsing import Visitor, browsing
 from text2latent.benchmarks.report import script_parser
 from text2latent.benchmarks.server_process import running_server
-from text2latent.configs.command import CommandParser, check_output_folder, run_command
+from text2latent.common.command import CommandParser, check_output_folder, run_command
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

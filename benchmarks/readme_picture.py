@@ -9,7 +9,7 @@ from pathlib import Path
 
 from text2latent import infer
 from text2latent.benchmarks.report import script_parser
-from text2latent.configs.command import CommandParser, check_output_folder, run_command, seed
+from text2latent.common.command import CommandParser, check_output_folder, run_command, seed
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 NUM_IMAGES = 4

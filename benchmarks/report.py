@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.command import CommandParser, check_output_file
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.command import CommandParser, check_output_file
+from text2latent.common.errors import InputError, UsageError
 
 CPU_INFO = Path("/proc/cpuinfo")
 

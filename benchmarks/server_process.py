@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 
 ADDRESS = re.compile(r"https?://\S+")
 END_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """Measure a server that many programs ask at once, and the same server when it draws one image at a time.
 
     python benchmarks/serving.py --json benchmarks/serving.json
-    python benchmarks/readme_table.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
 
 writes the table of docs/serving.md. Server and clients share the machine, which should do nothing else.
 """
@@ -28,8 +28,8 @@ from text2latent.benchmarks.report import (
     script_parser,
 )
 from text2latent.benchmarks.server_process import running_server
-from text2latent.configs.command import CommandParser, positive_float, positive_int, run_command
-from text2latent.configs.errors import InputError
+from text2latent.common.command import CommandParser, positive_float, positive_int, run_command
+from text2latent.common.errors import InputError
 
 if TYPE_CHECKING:
     import httpx

@@ -1,7 +1,7 @@
 """Measure how much memory a server keeps of the large pictures that many programs send it, and its most meanwhile.
 
     python benchmarks/serving_memory.py --json benchmarks/serving.json
-    python benchmarks/readme_table.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
 
 writes them into the table of docs/serving.md. The most is what was seen, looking every 20 ms.
 """
@@ -20,6 +20,7 @@ from functools import partial
 import psutil
 from PIL import Image
 
+from text2latent.apps.serving.limits import MIB, Limits
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
@@ -29,8 +30,7 @@ from text2latent.benchmarks.report import (
     script_parser,
 )
 from text2latent.benchmarks.server_process import server_process
-from text2latent.configs.command import CommandParser, positive_int, run_command
-from text2latent.serving.limits import MIB, Limits
+from text2latent.common.command import CommandParser, positive_int, run_command
 
 ANSWER_SECONDS = 600.0
 LOOK_SECONDS = 0.02

@@ -22,7 +22,7 @@ from text2latent.benchmarks.report import (
     script_parser,
 )
 from text2latent.benchmarks.timing import Finished, import_seconds, run_measured
-from text2latent.configs.command import CommandParser, positive_int, run_command, select_device
+from text2latent.common.command import CommandParser, positive_int, run_command, select_device
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "blonde woman with glasses"
@@ -34,7 +34,7 @@ GIB = 2**30
 def renderer_figures(config: Namespace) -> list[Figure]:
     """Images that the renderer draws in a second of processor time, however many cores are busy with other things."""
     from text2latent.zoo.faces.attributes import draw_codes
-    from text2latent.zoo.faces.renderer import draw_nuisance, render
+    from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
 
     rng = np.random.default_rng(0)
     codes, nuisance = draw_codes(rng, config.num_renders), draw_nuisance(rng, config.num_renders)
@@ -66,7 +66,7 @@ def _sample(config: Namespace, num_pairs: int, *further: str) -> Finished:
 
 def infer_figures(config: Namespace) -> list[Figure]:
     """Time from a prompt to a picture in a process that has drawn before, at default settings, CLIP score included."""
-    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.inference.pipeline import Text2LatentPipeline
 
     pipeline = Text2LatentPipeline.from_pretrained(config.model, select_device(config.device))
     seconds = []

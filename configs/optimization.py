@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from text2latent.configs.constraints import (
+from text2latent.common.constraints import (
     FilledText,
     Fraction,
     NonNegativeFloat,

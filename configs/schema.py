@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from text2latent.configs.constraints import (
+from text2latent.common.constraints import (
     FilledText,
     Fraction,
     NonNegativeFloat,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.manifest import Manifest
 from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.records import read_manifest

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.data.manifest import shard_name
 from text2latent.data.records import claim_name, claimant, read_manifest
 from text2latent.data.shards import is_whole, publish_shard

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from text2latent.configs.errors import InputError
-from text2latent.models.identity import Identity
+from text2latent.common.errors import InputError
+from text2latent.models.sources.identity import Identity
 
 FORMAT = "text2latent-pairs"
 VERSION = 1
@@ -31,7 +31,7 @@ class Manifest:
     Attributes:
         generator, clip: identities of the networks that made the pairs.
         latent_layout: ``w``, one StyleGAN w per image, broadcast to all layers; ``w_plus`` or ``z``, see
-            `text2latent.models.layouts`.
+            `text2latent.models.generators.layouts`.
         latent_shape: shape of one stored latent, ``(1, w_dim)`` for the layout ``w``.
         embedding_dim: length of a CLIP embedding.
         dtype: of the stored arrays, ``float16``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from text2latent.configs.errors import UsageError
+from text2latent.common.errors import UsageError
 
 
 def share(total: int, parts: int, part: int) -> range:

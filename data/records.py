@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.errors import InputError
-from text2latent.configs.litter import name_files
+from text2latent.common.errors import InputError
+from text2latent.common.litter import name_files
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.storage import LocalStore, Store, open_store
 

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.records import encode_json, read_manifest, record_name
 from text2latent.data.storage import Store, open_store
-from text2latent.models.identity import Identity
+from text2latent.models.sources.identity import Identity
 
 BLOCK = 512  # bytes of a tar block
 DTYPE = np.dtype("<f2")

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from text2latent.configs.errors import InputError, UsageError
-from text2latent.configs.extras import require_extra
-from text2latent.configs.litter import is_litter
+from text2latent.common.errors import InputError, UsageError
+from text2latent.common.extras import require_extra
+from text2latent.common.litter import is_litter
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.manifest import Manifest, shard_name
 from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.shards import Pairs, read_recorded

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.finishing import PairMoments, add_moments, measure_pairs
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.records import read_manifest

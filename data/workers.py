@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from text2latent.configs.errors import one_line
+from text2latent.common.errors import one_line
 
 Sent = tuple[Tensor, ...] | tuple[NDArray[np.float32], ...]
 

@@ -1,1 +1,1 @@
-"""Generators, CLIP, the diffusion prior and the pipeline that joins them."""
+"""Networks and their files: generators, CLIP and priors, and where they come from."""

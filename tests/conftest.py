@@ -117,10 +117,10 @@ def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A prior folder with random weights for `tiny_world`, good as infer's `--model FOLDER`; read only."""
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
-    from text2latent.models.clip import ClipEncoder
+    from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
-    from text2latent.models.prior import ResidualMLPPrior
-    from text2latent.models.prior_folder import TrainedPrior, save_prior
+    from text2latent.models.priors.folder import TrainedPrior, save_prior
+    from text2latent.models.priors.residual_mlp import ResidualMLPPrior
 
     parts = {"generator": load_generator(str(tiny_world)), "clip": ClipEncoder.from_pretrained(str(tiny_world))}
     prior = ResidualMLPPrior((1, 16), 16, width=32, depth=2)
@@ -150,7 +150,7 @@ def run_infer(
 @pytest.fixture(scope="session")
 def faces_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The faces world exported in all formats, with weights in eight bits too, not compiled; read only."""
-    from text2latent import export
+    from text2latent.apps.exports import command as export
 
     folder = tmp_path_factory.mktemp("exports") / "faces"
     formats = [word for name in export.FORMATS for word in ("--format", name)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from text2latent import infer, optimize, sample, train
+from text2latent import infer, sample, train
+from text2latent.apps.optimize import command as optimize
 from text2latent.models.generators import load_generator
 
 BIGGAN = Path(__file__).resolve().parent / "data" / "biggan"
@@ -28,7 +29,7 @@ def prior(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_latents_are_z_and_class_embedding(prior: Path) -> None:
-    from text2latent.models.prior_folder import load_prior
+    from text2latent.models.priors.folder import load_prior
 
     generator = load_generator(BIGGAN)
     assert load_prior(str(prior)).prior.latent_shape == (1, generator.w_dim)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from text2latent import infer, optimize, sample, train
+from text2latent import infer, sample, train
+from text2latent.apps.optimize import command as optimize
 from text2latent.data.shards import load_pairs
-from text2latent.models.checkpoints import numbered_checkpoints
+from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.generators import load_generator
-from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.tests.models.generators.test_formats import FILES, deviation, original
+from text2latent.tests.models.generators.formats.test_formats import FILES, deviation, original
 from text2latent.tests.pictures import JAPANESE, TEXT, differ, pixels
 from text2latent.tests.train_runs import arguments, loss_curve
+from text2latent.training.checkpoints import numbered_checkpoints
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 import torch
 
-from text2latent import sample, train, verify
+from text2latent import sample, train
+from text2latent.apps import verify
 from text2latent.data.manifest import shard_name
 from text2latent.data.records import read_manifest
 from text2latent.data.shards import decode_shard, encode_shard, load_pairs, publish_shard, read_bytes
@@ -34,7 +35,7 @@ from text2latent.tests.train_runs import arguments, assert_same_prior, loss_curv
 PATIENCE = 600  # seconds to wait for anything
 SPAWN = multiprocessing.get_context("forkserver")  # starts processes in which all is imported already
 SPAWN.set_forkserver_preload(
-    ["text2latent.sample", "text2latent.train", "lightning.pytorch", "text2latent.models.clip"]
+    ["text2latent.sample", "text2latent.train", "lightning.pytorch", "text2latent.models.clip.encoder"]
 )
 SHARDS = 60
 PAIRS = ("--num-pairs", str(8 * SHARDS), "--shard-size", "8", "--batch-size", "1")

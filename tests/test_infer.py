@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.tests.pictures import JAPANESE, TEXT, Infer, differ, pixels
 
 

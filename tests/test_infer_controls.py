@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from text2latent.models.domain import fit_domain, save_domain
-from text2latent.models.images import to_pil
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.domain import fit_domain, save_domain
+from text2latent.inference.images import to_pil
+from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.tests.pictures import JAPANESE, TEXT, Infer, differ, pixels
 
 SMALL = ("--num-images", "2", "--seed", "3")

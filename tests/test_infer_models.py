@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from text2latent import export, inspect_
+from text2latent.apps.exports import command as export
+from text2latent.apps.exports import inspect as inspect_
 from text2latent.tests.hub_server import files_of, serve_hub
 from text2latent.tests.pictures import TEXT, Infer, differ, pixels
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from text2latent import sample, train, verify
+from text2latent import sample, train
+from text2latent.apps import verify
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.shards import load_pairs
 from text2latent.tests.train_runs import arguments, assert_same_prior

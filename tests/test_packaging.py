@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from text2latent.__main__ import VERBS, module_of
-from text2latent.tests.exports.environments import environment as environment_with
+from text2latent.__main__ import VERBS
+from text2latent.tests.apps.exports.environments import environment as environment_with
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("tests", "benchmarks", "docs", "build", "dist", "runs")
@@ -72,7 +72,7 @@ def test_listed_packages_are_the_folders_with_an_init():
 
 
 def test_root_holds_no_stray_modules():
-    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "__main__", *map(module_of, VERBS)}
+    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "__main__", "sample", "train", "infer"}
 
 
 def test_sources_are_python_3_10():
@@ -121,9 +121,9 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/optimize/*.yaml"),
         *source.glob("configs/prompts/*.txt"),
         *source.glob("configs/slurm/*"),
-        *source.glob("models/labels/*.txt"),
-        *source.glob("serving/page/*.css"),
-        *source.glob("serving/page/examples/*.txt"),
+        *source.glob("apps/evaluation/labels/*.txt"),
+        *source.glob("apps/serving/page/*.css"),
+        *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]
@@ -137,7 +137,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
 
 def test_installed_wheel_works_from_another_folder(installed, tmp_path):
     code = (
-        "import importlib.resources as r, text2latent; from text2latent.configs.validation import read_yaml;"
+        "import importlib.resources as r, text2latent; from text2latent.common.validation import read_yaml;"
         "root = r.files('text2latent'); print(text2latent.__file__); print(text2latent.__version__);"
         "print(read_yaml(str(root / 'configs' / 'faces.yaml'))['model'])"
     )

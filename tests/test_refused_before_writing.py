@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from text2latent import convert, evaluate, export, optimize, sample, train
+from text2latent import sample, train
+from text2latent.apps import convert
+from text2latent.apps.evaluation import command as evaluate
+from text2latent.apps.exports import command as export
+from text2latent.apps.optimize import command as optimize
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.tests.sample_runs import files
 

@@ -18,7 +18,7 @@ from text2latent import sample
 from text2latent.data.records import read_manifest
 from text2latent.data.shards import load_pairs
 from text2latent.data.stats import load_statistics
-from text2latent.models.clip import ClipEncoder
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import Generator, load_generator
 from text2latent.tests.sample_runs import assert_close_in_float16, files
 

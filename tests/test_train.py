@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from text2latent import train
-from text2latent.models.identity import Identity
-from text2latent.models.prior_folder import load_prior
+from text2latent.models.priors.folder import load_prior
+from text2latent.models.sources.identity import Identity
 from text2latent.tests.train_runs import PROMPTS, arguments, rows
 
 
@@ -67,8 +67,8 @@ def test_folder_and_checkpoint_are_the_same_prior(tiny_run: Path) -> None:
 
 
 def test_grids_are_what_the_pipeline_draws(tiny_run: Path) -> None:
-    from text2latent.models.images import make_grid
-    from text2latent.models.pipeline import Text2LatentPipeline
+    from text2latent.inference.images import make_grid
+    from text2latent.inference.pipeline import Text2LatentPipeline
 
     pipeline = Text2LatentPipeline.from_pretrained(str(tiny_run))
     drawn = pipeline(["blonde woman with glasses", "猫"], num_images_per_prompt=3, seeds=[0, 1, 2])

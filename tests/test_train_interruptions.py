@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from text2latent import train
-from text2latent.models.prior_folder import load_prior
-from text2latent.models.run_folder import RunFolder, occupied
+from text2latent.models.priors.folder import load_prior
 from text2latent.tests.train_runs import PROMPTS, arguments, assert_same_prior, loss_curve
+from text2latent.training.run_folder import RunFolder, occupied
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
@@ -45,7 +45,7 @@ def test_a_signal_leaves_a_state_to_go_on_from(signum: int, tiny_pairs: Path, tm
 def test_a_second_run_in_a_folder_ends_in_a_line(
     run_copy: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("text2latent.models.run_folder.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("text2latent.training.run_folder.LOCK_SECONDS", 0.05)
     before = (run_copy / "config.yaml").read_bytes()
     with occupied(RunFolder(run_copy)):
         assert train.main(arguments(tiny_pairs, run_copy, "--max-steps", "20")) == 1

@@ -11,10 +11,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from text2latent import sample, train
-from text2latent.models.pipeline import Text2LatentPipeline
-from text2latent.models.prior_folder import load_prior
-from text2latent.models.run_report import ROWS
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.priors.folder import load_prior
 from text2latent.tests.train_runs import PROMPTS, arguments, rows
+from text2latent.training.logs import ROWS
 from text2latent.zoo.faces.validation import attribute_accuracy
 
 LOGGED = ("train_loss", "lr", "grad_norm", "ema_decay", "pairs_per_second", "steps_per_second", "minutes")

@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from text2latent import infer, sample, train
-from text2latent.models.clip import ClipEncoder
-from text2latent.models.identity import sha256_of
-from text2latent.models.prior_folder import load_prior
-from text2latent.models.run_folder import flatten
+from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.priors.folder import load_prior
+from text2latent.models.sources.identity import sha256_of
+from text2latent.training.run_folder import flatten
 
 FEW = {
     "--data.batch-size": "8",

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from text2latent import train
-from text2latent.models.prior_folder import load_prior
+from text2latent.models.priors.folder import load_prior
 from text2latent.tests.train_runs import arguments, assert_same_prior, rows
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

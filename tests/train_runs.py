@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from text2latent.models.prior_folder import load_prior
+from text2latent.models.priors.folder import load_prior
 
 PROMPTS = "[blonde woman with glasses, 猫]"
 

@@ -1,1 +1,1 @@
-"""What the verb `train` is made of."""
+"""Training of the prior: the Lightning module, objectives, pseudo-text, checkpoints and the run folder."""

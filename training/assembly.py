@@ -8,29 +8,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
+from text2latent.common.launch import read_launch
 from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
-from text2latent.models.clip import ClipEncoder
-from text2latent.models.components import find_components
-from text2latent.models.distillation import Reflow
+from text2latent.inference.prompt_lists import embed_prompts
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
-from text2latent.models.identity import Identity, require_same
-from text2latent.models.launch import read_launch
-from text2latent.models.layouts import layout_shape
-from text2latent.models.matching import Matching
-from text2latent.models.objectives import DenoisingObjective
-from text2latent.models.prior_base import Prior
-from text2latent.models.prior_folder import TrainedPrior, load_prior
-from text2latent.models.prior_registry import create_prior
-from text2latent.models.prompt_lists import embed_prompts
-from text2latent.models.pseudo_text import PseudoText
-from text2latent.models.run_folder import plain
-from text2latent.models.schedulers import build_scheduler
-from text2latent.models.training import Objective
-from text2latent.models.whereabouts import load_recorded, to_record
+from text2latent.models.generators.layouts import layout_shape
+from text2latent.models.priors.folder import TrainedPrior, load_prior
+from text2latent.models.priors.prior import Prior
+from text2latent.models.priors.registry import create_prior
+from text2latent.models.priors.schedulers import build_scheduler
+from text2latent.models.sources.identity import Identity, require_same
+from text2latent.models.sources.whereabouts import load_recorded, to_record
+from text2latent.training.components import find_components
+from text2latent.training.distillation import Reflow
+from text2latent.training.matching import Matching
+from text2latent.training.module import Objective
+from text2latent.training.objectives import DenoisingObjective
+from text2latent.training.pseudo_text import PseudoText
+from text2latent.training.run_folder import plain
 
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
 COMPONENT_PAIRS = 20_000

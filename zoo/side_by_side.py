@@ -9,8 +9,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from text2latent.configs.command import CommandParser, check_output_file, run_command
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.command import CommandParser, check_output_file, run_command
+from text2latent.common.errors import InputError, UsageError
 
 MARGIN, TITLE_HEIGHT, TITLE_SIZE = 12, 36, 22
 

@@ -10,8 +10,8 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from text2latent.configs.errors import InputError
-from text2latent.models.identity import Identity
+from text2latent.common.errors import InputError
+from text2latent.models.sources.identity import Identity
 
 RGB = 3
 

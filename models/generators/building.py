@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.models.generators.base import Generator
+from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
 from text2latent.models.generators.mapping import MappedGenerator
-from text2latent.models.generators.weights import W_AVG, GeneratorWeights
 
 CLASSES = {
     "BigGANGenerator": "text2latent.models.generators.biggan",

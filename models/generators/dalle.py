@@ -16,9 +16,9 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import RGB, Generator, check_at_least_one
-from text2latent.models.generators.pickle_machine import PickleError, shown
-from text2latent.models.generators.torch_files import TensorRecord, is_torch_file, read_torch_objects
-from text2latent.models.generators.weights import GeneratorWeights
+from text2latent.models.generators.formats.pickle_machine import PickleError, shown
+from text2latent.models.generators.formats.torch_files import TensorRecord, is_torch_file, read_torch_objects
+from text2latent.models.generators.formats.weights import GeneratorWeights
 
 GROUP_WIDTHS = (8, 4, 2, 1)
 """Channels of the groups of blocks, in units of `n_hid`; between groups, sides are doubled."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text2latent.configs.errors import InputError, one_line
-from text2latent.models import registry
+from text2latent.common.errors import InputError, one_line
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import build_generator
-from text2latent.models.generators.folder import CONFIG, WEIGHTS, folder_sha256, read_folder
-from text2latent.models.generators.weights import GeneratorWeights
-from text2latent.models.identity import Identity, sha256_of
-from text2latent.models.sources import fetch
+from text2latent.models.generators.formats.folder import CONFIG, WEIGHTS, folder_sha256, read_folder
+from text2latent.models.generators.formats.weights import GeneratorWeights
+from text2latent.models.sources import zoo
+from text2latent.models.sources.fetching import fetch
+from text2latent.models.sources.identity import Identity, sha256_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -39,7 +39,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         UsageError: when the source is none of these.
         InputError: when a file is missing, truncated, foreign, asks for code, or its weights don't fit.
     """
-    from text2latent.models.generators import custom, published
+    from text2latent.models.generators.formats import custom, published
 
     if published.is_published(str(source)):
         return _load_published(str(source))
@@ -47,7 +47,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         return custom.load_class(source, allow_import)
     if published.is_biggan_weights(str(source)):
         return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
-    path = registry.locate(source, "generator")
+    path = zoo.locate(source, "generator")
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
@@ -59,7 +59,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
 
 
 def _load_published(name: str) -> Generator:
-    from text2latent.models.generators import published
+    from text2latent.models.generators.formats import published
 
     if name in published.BIGGAN_NAMES:
         return _load_biggan(*published.fetch_biggan(name), name, name)
@@ -70,7 +70,7 @@ def _load_published(name: str) -> Generator:
 
 
 def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generator:
-    from text2latent.models.generators.published import read_biggan
+    from text2latent.models.generators.formats.published import read_biggan
 
     generator = build_generator(read_biggan(config, weights), str(config), str(weights))
     generator.identity = Identity(name, source, sha256_of(weights))
@@ -78,8 +78,8 @@ def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generat
 
 
 def _name(source: str | Path, path: Path) -> str:
-    if registry.is_zoo_name(str(source)):
-        return registry.owner(str(source), "generator")
+    if zoo.is_zoo_name(str(source)):
+        return zoo.owner(str(source), "generator")
     return path.resolve().name if path.is_dir() else path.stem
 
 
@@ -97,8 +97,9 @@ def read_file(path: Path) -> GeneratorWeights:
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
     """
-    from text2latent.models.generators import dalle, official, rosinality, tensorflow, torch_files, unpickling
-    from text2latent.models.generators.pickle_machine import PickleError
+    from text2latent.models.generators import dalle
+    from text2latent.models.generators.formats import official, rosinality, tensorflow, torch_files, unpickling
+    from text2latent.models.generators.formats.pickle_machine import PickleError
 
     data = unpickling.map_file(path)
     try:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
-from text2latent.models.clip import ClipEncoder
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
-from text2latent.models.prior import ResidualMLPPrior
-from text2latent.models.prior_folder import TrainedPrior, save_prior
+from text2latent.models.priors.folder import TrainedPrior, save_prior
+from text2latent.models.priors.residual_mlp import ResidualMLPPrior
 
 
 @pytest.fixture(scope="session")

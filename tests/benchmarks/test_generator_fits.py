@@ -9,7 +9,7 @@ import torch
 from text2latent.benchmarks.generator_fits import main, sharpness
 from text2latent.benchmarks.report import read_parts
 from text2latent.zoo.faces.attributes import NAMES
-from text2latent.zoo.faces.fit_generator import make_generator, psnr
+from text2latent.zoo.faces.fit.generator import make_generator, psnr
 
 
 @pytest.fixture(scope="module")

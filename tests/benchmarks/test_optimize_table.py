@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from text2latent.benchmarks.optimize_table import DOCS, END, MARK, PARTS, main, with_tables
-from text2latent.benchmarks.readme_table import FIGURES
 from text2latent.benchmarks.report import Figure, keep_part, read_parts
+from text2latent.benchmarks.tables import FIGURES
 
 TEXT = "# Title\n\n" + "\n\n".join(f"{MARK}\nold\n{END}".format(part=part) for part in PARTS) + "\n\nend\n"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from text2latent import optimize
+from text2latent.apps.optimize import command as optimize
 from text2latent.benchmarks.optimizers import SECONDS, SHOWN, SIMILARITY, main
 from text2latent.benchmarks.report import read_parts
-from text2latent.models.optimization.optimizers import STUDY_RATES
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.optimization.optimizers import STUDY_RATES
+from text2latent.inference.pipeline import Text2LatentPipeline
 
 FEW = ("--iterations", "2", "--num-seeds", "1", "--cutouts", "2", "--device", "cpu", "--refine", "1")
 

@@ -18,8 +18,8 @@ from text2latent.benchmarks.report import (
     scores,
     table,
 )
-from text2latent.configs.command import CommandParser
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.command import CommandParser
+from text2latent.common.errors import InputError, UsageError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from text2latent.benchmarks.readme_table import BEGIN, END, ROOT, with_table
+from text2latent.apps.serving.engine import Engine
 from text2latent.benchmarks.report import read_parts
 from text2latent.benchmarks.serving import Load, load, main
-from text2latent.serving.engine import Engine
-from text2latent.tests.serving.conftest import serving
+from text2latent.benchmarks.tables import BEGIN, END, ROOT, with_table
+from text2latent.tests.apps.serving.conftest import serving
 
 pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
 pytest.importorskip("httpx")

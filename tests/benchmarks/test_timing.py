@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from text2latent.benchmarks.timing import import_seconds, run_measured
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 
 MIB = 2**20
 BIG = 200

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from text2latent import verify
+from text2latent.apps import verify
 from text2latent.data.shards import load_pairs
-from text2latent.models.prior_folder import load_prior
+from text2latent.models.priors.folder import load_prior
 
 JOBS = Path(verify.__file__).parent / "configs" / "slurm"
 STEPS = 1500

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from text2latent.apps.optimize.job import Job
+from text2latent.common.command import CommandParser
 from text2latent.configs import optimization
-from text2latent.configs.command import CommandParser
 from text2latent.configs.optimization import OptimizeConfig
-from text2latent.models.generators.published import is_published
-from text2latent.models.optimization.job import Job
+from text2latent.models.generators.formats.published import is_published
 
 YAMLS = sorted((Path(optimization.__file__).parent / "optimize").glob("*.yaml"))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import docstring_parser
 import pytest
 
+from text2latent.common.validation import Given, check_arguments, find_mistake, leaves
 from text2latent.configs import schema
 from text2latent.configs.schema import DataConfig, SampleConfig, TrainConfig
-from text2latent.configs.validation import Given, check_arguments, find_mistake, leaves
 
 SECTIONS = [value for name, value in vars(schema).items() if name.endswith("Config")]
 YAMLS = sorted(Path(schema.__file__).parent.glob("*.yaml"))

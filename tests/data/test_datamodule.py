@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.datamodule import PairDataModule, RowBatches, default_val_pairs, fits_in_memory
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, load_pairs, publish_shard
-from text2latent.models.identity import Identity
+from text2latent.models.sources.identity import Identity
 
 NUM_PAIRS = 230
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.data.filling import fill_shards, parse_shards
 from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
@@ -22,7 +22,7 @@ from text2latent.data.records import claim_name, open_dataset, read_manifest, re
 from text2latent.data.shards import encode_shard, load_pairs, read_bytes
 from text2latent.data.storage import LocalStore
 from text2latent.data.verification import find_problems
-from text2latent.models.identity import Identity
+from text2latent.models.sources.identity import Identity
 
 UNKNOWN = Identity("numbers", "numbers", "0" * 64)
 MANIFEST = Manifest(UNKNOWN, UNKNOWN, "w", (1, 64), 32, "float16", 0, 1.0, "32", None, 20, 590)

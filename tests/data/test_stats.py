@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.data.stats import Moments, PairStatistics, load_statistics, save_statistics
 
 VALUES = st.floats(-1e3, 1e3, width=32)

@@ -13,7 +13,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.data import storage
 from text2latent.data.filling import fill_shards
 from text2latent.data.finishing import finish_dataset
@@ -23,7 +23,7 @@ from text2latent.data.shards import encode_shard, load_pairs, publish_shard
 from text2latent.data.stats import load_statistics
 from text2latent.data.storage import LocalStore, RemoteStore, Store, open_store
 from text2latent.data.verification import find_problems
-from text2latent.models.identity import Identity
+from text2latent.models.sources.identity import Identity
 from text2latent.tests.data.web_server import Folder, Server
 
 UNKNOWN = Identity("numbers", "numbers", "0" * 64)

@@ -24,11 +24,11 @@ ELSEWHERE = {
     r"make test$": "itself",
     r"source \.venv/bin/activate$": "a shell's own business",
     r"sbatch ": "tests/cluster/test_slurm.py, where SLURM is installed",
-    r"pip install -e ": "tests/configs/test_extras.py",
-    r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/serving/test_documentation.py and tests/test_serve.py",
-    r"curl http://127\.0\.0\.1:7860/": "tests/serving/test_api.py",
+    r"pip install -e ": "tests/common/test_extras.py",
+    r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/apps/serving/test_documentation.py and tests/apps/serving/test_command.py",
+    r"curl http://127\.0\.0\.1:7860/": "tests/apps/serving/test_api.py",
     r"python benchmarks/(\w+)\.py": "tests/benchmarks",
-    r"pip install --no-deps --target \.\./my-space|cp space/|hf (auth|upload) ": "tests/test_space.py",
+    r"pip install --no-deps --target \.\./my-space|cp space/|hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
 }
 """Commands that are run, or cannot be, by something else."""
 

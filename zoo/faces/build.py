@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from text2latent.configs.command import CommandParser, positive_int, run_command
-from text2latent.configs.extras import require_extra
-from text2latent.models.prior_folder import load_prior, save_prior
-from text2latent.zoo.faces.fit_clip import fit_clip
-from text2latent.zoo.faces.fit_domain import fit_faces_domain
-from text2latent.zoo.faces.fit_generator import fit_generator
-from text2latent.zoo.faces.fit_judge import fit_judge
-from text2latent.zoo.faces.harden_clip import harden_clip
-from text2latent.zoo.faces.write_prompts import write_prompts
+from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.extras import require_extra
+from text2latent.models.priors.folder import load_prior, save_prior
+from text2latent.zoo.faces.fit.clip import fit_clip
+from text2latent.zoo.faces.fit.domain import fit_faces_domain
+from text2latent.zoo.faces.fit.generator import fit_generator
+from text2latent.zoo.faces.fit.hard_clip import harden_clip
+from text2latent.zoo.faces.fit.judge import fit_judge
+from text2latent.zoo.faces.language.prompts import write_prompts
 
 WEIGHTS = Path(__file__).parent / "weights"
 WORK = Path("runs/zoo-faces")

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.models.clip import ClipEncoder
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import Generator
-from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces.attributes import NAMES, SIZES, decode, draw_codes, visible
-from text2latent.zoo.faces.captions import Caption, draw_caption, zero_shot_prompts
 from text2latent.zoo.faces.judge import Judge, balanced_accuracy, load_judge
+from text2latent.zoo.faces.language.captions import Caption, draw_caption, zero_shot_prompts
 from text2latent.zoo.faces.world import meaning
 
 SEED = 20_000_000
@@ -26,7 +26,7 @@ BATCH = 32
 def held_out_renders(n: int, seed: int = SEED) -> tuple[Tensor, np.ndarray]:
     """Return renders `[n, 3, 128, 128]` in [-1, 1] and their value indices `[n, len(NAMES)]`."""
     # Asking the judge, as training does, needs no renderer.
-    from text2latent.zoo.faces.batches import draw_renders
+    from text2latent.zoo.faces.fit.batches import draw_renders
 
     return draw_renders(np.random.default_rng([seed, 1]), n)
 

@@ -1,10 +1,10 @@
-"""The measure that training of a prior for this world logs; see `models.worlds`."""
+"""The measure that training of a prior for this world logs; see `models.sources.worlds`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces.evaluation import held_out_captions, prompt_faithfulness
 from text2latent.zoo.faces.judge import load_judge
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from text2latent import convert
-from text2latent.configs.errors import InputError
+from text2latent.apps import convert
+from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.biggan import DEFAULT_STAGES, BigGANGenerator
-from text2latent.models.generators.published import BIGGAN_NAMES, is_published
+from text2latent.models.generators.formats.published import BIGGAN_NAMES, is_published
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "biggan"
 

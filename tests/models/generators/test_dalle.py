@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from text2latent.configs.errors import InputError
+from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.dalle import DiscreteDecoder
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from text2latent.configs.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
-from text2latent.models.identity import sha256_of
+from text2latent.models.sources.identity import sha256_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

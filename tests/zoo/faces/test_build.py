@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from text2latent.__main__ import main as run_verb
-from text2latent.models.prior_folder import load_prior
-from text2latent.models.registry import ZOO
+from text2latent.models.priors.folder import load_prior
+from text2latent.models.sources.zoo import ZOO
 from text2latent.zoo.faces import build
 
 SHORTER = {

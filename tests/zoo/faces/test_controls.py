@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from text2latent.models.images import to_pil
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.images import to_pil
+from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces.evaluation import see
 
 SEEDS = range(12)

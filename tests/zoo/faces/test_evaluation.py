@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from text2latent.models.clip import ClipEncoder
-from text2latent.models.pipeline import Text2LatentPipeline
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, NUISANCES, SIZES, encode, visible
-from text2latent.zoo.faces.batches import to_tensor
-from text2latent.zoo.faces.captions import Caption, draw_caption
 from text2latent.zoo.faces.evaluation import (
     class_embeddings,
     confidence,
@@ -21,8 +19,10 @@ from text2latent.zoo.faces.evaluation import (
     score_pictures,
     zero_shot_accuracy,
 )
-from text2latent.zoo.faces.lexicon import VALID
-from text2latent.zoo.faces.renderer import render
+from text2latent.zoo.faces.fit.batches import to_tensor
+from text2latent.zoo.faces.language.captions import Caption, draw_caption
+from text2latent.zoo.faces.language.lexicon import VALID
+from text2latent.zoo.faces.portraits.renderer import render
 
 FACE = {
     "gender": "man",

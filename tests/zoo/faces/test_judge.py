@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from text2latent.zoo.faces.attributes import NAMES, NUISANCES, SIZES, draw_codes, visible
-from text2latent.zoo.faces.batches import to_tensor
+from text2latent.zoo.faces.fit.batches import to_tensor
 from text2latent.zoo.faces.judge import WEIGHTS, Judge, balanced_accuracy, load_judge
-from text2latent.zoo.faces.renderer import render
+from text2latent.zoo.faces.portraits.renderer import render
 
 
 def recalls_averaged(predicted: np.ndarray, actual: np.ndarray, mask: np.ndarray) -> dict[str, float]:

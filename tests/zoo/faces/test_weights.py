@@ -10,12 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from text2latent.models.clip import ClipEncoder
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
-from text2latent.models.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES
-from text2latent.zoo.faces.captions import LANGUAGES
 from text2latent.zoo.faces.evaluation import (
     confidence,
     held_out_captions,
@@ -25,6 +24,7 @@ from text2latent.zoo.faces.evaluation import (
     zero_shot_accuracy,
 )
 from text2latent.zoo.faces.judge import WEIGHTS as JUDGE
+from text2latent.zoo.faces.language.captions import LANGUAGES
 from text2latent.zoo.faces.world import latents, meaning
 
 WEIGHTS = JUDGE.parent.parent

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from text2latent.zoo.faces.attributes import NAMES, NUISANCES, SIZES, draw_codes, restrict
-from text2latent.zoo.faces.renderer import draw_nuisance
+from text2latent.zoo.faces.portraits.renderer import draw_nuisance
 from text2latent.zoo.faces.world import (
     NUM_VALUES,
     W_DIM,

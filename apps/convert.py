@@ -1,0 +1,81 @@
+"""Turn any generator file into a folder that needs no pickle: `text2latent convert ffhq.pkl generators/ffhq`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from text2latent.common.command import CommandParser, check_output_folder, run_command
+
+if TYPE_CHECKING:
+    from text2latent.models.generators.base import Generator
+
+RESUME_HINT = "nothing was written"
+ARCHITECTURES = {"StyleGAN3Generator": "alias-free", "BigGANGenerator": "deep", "DiscreteDecoder": "discrete VAE"}
+"""What to call networks whose arguments don't name an architecture."""
+
+
+def build_parser() -> CommandParser:
+    """The flags of `text2latent convert`."""
+    parser = CommandParser("convert", __doc__)
+    add = parser.add_argument
+    add("input", metavar="IN",
+        help="A network pickle of StyleGAN2 or StyleGAN3 (PyTorch or TensorFlow), a checkpoint of stylegan2-pytorch, "
+        "a generator folder, a zoo name, or an https:// or hf:// address of any of these.")  # fmt: skip
+    add("output", metavar="OUT", help="Folder for config.json and the safetensors weights.")
+    add("--half", action="store_true", help="Store parameters in float16: half the size, images differ slightly.")
+    add("--overwrite", action="store_true", help="Replace a generator folder that exists.")
+    add("--json", action="store_true", help="Print as JSON what was found.")
+    return parser
+
+
+def run(config: Namespace) -> None:
+    """Check all that can be wrong before any work, load, write, and print what was found."""
+    from text2latent.models.generators import load_generator
+    from text2latent.models.generators.formats.folder import check_target, save_folder
+
+    target = Path(config.output)
+    check_target(target, config.overwrite)
+    check_output_folder(target.parent, flag="OUT")
+    generator = load_generator(config.input, allow_import=False)
+    assert generator.identity is not None
+    save_folder(generator, target, generator.identity.to_dict(), config.half)
+    report = describe(generator, config.half, target)
+    print(json.dumps(report, indent=2) if config.json else "\n".join(f"{key:<14}{report[key]}" for key in report))
+
+
+def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
+    """What was found in the file and written into the folder."""
+    from text2latent.models.generators.formats.folder import WEIGHTS
+    from text2latent.models.sources.identity import sha256_of
+
+    assert generator.identity is not None
+    layers, channels = generator.latent_shape
+    return {
+        "input": generator.identity.source,
+        "input_sha256": generator.identity.sha256,
+        "network": type(generator).__name__,
+        "architecture": generator.config.get("architecture") or ARCHITECTURES[type(generator).__name__],
+        "resolution": generator.image_size,
+        "z": [generator.z_dim],
+        "labels": generator.c_dim,
+        "w": [channels],
+        "w_plus": [layers, channels],
+        "parameters": sum(parameter.numel() for parameter in generator.parameters()),
+        "precision": "float16" if half else "float32",
+        "output": str(folder),
+        "sha256": sha256_of(folder / WEIGHTS),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `text2latent convert`; returns the exit code."""
+    return run_command(build_parser(), run, argv, RESUME_HINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Write a model as a folder that other tools load without text2latent: `text2latent export RUN OUT --format onnx`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from text2latent.apps.exports import FORMATS
+from text2latent.common.command import (
+    CommandParser,
+    check_output_folder,
+    non_negative_float,
+    progress,
+    run_command,
+    warnings_in_one_line,
+)
+from text2latent.common.constraints import Range, whole_number
+from text2latent.common.errors import InputError, UsageError
+from text2latent.common.json_file import read_object
+from text2latent.inference.flags import add_force_flag
+from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
+
+if TYPE_CHECKING:
+    from text2latent.apps.exports.exporting import Export
+
+RESUME_HINT = "nothing was written"
+
+
+def build_parser() -> CommandParser:
+    """The flags of `text2latent export`."""
+    parser = CommandParser("export", __doc__, idle=idle_flags)
+    add = parser.add_argument
+    add("model", metavar="RUN", help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")
+    add("output", metavar="OUT", help="The folder to write.")
+    add("--format", action="append", metavar="NAME",
+        help=f"What to write, one of {', '.join(FORMATS)}; repeat it for several. Default: {FORMATS[0]}.")  # fmt: skip
+    add("--overwrite", action="store_true", help="Replace an exported folder.")
+    add("--generator", default=None, metavar="PATH", help="Where the model's generator is, if it has moved.")
+    add("--clip", default=None, metavar="PATH", help="Where the model's CLIP is, if it has moved.")
+    add_force_flag(parser)
+    _add_graph_flags(parser)
+    add("--license", default="unknown", metavar="ID",
+        help="Licence for the model card, as the Hugging Face hub writes it, such as apache-2.0.")  # fmt: skip
+    add("--text", action="append", metavar="TEXT",
+        help="A row of the model card's samples; repeat it for several. Default: those of the training.")  # fmt: skip
+    add("--metrics", default=None, metavar="FILE", help="JSON object of measured figures for card and record.")
+    add("--json", action="store_true", help="Print the record as JSON.")
+    return parser
+
+
+def idle_flags(config: Namespace) -> dict[str, str]:
+    """Flags that would be ignored, each with what was expected instead."""
+    formats = config.format or FORMATS[:1]
+    graphs = "" if {"onnx", "pt2"} & set(formats) else "--format onnx or pt2"
+    needed = {
+        "steps": graphs,
+        "guidance_scale": graphs,
+        "int8": "" if "onnx" in formats else "--format onnx",
+        "compile": "" if "pt2" in formats else "--format pt2",
+        "force": "" if config.generator or config.clip else "--generator or --clip",
+    }
+    return {name: f"expected {what} with it, which it is for" for name, what in needed.items() if what}
+
+
+def _add_graph_flags(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("--steps", type=whole_number(Range(at_least=1, at_most=1000)), default=DEFAULT_STEPS, metavar="N",
+        help="Sampling steps of the graphs of onnx and pt2, where they can't be chosen later.")  # fmt: skip
+    add("--guidance-scale", type=non_negative_float, default=DEFAULT_GUIDANCE_SCALE, metavar="X",
+        help="Guidance of the same graphs; 1 is no guidance.")  # fmt: skip
+    add("--int8", action="store_true", help="onnx: also write graphs with weights in eight bits, a quarter the size.")
+    add("--compile", default="auto", choices=("auto", "yes", "no"),
+        help="pt2: compile a package for machines like this one; auto does if there is a C++ compiler.")  # fmt: skip
+
+
+def run(config: Namespace) -> None:
+    """Check all that can be wrong before any work, load the model and write the folder."""
+    formats = list(dict.fromkeys(config.format or FORMATS[:1]))
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--format: expected one of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    metrics = {} if config.metrics is None else read_metrics(Path(config.metrics))
+    output = check_output_folder(config.output, flag="OUT")
+
+    from text2latent.apps.exports.exporting import check_output, export_model
+    from text2latent.inference.pipeline import Text2LatentPipeline
+
+    check_output(output, config.overwrite)
+    wanted = build_export(config, formats, metrics)
+    with warnings_in_one_line("export"):
+        pipeline = Text2LatentPipeline.from_pretrained(config.model, "cpu", config.generator, config.clip, config.force)
+        record = export_model(pipeline, output, wanted, lambda steps: progress(steps, len(steps), "steps"))
+    print(json.dumps(record, ensure_ascii=False, indent=2) if config.json else output)
+
+
+def build_export(config: Namespace, formats: Sequence[str], metrics: dict[str, float]) -> Export:
+    """What the flags ask for; texts and packages are checked.
+
+    Raises:
+        UsageError: for an unusable text.
+        InputError: when a format's packages are missing.
+    """
+    from text2latent.apps.exports.exporting import Export
+    from text2latent.apps.exports.networks import GraphSettings
+    from text2latent.apps.exports.onnx_folder import require_packages
+    from text2latent.inference.prompts import check_prompts
+
+    for text in config.text or ():
+        check_prompts(text)
+    if "onnx" in formats:
+        require_packages()
+    graphs = GraphSettings(config.steps, config.guidance_scale, config.int8, config.compile)
+    return Export(formats, graphs, config.license, config.text or (), metrics)
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """Figures of a JSON file by name.
+
+    Raises:
+        InputError: when it holds anything but an object of numbers.
+    """
+    metrics = read_object(path, "the command line")
+    wrong = [name for name, value in metrics.items() if isinstance(value, bool) or not isinstance(value, (int, float))]
+    if wrong:
+        raise InputError(f"--metrics {path}: {wrong[0]}: expected a number, got {metrics[wrong[0]]!r:.60}")
+    return metrics
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `text2latent export`; returns the exit code."""
+    return run_command(build_parser(), run, argv, RESUME_HINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The engine under page and API: checks requests, joins them into passes, and draws with the parts of `models`.
+
+Draws share passes through prior and generator, see `BatchQueue`. Each kind that takes longer has a queue and a thread
+of its own (edits and interpolations; refinements; comparisons), so that none holds up what is done sooner.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from text2latent.apps.serving.batching import BatchQueue, Closed
+from text2latent.apps.serving.library import ModelInfo, ModelLibrary
+from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.apps.serving.operations import Progress, compare, edit, mix, refine
+from text2latent.apps.serving.passes import Task, draw_together
+from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
+from text2latent.apps.serving.results import Comparison, DrawResult, EditResult, MixResult, RefineResult, ServedImage
+
+if TYPE_CHECKING:
+    import torch
+
+    from text2latent.inference.domain import DomainScore
+
+R = TypeVar("R")
+SEED_LIMIT = 2**32
+"""Seeds that nobody chose stay below it, so that people can read and type them."""
+
+
+def ignore(share: float, what: str) -> None:
+    """Take progress and do nothing."""
+
+
+class Engine:
+    """Draws for many threads at once; use as a context manager, or call `close`.
+
+    Each method that draws has a `submit_` twin, which returns a future instead of waiting, and is told the client, who
+    may have a limited number of requests waiting. All of them raise:
+
+    - `UsageError` for a request that is unusable or beyond the limits, told with the name of its field,
+    - `UnknownModel` (a `UsageError`) and `ModelUnavailable`,
+    - `QueueFull` when too many wait already, or too many of the client's,
+    - `InputError` when the result isn't finite.
+
+    None of these messages names a file of the server.
+
+    Args:
+        models: the models to offer, see `ModelLibrary`; None offers the worlds of the zoo.
+        device: where to compute.
+        limits: what a request may ask for.
+        batching: how requests are joined and how many may wait.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str] | None = None,
+        device: str | torch.device = "cpu",
+        limits: Limits | None = None,
+        batching: Batching | None = None,
+    ) -> None:
+        self.library = ModelLibrary(models, device)
+        self.limits = limits or Limits()
+        self.batching = batching or Batching()
+        self._closing = threading.Event()
+        self._draws: BatchQueue[Task, DrawResult] = BatchQueue(
+            draw_together,
+            lambda task: task.key,
+            lambda task: task.size,
+            self.batching.max_images,
+            self.batching.max_wait_seconds,
+            self.batching.max_waiting,
+            "draws",
+            self.batching.max_of_client,
+        )
+        self._changes, self._refinements, self._comparisons = (
+            _one_by_one(self.batching, name) for name in ("changes", "refinements", "comparisons")
+        )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Refuse what waits, let a draw that runs end, stop what takes long at its next step, and end the threads."""
+        self._closing.set()
+        for queue in self._queues:
+            queue.close()
+
+    @property
+    def models(self) -> list[ModelInfo]:
+        """The models that requests can name, the default one first."""
+        return self.library.infos
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait now."""
+        return sum(queue.num_waiting for queue in self._queues)
+
+    @property
+    def _queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        return self._draws, self._changes, self._refinements, self._comparisons
+
+    def domain_score(self, prompt: str, model: str | None = None) -> DomainScore | None:
+        """How far a prompt is from what a model draws, without drawing; None where it can't be told."""
+        DrawRequest(prompt, model).check(self.limits)
+        scores = self.library.get(model).domain_scores([prompt.strip()])
+        return None if scores is None else scores[0]
+
+    def draw(self, request: DrawRequest) -> DrawResult:
+        """Draw images of a text, variations of an image, or both mixed."""
+        return self.submit_draw(request).result()
+
+    def submit_draw(self, request: DrawRequest, client: str | None = None) -> Future[DrawResult]:
+        """As `draw`; the checks, and the loading of a model, come before it returns."""
+        return self._draws.submit(self._prepare(request), client)
+
+    def vary(self, image: ServedImage, n: int = 4, seed: int | None = None) -> DrawResult:
+        """Draw variations of an image, whose embedding is the prompt, with the settings that it was drawn with."""
+        return self.submit_vary(image, n, seed).result()
+
+    def submit_vary(
+        self, image: ServedImage, n: int = 4, seed: int | None = None, client: str | None = None
+    ) -> Future[DrawResult]:
+        """As `vary`."""
+        settings = image.settings
+        return self.submit_draw(
+            DrawRequest(
+                model=image.model,
+                n=n,
+                seed=seed,
+                guidance_scale=settings.guidance_scale,
+                steps=settings.num_inference_steps,
+                truncation=settings.truncation,
+                image=image.picture,
+                image_name=image.stem,
+            ),
+            client,
+        )
+
+    def mix(self, request: MixRequest, progress: Progress = ignore) -> MixResult:
+        """Draw the way between two texts."""
+        return self.submit_mix(request, progress).result()
+
+    def submit_mix(
+        self, request: MixRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[MixResult]:
+        """As `mix`."""
+        request.check(self.limits)
+        task = self._prepare(replace(request.how, prompt=request.start, image=None, n=1, rerank=1))
+        work = self._until_closing(lambda told: mix(task, request, told), progress)
+        return self._changes.submit(work, client)
+
+    def edit(self, request: EditRequest, progress: Progress = ignore) -> EditResult:
+        """Move images along the direction between two texts."""
+        return self.submit_edit(request, progress).result()
+
+    def submit_edit(
+        self, request: EditRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[EditResult]:
+        """As `edit`."""
+        request.check(self.limits)
+        base = request.base
+        task = self._prepare(base) if isinstance(base, DrawRequest) else self._prepare_from(base[0])
+        work = self._until_closing(lambda told: edit(task, request, told), progress)
+        return self._changes.submit(work, client)
+
+    def refine(self, request: RefineRequest, progress: Progress = ignore) -> RefineResult:
+        """Move an image by CLIP-guided gradient descent."""
+        return self.submit_refine(request, progress).result()
+
+    def submit_refine(
+        self, request: RefineRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[RefineResult]:
+        """As `refine`."""
+        request.check(self.limits)
+        task = self._prepare_from(request.image)
+        work = self._until_closing(lambda told: refine(task, request, told), progress)
+        return self._refinements.submit(work, client)
+
+    def compare(self, request: CompareRequest, progress: Progress = ignore) -> Comparison:
+        """Draw a text with the prior, and look for it by optimisation."""
+        return self.submit_compare(request, progress).result()
+
+    def submit_compare(
+        self, request: CompareRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[Comparison]:
+        """As `compare`."""
+        request.check(self.limits)
+        task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1))
+        work = self._until_closing(lambda told: compare(task, request, told), progress)
+        return self._comparisons.submit(work, client)
+
+    def _prepare(self, request: DrawRequest) -> Task:
+        """Check a request, and fill in its model, which is loaded, and its seed."""
+        submitted = time.perf_counter()
+        request.check(self.limits)
+        name = self.library.check(request.model)
+        seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
+        request = replace(request, model=name, seed=seed)
+        settings = request.settings(self.batching.max_images)
+        return Task(request, settings, self.library.get(name), self.library.public_source(name), submitted)
+
+    def _prepare_from(self, image: ServedImage) -> Task:
+        """A task that goes on from an image, with its model, seed and settings."""
+        name, request = image.model, DrawRequest(image.label, image.model, seed=image.seed)
+        source = self.library.public_source(name)
+        return Task(request, image.settings, self.library.get(name), source, time.perf_counter())
+
+    def _until_closing(self, work: Callable[[Progress], R], progress: Progress) -> Callable[[], R]:
+        def tell(share: float, what: str) -> None:
+            if self._closing.is_set():
+                raise Closed
+            progress(share, what)
+
+        return lambda: work(tell)
+
+
+def _one_by_one(batching: Batching, name: str) -> BatchQueue[Callable[[], Any], Any]:
+    """A queue of work that isn't joined."""
+    most, of_client = batching.max_waiting_long, batching.max_long_of_client
+    return BatchQueue(lambda tasks: [task() for task in tasks], id, lambda task: 1, 1, 0.0, most, name, of_client)

@@ -1,0 +1,150 @@
+"""What takes longer than a draw: ways between texts, edits, refinements, and comparisons with optimisation."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from text2latent.apps.serving.passes import Task, draw_together
+from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
+from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
+from text2latent.apps.serving.results import Comparison, EditResult, MixResult, RefineResult, ServedImage
+from text2latent.inference.conditions import Query, encode_queries
+from text2latent.inference.drawing import DrawnImage, Edit, draw_frames, draw_latents
+from text2latent.inference.images import to_pil
+from text2latent.inference.writing import edit_label
+
+T = TypeVar("T")
+Progress = Callable[[float, str], object]
+"""Called with a share in [0, 1] and what is being done; whatever it raises ends the work."""
+OPTIMIZER = "adam"
+
+
+def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
+    """Draw the frames of the way between two texts, all with the task's seed."""
+    started = time.perf_counter()
+    texts = request.start.strip(), request.end.strip()
+    negative = task.request.negative
+    ends = Query(texts[0], negative=negative), Query(texts[1], negative=negative)
+    drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
+    drawn = list(_told(drawing, request.frames, "drawing frames", progress))
+    share = (time.perf_counter() - started) / len(drawn)
+    told: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
+    frames = [
+        task.serve(
+            image,
+            ends[0] if index < len(drawn) / 2 else ends[1],
+            share,
+            mix_recipe(task.source, texts, task.request, task.settings, index, request.frames),
+            **told,
+        )
+        for index, image in enumerate(drawn)
+    ]
+    return MixResult(frames, task.seconds)
+
+
+def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
+    """Move images along the direction between two texts, whose noise and mean depend on the texts only."""
+    progress(0.0, "drawing the start")
+    before = draw_together([task])[0].images if isinstance(request.base, DrawRequest) else list(request.base)
+    started = time.perf_counter()
+    texts = request.source.strip(), request.target.strip()
+    # The start has been truncated, and what has been chosen among candidates stays chosen.
+    settings = replace(task.settings, truncation=1.0, rerank=1)
+    change = Edit(Query(texts[0]), Query(texts[1]), request.strength)
+    starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
+    drawing = draw_latents(task.pipeline, starts, settings, change)
+    drawn = list(_told(drawing, len(starts), "editing", progress))
+    share = (time.perf_counter() - started) / len(drawn)
+    after = [
+        task.serve(
+            image,
+            change.target,
+            share,
+            edit_recipe(task.source, start, texts, request.strength, settings),
+            settings=settings,
+            edit=list(texts),
+            strength=request.strength,
+        )
+        for start, image in zip(before, drawn, strict=True)
+    ]
+    return EditResult(before, after, task.seconds)
+
+
+def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResult:
+    """Move an image's latent by gradient descent, as `--refine` does after drawing."""
+    from text2latent.inference.optimization.refine import Optimization, optimize_latents
+
+    started = time.perf_counter()
+    pipeline, start = task.pipeline, request.image
+    query = start.query if request.prompt is None else Query(request.prompt.strip())
+    target = encode_queries(pipeline, [query]).target
+    latents = optimize_latents(
+        pipeline.generator,
+        pipeline.clip,
+        target,
+        start.latent[None].to(pipeline.device),
+        pipeline.latent_distribution,
+        Optimization(request.iterations),
+        [start.seed],
+        lambda step, *_: progress(step / request.iterations, "refining"),
+    )
+    draw = pipeline.render(latents, target)
+    assert draw.clip_scores is not None
+    label = start.label if request.prompt is None else query.label
+    drawn = DrawnImage(
+        to_pil(draw.images)[0], label, start.seed, _round(float(draw.clip_scores[0])), draw.latents[0].cpu()
+    )
+    recipe = refine_recipe(task.source, start, request.prompt, request.iterations)
+    settings = replace(task.settings, refine=request.iterations)
+    after = task.serve(drawn, query, time.perf_counter() - started, recipe, settings=settings)
+    return RefineResult(start, after, task.seconds)
+
+
+def compare(task: Task, request: CompareRequest, progress: Progress) -> Comparison:
+    """Draw a text with the prior, and look for it by optimisation from a random latent, as `text2latent optimize`."""
+    draw_together([task])  # the first draw of a process takes longer than others
+    amortised = draw_together([task])[0].images[0]
+    optimised, points = _optimise(task, request, progress)
+    return Comparison(amortised, optimised, points, task.seconds)
+
+
+def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[ServedImage, list]:
+    from text2latent.apps.optimize.job import Job
+    from text2latent.apps.optimize.task import Networks
+    from text2latent.configs.optimization import OptimizeConfig
+
+    text, avoid, pipeline = request.prompt.strip(), task.request.negative, task.pipeline
+    job = Job(OptimizeConfig(text=text, avoid=avoid, seed=task.seed, iterations=request.iterations))
+    job.networks = Networks(pipeline.generator, pipeline.clip, pipeline)
+    with tempfile.TemporaryDirectory() as folder:
+        run = job.open_run(Path(folder) / "run", job.goals[0], task.seed, OPTIMIZER)
+        run.advance(
+            request.iterations,
+            request.iterations,
+            lambda point: progress(point.iteration / request.iterations, "optimising"),
+        )
+    assert run.best is not None
+    picture = to_pil(run.best.image[None])[0]
+    drawn = DrawnImage(picture, text, task.seed, _round(run.best.clip_score), run.best.latents)
+    recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
+    description = job.describe(job.goals[0], task.seed, OPTIMIZER)
+    seconds = run.points[-1].seconds
+    return task.serve_described(drawn, Query(text), seconds, recipe, description), run.points
+
+
+def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
+    """The same images; tells how many of them there are so far."""
+    for done, image in enumerate(images, start=1):
+        progress(done / total, what)
+        yield image
+
+
+def _round(score: float) -> float:
+    from text2latent.inference.drawing import SCORE_DIGITS
+
+    return round(score, SCORE_DIGITS)

@@ -1,0 +1,177 @@
+"""How to draw a served image again elsewhere: a command line of `text2latent`, and a Python program."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from text2latent.apps.serving.results import Recipe
+from text2latent.inference.settings import Settings
+from text2latent.inference.writing import edit_label, slugify
+
+if TYPE_CHECKING:
+    from text2latent.apps.serving.requests import DrawRequest
+    from text2latent.apps.serving.results import ServedImage
+
+PIPELINE = """from text2latent import Text2LatentPipeline
+{imports}
+pipe = Text2LatentPipeline.from_pretrained({source!r})
+"""
+LATENTS = "latents = load_latents({file!r}, pipe.generator.latent_shape).to(pipe.device)\n"
+SAVE = "to_pil(pipe.render({latents}).images)[0].save({file!r})\n"
+
+
+def draw_recipe(source: str, origin: DrawRequest, settings: Settings) -> Recipe:
+    """That of an image which the prior drew.
+
+    Args:
+        source: what the model is called elsewhere.
+        origin: the request, of one image.
+        settings: how it was drawn; with `refine`, that many steps of refinement follow.
+    """
+    name = origin.query.label
+    file = f"{slugify(name)}-{origin.seed}.png"
+    command = _command("infer", *_draw_words(source, origin, settings), "--output", file)
+    imports = "from PIL import Image\n" if origin.image is not None else ""
+    python = (
+        PIPELINE.format(imports=imports, source=source)
+        + f"drawn = pipe({_draw_arguments(origin, settings)})\n"
+        + f"drawn.images[0].save({file!r})\n"
+    )
+    return Recipe(command, python, _image_needs(origin))
+
+
+def mix_recipe(
+    source: str, ends: tuple[str, str], origin: DrawRequest, settings: Settings, frame: int, frames: int
+) -> Recipe:
+    """That of frame number `frame`, from 0, of the way between two texts."""
+    name = slugify(f"{ends[0]} to {ends[1]}")
+    words = ["--interpolate", *ends, "--frames", str(frames), *_how_words(source, origin, settings)]
+    imports = (
+        "from text2latent.inference.drawing import draw_frames\n"
+        "from text2latent.inference.conditions import Query\n"
+        "from text2latent.inference.settings import Settings\n"
+    )
+    queries = ", ".join(f"Query({_arguments(text=end, negative=origin.negative)})" for end in ends)
+    python = (
+        PIPELINE.format(imports=imports, source=source)
+        + f"frames = list(draw_frames(pipe, ({queries}), {frames}, [{origin.seed}], {_settings(settings)}))\n"
+        + f"frames[{frame}].picture.save({f'{name}-{frame}.png'!r})\n"
+    )
+    return Recipe(_command("infer", *words, "--output", f"{name}-{origin.seed}.gif"), python)
+
+
+def edit_recipe(source: str, start: ServedImage, ends: tuple[str, str], strength: float, settings: Settings) -> Recipe:
+    """That of an image which was moved along the direction between two texts; `settings` are those of the direction."""
+    file = f"{slugify(edit_label(start.label, *ends))}-{start.seed}.png"
+    words = ["--model", source, "--latents", f"{start.stem}.npz", "--edit", *ends]
+    words += [f"--strength={strength:g}", *_settings_words(settings), "--output", file]
+    imports = (
+        "from text2latent.inference.conditions import Query\n"
+        "from text2latent.inference.editing import edit\n"
+        "from text2latent.inference.images import to_pil\n"
+        "from text2latent.inference.latents_file import load_latents\n"
+        "from text2latent.inference.settings import Settings\n"
+    )
+    queries = ", ".join(f"Query({end!r})" for end in ends)
+    python = (
+        PIPELINE.format(imports=imports, source=source)
+        + LATENTS.format(file=f"{start.stem}.npz")
+        + f"edited = edit(pipe, latents, {queries}, {strength!r}, {_settings(settings)})\n"
+        + SAVE.format(latents="edited", file=file)
+    )
+    return Recipe(_command("infer", *words), python, f"the start's latents as {start.stem}.npz")
+
+
+def refine_recipe(source: str, start: ServedImage, prompt: str | None, iterations: int) -> Recipe:
+    """That of an image which was refined towards a text, or, with None, towards what it had been drawn from."""
+    if prompt is None and start.origin is not None:
+        from dataclasses import replace
+
+        return draw_recipe(source, start.origin, replace(start.settings, refine=iterations))
+    target = prompt if prompt is not None else start.query.text
+    imports = (
+        "from text2latent.inference.images import to_pil\n"
+        "from text2latent.inference.latents_file import load_latents\n"
+        "from text2latent.inference.optimization.refine import Optimization, optimize_latents\n"
+    )
+    python = (
+        PIPELINE.format(imports=imports, source=source)
+        + LATENTS.format(file=f"{start.stem}.npz")
+        # Files hold a w for each layer; one that is for all layers has to be moved as one.
+        + ("latents = latents[:, :1]\n" if len(start.latent) == 1 else "")
+        + f"target = pipe.encode_prompts([{target!r}])\n"
+        + "refined = optimize_latents(\n"
+        + "    pipe.generator, pipe.clip, target, latents, pipe.latent_distribution,\n"
+        + f"    Optimization({iterations}), [{start.seed}],\n)\n"
+        + SAVE.format(latents="refined", file=f"{start.stem}-refined.png")
+    )
+    return Recipe("", python, f"the start's latents as {start.stem}.npz")
+
+
+def optimize_recipe(source: str, prompt: str, avoid: str | None, seed: int, iterations: int, optimizer: str) -> Recipe:
+    """That of an image found by optimisation; it is `best.png` in a folder named after text and seed."""
+    words = ["--text", prompt, "--model", source, "--iterations", str(iterations), "--seed", str(seed)]
+    words += ["--optimizer", optimizer, *([] if avoid is None else ["--avoid", avoid])]
+    words += ["--output", f"{slugify(prompt)}-{seed}"]
+    return Recipe(
+        _command("optimize", *words), f"from text2latent.apps.optimize.command import main\n\nmain({words!r})\n"
+    )
+
+
+def _command(verb: str, *words: str) -> str:
+    return shlex.join(["text2latent", verb, *words])
+
+
+def _draw_words(source: str, origin: DrawRequest, settings: Settings) -> list[str]:
+    words = [] if origin.prompt is None else ["--text", origin.prompt.strip()]
+    if origin.image is not None:
+        words += ["--image", f"{slugify(origin.image_name)}.png"]
+        words += [] if origin.prompt is None else ["--image-weight", f"{origin.image_weight:g}"]
+    return [*words, *_how_words(source, origin, settings)]
+
+
+def _how_words(source: str, origin: DrawRequest, settings: Settings) -> list[str]:
+    negative = [] if origin.negative is None else ["--negative-text", origin.negative]
+    return ["--model", source, "--seed", str(origin.seed), *negative, *_settings_words(settings)]
+
+
+def _settings_words(settings: Settings) -> list[str]:
+    words = ["--guidance-scale", f"{settings.guidance_scale!r}", "--steps", str(settings.num_inference_steps)]
+    default = Settings()
+    for flag, name in (("--truncation", "truncation"), ("--rerank", "rerank"), ("--refine", "refine")):
+        value = getattr(settings, name)
+        words += [] if value == getattr(default, name) else [flag, f"{value!r}"]
+    return words
+
+
+def _draw_arguments(origin: DrawRequest, settings: Settings) -> str:
+    image = origin.image is not None
+    further = {
+        "seeds": [origin.seed],
+        "num_inference_steps": settings.num_inference_steps,
+        "guidance_scale": settings.guidance_scale,
+        "truncation": settings.truncation if settings.truncation != 1 else None,
+        "rerank": settings.rerank if settings.rerank != 1 else None,
+        "refine": settings.refine or None,
+        "negative_prompt": origin.negative,
+        "image_weight": origin.image_weight if image and origin.prompt is not None else None,
+    }
+    words = [] if origin.prompt is None else [repr(origin.prompt.strip())]
+    words += [f"image=Image.open({f'{slugify(origin.image_name)}.png'!r})"] if image else []
+    return ", ".join([*words, _arguments(**further)])
+
+
+def _settings(settings: Settings) -> str:
+    default = Settings()
+    names = ("num_inference_steps", "guidance_scale", "truncation")
+    changed = {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(default, name)}
+    return f"Settings({_arguments(**changed)})"
+
+
+def _arguments(**values: Any) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)
+
+
+def _image_needs(origin: DrawRequest) -> str:
+    return "" if origin.image is None else f"the image that was varied as {slugify(origin.image_name)}.png"

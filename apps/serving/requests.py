@@ -1,0 +1,229 @@
+"""What can be asked of the engine. Every value is checked against the server's limits before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from text2latent.common.errors import UsageError
+from text2latent.inference.prompts import check_prompts
+from text2latent.inference.settings import (
+    DEFAULT_FRAMES,
+    DEFAULT_IMAGE_WEIGHT,
+    DEFAULT_STEPS,
+    DEFAULT_STRENGTH,
+    MAX_SEED,
+    MAX_STRENGTH,
+    Settings,
+    choose_guidance_scale,
+    require_count,
+    require_fraction,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from text2latent.apps.serving.limits import Limits
+    from text2latent.apps.serving.results import ServedImage
+    from text2latent.inference.conditions import Query
+
+DEFAULT_REFINE = 30
+DEFAULT_ITERATIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class DrawRequest:
+    """Images of a text, variations of an image, or both mixed.
+
+    Attributes:
+        prompt: a text, perhaps weighted, see `text2latent.inference.prompts`; None with an image alone.
+        model: a name that the engine lists; None takes its first.
+        n: images.
+        seed: of the first image, the next ones count up; None draws one, which the result tells.
+        guidance_scale: None takes the default, which depends on whether there is a negative prompt.
+        steps: sampling steps.
+        truncation: psi; below 1 moves images towards the generator's average one.
+        negative_prompt: what not to show; None or blank is none.
+        rerank: candidates per image, of which CLIP's favourite is kept.
+        image: a picture to vary; None is none.
+        image_weight: share of the image in [0, 1] where there is a prompt too.
+        image_name: what labels, file names and commands call the image.
+    """
+
+    prompt: str | None = None
+    model: str | None = None
+    n: int = 1
+    seed: int | None = None
+    guidance_scale: float | None = None
+    steps: int = DEFAULT_STEPS
+    truncation: float = 1.0
+    negative_prompt: str | None = None
+    rerank: int = 1
+    image: Image.Image | None = None
+    image_weight: float = DEFAULT_IMAGE_WEIGHT
+    image_name: str = "image"
+
+    @property
+    def negative(self) -> str | None:
+        """The negative prompt, if there is one."""
+        return self.negative_prompt if self.negative_prompt and self.negative_prompt.strip() else None
+
+    @property
+    def query(self) -> Query:
+        """What an image is to show, as the pipeline takes it."""
+        from text2latent.inference.conditions import Query
+
+        text = None if self.prompt is None else check_prompts(self.prompt)
+        label = " + ".join(part for part in (text, self.image_name if self.image is not None else None) if part)
+        return Query(text, self.image, self.image_weight, self.negative, label)
+
+    def settings(self, batch_size: int) -> Settings:
+        """How an image is drawn, as the pipeline takes it."""
+        scale = choose_guidance_scale(self.guidance_scale, self.negative is not None)
+        return Settings(self.steps, scale, self.truncation, self.rerank, batch_size)
+
+    def check(self, limits: Limits) -> None:
+        """Refuse what is unusable or beyond the limits.
+
+        Raises:
+            UsageError: naming the field, what came and what was expected.
+        """
+        if self.prompt is None and self.image is None:
+            raise UsageError("prompt: expected a text, got none")
+        for name in ("prompt", "negative_prompt"):
+            check_text(name, getattr(self, name), limits)
+        check_whole("n", self.n, 1, limits.max_images)
+        check_whole("steps", self.steps, 1, limits.max_steps)
+        check_whole("rerank", self.rerank, 1, limits.max_rerank)
+        check_seed(self.seed, self.n)
+        if self.guidance_scale is not None:
+            check_number("guidance_scale", self.guidance_scale, 0, limits.max_guidance_scale)
+        check_number("truncation", self.truncation, 0, limits.max_truncation)
+        require_fraction("image_weight", self.image_weight)
+        if self.negative is not None and self.guidance_scale == 1:
+            raise UsageError("guidance_scale: expected other than 1 with a negative prompt, which has no effect at 1")
+
+
+@dataclass(frozen=True, eq=False)
+class MixRequest:
+    """The way from one text to another.
+
+    Attributes:
+        start: the first frame's text.
+        end: the last frame's.
+        frames: at least 2.
+        how: model, seed, guidance and all else; its prompt, image, `n` and `rerank` don't count.
+    """
+
+    start: str
+    end: str
+    frames: int = DEFAULT_FRAMES
+    how: DrawRequest = DrawRequest()
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("start", self.start, limits)
+        check_text("end", self.end, limits)
+        check_whole("frames", self.frames, 2, limits.max_frames)
+
+
+@dataclass(frozen=True, eq=False)
+class EditRequest:
+    """Images moved along the direction from one text to another.
+
+    Attributes:
+        base: what to draw first, or images that have been drawn.
+        source: what is to go, or what the images show.
+        target: what is to come.
+        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
+    """
+
+    base: DrawRequest | tuple[ServedImage, ...]
+    source: str
+    target: str
+    strength: float = DEFAULT_STRENGTH
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("source", self.source, limits)
+        check_text("target", self.target, limits)
+        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
+        if isinstance(self.base, DrawRequest):
+            self.base.check(limits)
+        else:
+            check_whole("images", len(self.base), 1, limits.max_images)
+
+
+@dataclass(frozen=True, eq=False)
+class RefineRequest:
+    """CLIP-guided gradient descent from an image that has been drawn.
+
+    Attributes:
+        image: where to start.
+        iterations: gradient steps.
+        prompt: what to come near to; None takes what the image was drawn from.
+    """
+
+    image: ServedImage
+    iterations: int = DEFAULT_REFINE
+    prompt: str | None = None
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("prompt", self.prompt, limits)
+        check_whole("iterations", self.iterations, 1, limits.max_refine)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareRequest:
+    """One text drawn by the prior, and searched for by optimisation.
+
+    Attributes:
+        prompt: the text.
+        iterations: gradient steps of the optimisation.
+        how: model, seed and how the prior draws; its prompt, image and `n` don't count.
+    """
+
+    prompt: str
+    iterations: int = DEFAULT_ITERATIONS
+    how: DrawRequest = DrawRequest()
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("prompt", self.prompt, limits)
+        check_whole("iterations", self.iterations, 1, limits.max_iterations)
+
+
+def check_text(name: str, text: str | None, limits: Limits) -> None:
+    """Refuse a text that is too long or that no prompt can be; None and blank negative prompts pass."""
+    if text is None or (name == "negative_prompt" and not text.strip()):
+        return
+    if len(text) > limits.max_prompt_characters:
+        raise UsageError(f"{name}: expected at most {limits.max_prompt_characters} characters, got {len(text)}")
+    try:
+        check_prompts(text)
+    except UsageError as error:
+        raise UsageError(str(error) if name == "prompt" else f"{name}: {error}") from None
+
+
+def check_whole(name: str, value: int, least: int, most: int) -> None:
+    """Refuse all but whole numbers within bounds, both included."""
+    require_count(name, value, at_least=least)
+    if value > most:
+        raise UsageError(f"{name}: expected at most {most}, got {value}")
+
+
+def check_number(name: str, value: float, least: float, most: float) -> None:
+    """Refuse all but finite numbers within bounds, both included."""
+    if not (math.isfinite(value) and least <= value <= most):
+        raise UsageError(f"{name}: expected a number in [{least:g}, {most:g}], got {value}")
+
+
+def check_seed(seed: int | None, n: int = 1) -> None:
+    """Refuse a first seed of `n` images unless all of theirs are whole numbers in [0, 2^63); None passes."""
+    if seed is not None:
+        require_count("seed", seed, at_least=0)
+        if seed + n - 1 >= MAX_SEED:
+            bound = "2^63" if n == 1 else f"2^63 - {n - 1} for {n} images"
+            raise UsageError(f"seed: expected less than {bound}, got {seed}")

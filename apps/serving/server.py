@@ -1,0 +1,87 @@
+"""Running the application: the socket, uvicorn, and a clean end."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import warnings
+
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from text2latent.apps.serving.limits import Limits
+from text2latent.common.errors import InputError
+
+GRACE_SECONDS = 3
+"""Open pages hold a connection for ever; after this time, a server that is to stop doesn't wait for them."""
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        InputError: when the host is none of this machine, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError):
+        raise InputError(f"--host: expected an address or name of this machine, got {host!r}") from None
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            # A server that ended a moment ago leaves its port in a state that else forbids to use it again.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"--port: cannot listen on {host}, port {port}: {reason}; expected a free port, such as 0 for any"
+        ) from error
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address to open in a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_local(listening: socket.socket) -> bool:
+    """Whether only programs of this machine can connect."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def harden(limits: Limits) -> None:
+    """Make Pillow refuse, in this process, to decode larger pictures than the server takes, whoever asks it to."""
+    Image.MAX_IMAGE_PIXELS = limits.max_upload_pixels
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def serve(app: FastAPI, listening: socket.socket, trusted_proxies: str) -> None:
+    """Answer until the process is told to stop.
+
+    Args:
+        app: the application.
+        listening: where.
+        trusted_proxies: addresses, with commas, whose word on client and scheme is taken (`X-Forwarded-*`).
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once what ran has ended.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=trusted_proxies,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,1 @@
+"""Comparison of priors with their rivals, and ablations."""

@@ -1,0 +1,1 @@
+"""From texts to pictures: prompts, conditions, the pipeline, editing and writing files."""

@@ -1,0 +1,176 @@
+"""Drawn images one by one, with all that a file or a report says of them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from text2latent.inference.conditions import Query
+from text2latent.inference.domain import DomainScore
+from text2latent.inference.editing import Edit, draw_edited, interpolate
+from text2latent.inference.images import to_pil
+from text2latent.inference.pipeline import Draw, Settings, Text2LatentPipeline
+from text2latent.inference.prompts import parse_prompt
+from text2latent.models.sources.identity import Identity
+
+SCORE_DIGITS = 4
+UNSEEN_SETTINGS = ("batch_size", "return_scores")
+PROMPTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """A picture and how it came about.
+
+    Attributes:
+        picture: RGB.
+        prompt: what was asked for.
+        seed: what draws it again; of latents from a file, their row.
+        clip_score: similarity to what was asked for, None where not computed.
+        latent: `[L, D]`, on the CPU; None where not kept.
+        out_of_domain: how far the prompt is from what the generator draws, None where it can't be told.
+    """
+
+    picture: Image.Image
+    prompt: str
+    seed: int
+    clip_score: float | None
+    latent: Tensor | None = None
+    out_of_domain: DomainScore | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but picture and latent, JSON-ready."""
+        told = {"prompt": self.prompt, "seed": self.seed, "clip_score": self.clip_score}
+        return told if self.out_of_domain is None else {**told, "out_of_domain": asdict(self.out_of_domain)}
+
+
+def draw_images(
+    pipeline: Text2LatentPipeline, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings
+) -> Iterator[DrawnImage]:
+    """Draw an image per prompt and seed, all seeds of the first prompt first."""
+    queries = [Query(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+    yield from draw_pairs(pipeline, [(query, seed) for query in queries for seed in seeds], settings)
+
+
+def draw_pairs(
+    pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings
+) -> Iterator[DrawnImage]:
+    """Draw an image per pair of a query and a seed; warns of each prompt that is out of domain."""
+    texts = [text for query, _ in pairs for text in (query.text, query.negative) if text]
+    weighted = list(dict.fromkeys(text for text in texts if len(parse_prompt(text)) > 1))
+    if weighted and len(pairs) > PROMPTS_AT_ONCE:
+        pipeline.encode_prompts(weighted)  # parts that cancel out are told before anything is drawn
+    for start in range(0, len(pairs), PROMPTS_AT_ONCE):
+        chunk = pairs[start : start + PROMPTS_AT_ONCE]
+        domain = score_domain(pipeline, list(dict.fromkeys(query for query, _ in chunk)))
+        draws = pipeline.stream([query for query, _ in chunk], [seed for _, seed in chunk], settings)
+        for drawn, (query, seed) in zip(_one_by_one(draws), chunk, strict=True):
+            yield DrawnImage(drawn.picture, query.label, seed, drawn.clip_score, drawn.latent, domain.get(query))
+
+
+def score_domain(pipeline: Text2LatentPipeline, queries: Sequence[Query]) -> dict[Query, DomainScore]:
+    """Domain scores of the queries that have a text, where the model can tell them; warns of those out of domain."""
+    worded = [query for query in queries if query.text is not None]
+    scores = pipeline.domain_scores([query.text or "" for query in worded]) if worded else None
+    for query, score in zip(worded, scores or (), strict=False):
+        if score.is_outside:
+            warnings.warn(
+                f"prompt {query.text!r} seems to be beyond what this model draws (out-of-domain score "
+                f"{score.percentile:.1f}, expected below {score.threshold:.1f})",
+                stacklevel=2,
+            )
+    return dict(zip(worded, scores or (), strict=False))
+
+
+def draw_frames(
+    pipeline: Text2LatentPipeline, ends: tuple[Query, Query], num_frames: int, seeds: Sequence[int], settings: Settings
+) -> Iterator[DrawnImage]:
+    """Draw the frames of an interpolation, all seeds of the first frame first; see `editing.interpolate`."""
+    score_domain(pipeline, ends)
+    draws = interpolate(pipeline, *ends, num_frames, seeds, settings)
+    for index, drawn in enumerate(_one_by_one(draws)):
+        fraction = (index // len(seeds)) / (num_frames - 1)
+        prompt = f"{ends[0].label} -> {ends[1].label}, {fraction:.3g}"
+        yield DrawnImage(drawn.picture, prompt, seeds[index % len(seeds)], drawn.clip_score, drawn.latent)
+
+
+def draw_latents(
+    pipeline: Text2LatentPipeline,
+    starts: Sequence[tuple[str, int, Tensor]],
+    settings: Settings,
+    edit: Edit | None = None,
+) -> Iterator[DrawnImage]:
+    """Draw given latents, edited or as they are.
+
+    Args:
+        pipeline: what draws.
+        starts: a label, a seed and a latent `[L, D]` of each image.
+        settings: of these, truncation and batch size count, and for an edit all that the prior needs.
+        edit: how to change them; CLIP scores tell how near they come to its target.
+    """
+    if not starts:
+        return
+    if edit is not None:
+        score_domain(pipeline, [edit.source, edit.target])
+    latents = torch.stack([latent for _, _, latent in starts])
+    drawn = _one_by_one(draw_edited(pipeline, latents, settings, edit))
+    for image, (label, seed, _) in zip(drawn, starts, strict=True):
+        yield DrawnImage(image.picture, label, seed, image.clip_score, image.latent)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    picture: Image.Image
+    latent: Tensor
+    clip_score: float | None
+
+
+def _one_by_one(draws: Iterator[Draw] | Sequence[Draw]) -> Iterator[_Drawn]:
+    for draw in draws:
+        scores = [None] * len(draw.images) if draw.clip_scores is None else draw.clip_scores.tolist()
+        for picture, latent, score in zip(to_pil(draw.images), draw.latents.cpu(), scores, strict=True):
+            yield _Drawn(picture, latent, None if score is None else round(score, SCORE_DIGITS))
+
+
+def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) -> dict[str, Any]:
+    """What images were drawn with, JSON-ready: version, identities (names and SHA-256) and settings.
+
+    `further` settings are told too, unless they are None.
+    """
+    from text2latent import __version__
+
+    networks = {"model": pipeline.identity, "generator": pipeline.generator.identity, "clip": pipeline.clip.identity}
+    visible = {name: value for name, value in asdict(settings).items() if name not in UNSEEN_SETTINGS}
+    return {
+        "text2latent": __version__,
+        **{part: _public(identity) for part, identity in networks.items()},
+        "settings": visible | {name: value for name, value in further.items() if value is not None},
+    }
+
+
+def png_metadata(description: dict[str, Any], images: Sequence[DrawnImage]) -> dict[str, str]:
+    """Text chunks of a PNG file of one image, or of a sheet of several.
+
+    `prompt` (one line per prompt), `seed` (likewise), `Software`, and `text2latent`: JSON with everything.
+    """
+    prompts = list(dict.fromkeys(image.prompt for image in images))
+    seeds = list(dict.fromkeys(str(image.seed) for image in images))
+    everything = {**description, "images": [image.to_dict() for image in images]}
+    return {
+        "prompt": "\n".join(prompts),
+        "seed": "\n".join(seeds),
+        "Software": f"text2latent {description['text2latent']}",
+        "text2latent": json.dumps(everything, ensure_ascii=False),
+    }
+
+
+def _public(identity: Identity | None) -> dict[str, str] | None:
+    """Name and digest; where it lay on somebody's disk doesn't belong into a picture."""
+    return None if identity is None else {"name": identity.name, "sha256": identity.sha256}

@@ -1,0 +1,120 @@
+"""From tensors to pictures: PIL conversion, contact sheets, and PNG files that say how they were made."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from text2latent.common.errors import InputError
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images `[N, 3, H, W]` in [-1, 1] -> `[N, H, W, 3]` uint8, rounded to the nearest of 256 levels."""
+    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """Images `[N, 3, H, W]` in [-1, 1] -> N RGB pictures."""
+    return [Image.fromarray(pixels) for pixels in to_uint8(images)]
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A picture of any mode -> `[3, H, W]` in [-1, 1], float32; what is transparent becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    levels = torch.from_numpy(np.array(picture.convert("RGB")))
+    return levels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read_picture(path: str | Path, flag: str = "--image") -> Image.Image:
+    """Read an image file that Pillow knows, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: when the file can't be read as an image, naming flag and file.
+    """
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).copy()
+    except FileNotFoundError:
+        raise InputError(f"{flag}: {path}: no such file; expected an image") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{flag}: {path}: expected an image file: {reason}") from error
+
+
+def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:
+    """One picture of many, filled row by row.
+
+    Args:
+        pictures: at least one, all of one size.
+        columns: pictures per row, at least 1.
+        gap: white pixels between neighbours.
+
+    Raises:
+        ValueError: without pictures, with columns < 1, or with pictures of different sizes.
+    """
+    if not pictures or columns < 1 or len({picture.size for picture in pictures}) != 1:
+        raise ValueError("expected pictures of one size and at least one column")
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    sheet = Image.new("RGB", size, "white")
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        sheet.paste(picture, (column * (width + gap), row * (height + gap)))
+    return sheet
+
+
+def png_bytes(picture: Image.Image, metadata: Mapping[str, str]) -> bytes:
+    """A PNG file in memory; arguments are as for `save_png`."""
+    info = PngInfo()
+    for keyword, text in metadata.items():
+        info.add_text(keyword, text)
+    file = io.BytesIO()
+    picture.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str], overwrite: bool = False) -> None:
+    """Write a PNG file, whole or not at all.
+
+    Args:
+        picture: the picture.
+        path: the file; its folder is made if it is missing.
+        metadata: text chunks, keyword (Latin-1, at most 79 characters) -> any text; iTXt (UTF-8) where Latin-1 can't
+            hold it, else tEXt.
+        overwrite: replace a file that is there.
+
+    Raises:
+        InputError: when the file exists and isn't to be replaced, also when it came up since an earlier check.
+        OSError: when the disk refuses.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
+    try:
+        partial.write_bytes(png_bytes(picture, metadata))
+        move_into_place(partial, path, overwrite)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def move_into_place(partial: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name.
+
+    Raises:
+        InputError: when there is a file of that name and it isn't to be replaced.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise InputError(f"{path} exists already; expected a new name, or --overwrite")
+    os.replace(partial, path)

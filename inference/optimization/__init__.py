@@ -1,0 +1,1 @@
+"""Moving latents until CLIP finds their images closer to a text."""

@@ -1,0 +1,1 @@
+"""CLIP: the encoder, loading it, and its preprocessing on tensors."""

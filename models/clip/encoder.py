@@ -1,0 +1,224 @@
+"""Any open_clip model behind one small face: prompts and images in [-1, 1] go in, unit vectors come out.
+
+open_clip (and with it torchvision and timm) takes seconds to import, so it is imported where it is first needed:
+a wrong prompt is refused before that.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from text2latent.common.errors import UsageError
+from text2latent.models.clip.files import build_clip, locate, read_model, read_tokenizer, save_hub_folder
+from text2latent.models.sources.identity import Identity
+
+__all__ = ["ClipEncoder", "build_clip", "check_prompt", "encode_tokens", "save_hub_folder", "trim_tokens"]
+
+MAX_PROMPT_CHARACTERS = 2000
+SHOWN_CHARACTERS = 40
+ALLOWED_CONTROLS = frozenset("\t\n\v\f\r")
+REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+
+
+def check_prompt(text: str) -> str:
+    """Return the prompt without surrounding whitespace, or refuse it.
+
+    Any script, direction and emoji is welcome, and so are line breaks and tabs. Refused are prompts with nothing
+    visible in them, with control characters or broken Unicode (they come from a wrong encoding), and overlong ones.
+
+    Raises:
+        UsageError: naming the prompt and what is wrong with it.
+    """
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise UsageError(f"prompt {_shown(text)}: expected at most {MAX_PROMPT_CHARACTERS} characters, got {len(text)}")
+    refused = [char for char in text if _is_refused(char)]
+    if refused:
+        raise UsageError(f"prompt {_shown(text)}: expected no control characters, got U+{ord(refused[0]):04X}")
+    if all(unicodedata.category(char) in INVISIBLE_CATEGORIES for char in text):
+        raise UsageError(f"prompt {_shown(text)}: expected some words, got nothing visible")
+    return text.strip()
+
+
+def _is_refused(char: str) -> bool:
+    return unicodedata.category(char) in REFUSED_CATEGORIES and char not in ALLOWED_CONTROLS
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")
+
+
+def trim_tokens(tokens: Tensor) -> Tensor:
+    """Cut a batch of CLIP tokens `[N, L]` behind its last end-of-text token (the highest id of each row)."""
+    return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]
+
+
+def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """Text features of an open_clip model, computed only up to the longest text where the tower allows it.
+
+    open_clip always runs the full context. Where attention is causal and the end-of-text token is pooled, what comes
+    behind that token cannot reach the result, so it is left out: the same features for a fraction of the work.
+
+    Args:
+        model: an open_clip model.
+        tokens: int64 `[N, L]` from its tokenizer, padded to its context length or trimmed.
+
+    Returns:
+        Features `[N, D]`, not normalised, differentiable.
+    """
+    tower: Any = getattr(model, "text", model)
+    if not _is_causal(tower):
+        return model.encode_text(tokens)
+    tokens = trim_tokens(tokens)
+    length = tokens.shape[1]
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    pooled = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+    return _project(tower.text_projection, pooled)
+
+
+def _is_causal(tower: nn.Module) -> bool:
+    pool_type = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    causal = isinstance(getattr(tower, "attn_mask", None), Tensor)
+    return causal and pool_type == "argmax" and getattr(tower, "cls_emb", None) is None
+
+
+def _project(projection: Tensor | nn.Module | None, pooled: Tensor) -> Tensor:
+    if projection is None:
+        return pooled
+    return projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
+
+
+class ClipEncoder(nn.Module):
+    """An open_clip model with its tokenizer and preprocessing; frozen and in evaluation mode.
+
+    Args:
+        model: an open_clip model whose `visual.preprocess_cfg` is set, as open_clip does on creation.
+        tokenizer: turns a list of texts into int64 tokens `[N, context_length]`.
+        identity: whose weights these are; None for random weights.
+
+    Attributes:
+        embedding_dim: D, the length of an embedding.
+        context_length: how many tokens of a text are read.
+        padding_token: id of the token behind the end of a short text.
+
+    Raises:
+        InputError: when the preprocessing is of a kind that open_clip does not know.
+    """
+
+    def __init__(self, model: Any, tokenizer: Callable[..., Tensor], identity: Identity | None = None) -> None:
+        from text2latent.models.clip.preprocessing import Preprocessing
+
+        super().__init__()
+        self.model: Any = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
+        self.context_length = int(getattr(tokenizer, "context_length", 77))
+        self.padding_token = _padding_token(tokenizer)
+        self.embedding_dim = self.encode_text(["size"]).shape[-1]
+
+    @classmethod
+    def from_pretrained(cls, source: str) -> ClipEncoder:
+        """Load a CLIP model with its weights in float32, on the CPU.
+
+        Args:
+            source: a name of the zoo; a folder in open_clip's hub layout (with or without `local-dir:`), or the
+                `hf://ORG/REPO[/PATH][@REVISION]` of one; a hub id, `hf-hub:ORG/NAME`; or `MODEL/PRETRAINED` with
+                open_clip's names, where PRETRAINED may also be a weights file or its address (`ViT-B-32/openai`,
+                `ViT-B-32/weights.safetensors`). The original OpenAI models were trained with QuickGELU, which
+                `ViT-B-32/openai` knows; a file of theirs is `ViT-B-32-quickgelu/FILE`.
+
+        Raises:
+            UsageError: when the source is none of these.
+            InputError: when its files are missing, damaged, of another architecture, or cannot be downloaded.
+        """
+        located = locate(source)
+        return cls(read_model(located), read_tokenizer(located), located.identity)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.model.parameters()).device
+
+    def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Embed texts: float32 `[N, D]` of unit length, on the model's device.
+
+        A text longer than the context is cut, with a warning that names it.
+
+        Raises:
+            UsageError: for a text that `check_prompt` refuses.
+        """
+        checked = [check_prompt(text) for text in texts]
+        batches = [checked[start : start + batch_size] for start in range(0, len(checked), batch_size)]
+        with torch.inference_mode():
+            embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
+        # A tensor made in inference mode may not take part in a loss; one that is put together outside may.
+        return torch.cat(embeddings) if embeddings else torch.empty(0, self.embedding_dim, device=self.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable."""
+        return normalize(encode_tokens(self.model, tokens).float(), dim=-1)
+
+    def encode_image(self, images: Tensor, batch_size: int = 256) -> Tensor:
+        """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
+
+        Differentiable with respect to the images. At most `batch_size` of them are in the network at once. Under
+        `torch.autocast` it runs in that dtype (bfloat16 is about twice as fast on CPUs that know it).
+
+        Raises:
+            ValueError: for another shape or for integers.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            found = f"{images.dtype} {list(images.shape)}"
+            raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], got {found}")
+        if not len(images):
+            return torch.empty(0, self.embedding_dim, device=self.device)
+        return torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
+
+    def _encode_batch(self, images: Tensor) -> Tensor:
+        pixels = self.preprocess(images.to(self.device).float())
+        pixels = pixels.to(next(self.model.parameters()).dtype)
+        features = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        return normalize(features.float(), dim=-1)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""
+        tokens = self.tokenizer(list(texts))
+        # The end-of-text token of some models is their padding, so that the last token alone doesn't tell.
+        full = tokens[:, -2:].ne(self.padding_token).any(dim=1)
+        for text in (text for text, is_full in zip(texts, full.tolist(), strict=True) if is_full):
+            self._warn_if_cut(text)
+        return tokens.to(self.device)
+
+    def _warn_if_cut(self, text: str) -> None:
+        count = _count_tokens(self.tokenizer, text)
+        if count > self.context_length:
+            warnings.warn(
+                f"prompt {_shown(text)} has {count} tokens; this CLIP model reads the first {self.context_length}",
+                stacklevel=4,
+            )
+
+
+def _padding_token(tokenizer: Any) -> int:
+    """Id that fills the rows of short texts; 0 is that of open_clip's own tokenizer."""
+    return int(tokenizer.tokenizer.pad_token_id or 0) if hasattr(tokenizer, "tokenizer") else 0
+
+
+def _count_tokens(tokenizer: Any, text: str) -> int:
+    """Length of a text in tokens, with all special ones, before any cut."""
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + 2
+    # In this mode of open_clip start, end and, behind the padding, class are added to what the tokenizer gives.
+    own_specials = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+    cleaned = getattr(tokenizer, "clean_fn", str)(text)
+    ids = tokenizer.tokenizer(cleaned, add_special_tokens=not own_specials, verbose=False)["input_ids"]
+    return len(ids) + (3 if own_specials else 0)

@@ -1,0 +1,1 @@
+"""The files that generators come in, read as data."""

@@ -1,0 +1,153 @@
+"""Generators of your own: a class path, as in `my_package.MyGenerator`, and arguments of its constructor."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from text2latent.common.errors import InputError, UsageError
+from text2latent.models.generators.base import Generator
+from text2latent.models.generators.building import one_line
+from text2latent.models.sources import zoo
+from text2latent.models.sources.identity import Identity
+
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+FILE_SUFFIXES = frozenset((".pkl", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".safetensors", ".zip", ".bin", ".tar"))
+KEYS = ("class_path", "init_args")
+
+
+def is_class_path(source: str) -> bool:
+    """Whether a source reads as a class path: dotted names, neither of the zoo nor of a file or folder that exists."""
+    named = CLASS_PATH.fullmatch(source) is not None and Path(source).suffix.lower() not in FILE_SUFFIXES
+    return named and not zoo.is_zoo_name(source) and not Path(source).exists()
+
+
+def read_class_file(path: Path) -> dict[str, Any]:
+    """The mapping `{class_path: ..., init_args: {...}}` of a YAML file.
+
+    Raises:
+        InputError: when it cannot be read or holds something else.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: expected a YAML file: {one_line(error)}") from error
+    if not isinstance(tree, dict) or "class_path" not in tree:
+        raise InputError(f"{path}: expected the keys class_path and init_args of a generator")
+    return tree
+
+
+def load_class(source: str | Path | Mapping[str, Any], allow_import: bool = True) -> Generator:
+    """Generator of a class path, on the CPU in evaluation mode, tried out on one latent.
+
+    Its identity is the SHA-256 over the class path, the constructor's arguments and all tensors of its state.
+
+    Args:
+        source: a class path, or a mapping with `class_path` and perhaps `init_args`.
+        allow_import: whether its module may be imported.
+
+    Raises:
+        UsageError: when there is no such class, it is no `Generator`, or the arguments aren't those it takes.
+        InputError: when its code fails, it breaks the contract of `Generator`, or it may not be imported.
+    """
+    spec = source if isinstance(source, Mapping) else {"class_path": str(source)}
+    class_path, init_args = _check_spec(spec)
+    if not allow_import:
+        raise InputError(
+            f"generator: made with the class {class_path}, which is imported only when you name it yourself; "
+            f"expected --generator {class_path}"
+        )
+    cls = _import_class(class_path)
+    generator = _construct(cls, class_path, init_args)
+    _try_out(generator, class_path)
+    generator.identity = Identity(cls.__name__, class_path, _digest(generator, class_path, init_args))
+    return generator
+
+
+def _check_spec(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    unknown = sorted(set(map(str, spec)) - set(KEYS))
+    class_path, init_args = spec.get("class_path"), spec.get("init_args") or {}
+    if unknown:
+        raise UsageError(f"generator: {unknown[0]}: expected the keys {' and '.join(KEYS)}")
+    if not isinstance(class_path, str) or not CLASS_PATH.fullmatch(class_path):
+        raise UsageError(f"generator: class_path: expected one such as my_package.MyGenerator, got {class_path!r}")
+    if not isinstance(init_args, Mapping):
+        raise UsageError(f"generator: init_args: expected keys and values, got {init_args!r}")
+    return class_path, dict(init_args)
+
+
+def _import_class(class_path: str) -> type[Generator]:
+    module_name, _, name = class_path.rpartition(".")
+    root = module_name.partition(".")[0]
+    if importlib.util.find_spec(root) is None:
+        raise UsageError(
+            f"--generator {class_path}: no module {root}; expected a name of the zoo, a file, a folder, an address, or "
+            "a class in a module that is installed or on PYTHONPATH"
+        )
+    try:
+        cls = getattr(importlib.import_module(module_name), name, None)
+    except Exception as error:
+        # Whatever the user's own module raises.
+        raise InputError(f"--generator {class_path}: cannot be imported: {_describe(error)}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Generator)):
+        raise UsageError(f"--generator {class_path}: expected a subclass of text2latent's Generator")
+    return cls
+
+
+def _construct(cls: type[Generator], class_path: str, init_args: dict[str, Any]) -> Generator:
+    try:
+        inspect.signature(cls).bind(**init_args)
+    except TypeError as error:
+        raise UsageError(f"--generator {class_path}: init_args: {error}") from error
+    try:
+        return cls(**init_args).eval().requires_grad_(False)
+    except InputError:
+        raise
+    except Exception as error:
+        # Whatever the user's own code raises.
+        raise InputError(f"--generator {class_path}: its constructor failed: {_describe(error)}") from error
+
+
+@torch.no_grad()
+def _try_out(generator: Generator, class_path: str) -> None:
+    """Map two latents and draw one image, so that a broken contract is told here and not far from its cause."""
+    try:
+        label = torch.eye(generator.c_dim)[[0, 0]] if generator.c_dim else None
+        ws = generator.map(generator.sample_latents(2, seed=0), label)
+        _require_shape("map", ws, (2, *generator.latent_shape))
+        if not torch.equal(ws, ws[:, :1].expand_as(ws)):
+            raise InputError("map: expected one w repeated for all layers, as in StyleGAN; else use num_ws = 1")
+        size = generator.image_size
+        _require_shape("synthesize", generator.synthesize(ws[:1]), (1, 3, size, size))
+        _require_shape("truncate", generator.truncate(ws, 0.5), ws.shape)
+    except Exception as error:
+        # Whatever the user's own code raises.
+        raise InputError(f"--generator {class_path}: {_describe(error)}") from error
+
+
+def _require_shape(what: str, value: torch.Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(value.shape) != tuple(expected):
+        raise InputError(f"{what}: expected shape {list(expected)}, got {list(value.shape)}")
+
+
+def _describe(error: Exception) -> str:
+    return one_line(error) if isinstance(error, InputError) else f"{type(error).__name__}: {one_line(error)}"
+
+
+def _digest(generator: Generator, class_path: str, init_args: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([class_path, init_args], sort_keys=True, default=str).encode())
+    for name, value in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Diffusion priors, their schedulers and their folders."""

@@ -1,0 +1,153 @@
+"""Sampling: from noise and a condition to a latent, with classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from text2latent.common.errors import UsageError
+from text2latent.models.priors.schedulers import is_stochastic, set_steps
+
+OnStep = Callable[[int, Tensor, Tensor], Tensor]
+
+
+class Denoiser(Protocol):
+    """What sampling needs of a prior."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor: ...
+
+    def denormalize(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance (arXiv:2207.12598).
+
+    Attributes:
+        scale: 0 ignores the condition, 1 is the plain prior, more exaggerates the condition.
+        interval: times `(low, high)` in [0, 1] between which, ends included, the scale holds; elsewhere it is 1
+            (arXiv:2404.07724).
+        rescale: in [0, 1], how far each prediction is scaled back to the standard deviation it has without guidance
+            (arXiv:2305.08891, eq. 15 and 16).
+
+    Raises:
+        UsageError: for an interval or rescale out of range.
+    """
+
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not 0 <= low <= high <= 1:
+            raise UsageError(f"interval: expected two numbers 0 <= low <= high <= 1, got {self.interval}")
+        if not 0 <= self.rescale <= 1:
+            raise UsageError(f"rescale: expected a number in [0, 1], got {self.rescale}")
+
+    def scale_at(self, t: Tensor) -> float:
+        """The scale at a time, a scalar in [0, 1], which is read only where the scale depends on it."""
+        low, high = self.interval
+        return self.scale if (low, high) == (0, 1) or low <= float(t) <= high else 1.0
+
+
+def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int], draws: int = 1) -> Tensor:
+    """Standard normal noise `[len(seeds) * draws, L, D]`, float32 on the CPU.
+
+    Rows `i * draws` to `i * draws + draws - 1` come one after the other from a generator seeded with `seeds[i]`, so
+    that they depend neither on the batch that they are drawn in nor on the device, and the first not on `draws`.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    rows = [torch.randn(*latent_shape, generator=generator) for generator in generators for _ in range(draws)]
+    return torch.stack(rows) if rows else torch.empty(0, *latent_shape)
+
+
+def guided_prediction(
+    prior: Denoiser, x: Tensor, t: Tensor, condition: Tensor, scale: float, rescale: float = 0.0
+) -> Tensor:
+    """A prior's prediction with guidance, `null + scale (conditional - null)`.
+
+    Args:
+        prior: the prior, called once, on 2N rows unless the scale is 1.
+        x: `[N, L, D]`, normalised latents with noise.
+        t: `[N]` in [0, 1].
+        condition: `[N, E]`, L2-normalised embeddings.
+        scale, rescale: see `Guidance`.
+
+    Returns:
+        `[N, L, D]`.
+    """
+    if scale == 1:
+        return prior(x, t, condition)
+    n = x.shape[0]
+    drop = torch.arange(2 * n, device=x.device) >= n
+    both = prior(torch.cat([x, x]), torch.cat([t, t]), torch.cat([condition, condition]), drop)
+    conditional, null = both[:n], both[n:]
+    guided = null + scale * (conditional - null)
+    if rescale == 0:
+        return guided
+    deviation = guided.std(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+    return guided * (1 - rescale + rescale * conditional.std(dim=(1, 2), keepdim=True) / deviation)
+
+
+@torch.no_grad()
+def sample(
+    prior: Denoiser,
+    scheduler: Any,
+    condition: Tensor,
+    num_inference_steps: int,
+    guidance: float | Guidance,
+    noise: Tensor,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Draw latents by going from noise to data with a scheduler.
+
+    Args:
+        prior: the prior, in eval mode.
+        scheduler: a diffusers scheduler for it, see `build_scheduler`; it is left as it is, a copy of its own is used.
+        condition: `[N, E]`, L2-normalised embeddings.
+        num_inference_steps: the scheduler's steps, at least 1; but for Heun's method, which takes two in all steps but
+            the last, evaluations of the prior.
+        guidance: guidance, or only its scale.
+        noise: `[N, L, D]`, see `initial_noise`; later noise of a stochastic sampler follows from it, row by row.
+        on_step: gets each step's number, timestep and normalised latents `[N, L, D]`, and gives those to go on with.
+
+    Returns:
+        `[N, L, D]`, in the generator's own units.
+    """
+    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise, on_step))
+
+
+@torch.no_grad()
+def integrate(
+    prior: Denoiser,
+    scheduler: Any,
+    condition: Tensor,
+    num_inference_steps: int,
+    guidance: float | Guidance,
+    noise: Tensor,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """As `sample`, in the prior's normalised units."""
+    guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    scheduler = type(scheduler).from_config(scheduler.config)
+    times = set_steps(scheduler, num_inference_steps, noise.device)
+    extra = {"generator": _generators(noise)} if is_stochastic(scheduler) else {}
+    x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    for step, (timestep, t) in enumerate(zip(scheduler.timesteps, times, strict=True)):
+        scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
+        scale = guidance.scale_at(t)
+        prediction = guided_prediction(prior, scaled, t.expand(x.shape[0]), condition, scale, guidance.rescale)
+        x = scheduler.step(prediction, timestep, x, **extra).prev_sample
+        x = x if on_step is None else on_step(step, timestep, x)
+    return x
+
+
+def _generators(noise: Tensor) -> list[torch.Generator]:
+    """A generator per row of `noise` `[N, L, D]`, seeded by the row's first numbers."""
+    bits = noise.detach().cpu().float().flatten(1)[:, :2].contiguous().view(torch.int32).tolist()
+    return [torch.Generator().manual_seed(hash(tuple(row)) % 2**63) for row in bits]

@@ -1,0 +1,296 @@
+"""What all priors have in common: statistics of the training pairs, the gap between texts and images, scaling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from text2latent.common.errors import InputError
+from text2latent.models.priors.filters import covariance_factors
+from text2latent.models.priors.parametrization import Parametrization
+
+TIME_CHANNELS = 128
+HEAD_CHANNELS = 64
+"""Channels of an attention head in priors that are transformers."""
+
+
+class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases declare config_name differently
+    """A network from CLIP embedding and noisy latent to what its objective predicts.
+
+    Subclasses call `_set_up` and implement `_network`, whose input and output have unit variance; `forward` scales
+    them (`Parametrization.preconditioning`), so that a network that gives zero is already the best prediction that
+    follows from mean and variance alone. The config of each has at least these keys:
+
+        latent_shape: `(L, D)`, tokens and channels of a latent; `(1, w_dim)` for StyleGAN's w.
+        embedding_dim: E, channels of CLIP's embeddings.
+        objective: see `Parametrization`.
+        latent_layout: what the latents are, see `text2latent.models.generators.layouts`.
+        noise_level_input: whether the network is told how noisy the pseudo-text is.
+        text_bank_size: image embeddings that texts are projected onto, 0 to leave texts where they are.
+
+    Conditions go through a fixed linear filter (`text2latent.models.priors.filters`), since the gap between texts
+    and images lies mostly in directions in which images hardly differ from one another.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+    embedding_mean: Tensor
+    condition_centre: Tensor
+    embedding_cov_sqrt: Tensor
+    embedding_filter: Tensor
+    text_offset: Tensor
+    text_noise_level: Tensor
+    text_temperature: Tensor
+    text_bank: Tensor | None
+
+    def _set_up(
+        self,
+        latent_shape: Sequence[int],
+        embedding_dim: int,
+        objective: str = "flow",
+        latent_layout: str = "w",
+        text_bank_size: int = 0,
+    ) -> None:
+        """Take the common part of the config, and register the statistics as buffers."""
+        self.latent_shape = (int(latent_shape[0]), int(latent_shape[1]))
+        self.embedding_dim, self.latent_layout = embedding_dim, latent_layout
+        self.parametrization = Parametrization(objective)
+        self.register_buffer("latent_mean", torch.zeros(self.latent_shape))
+        self.register_buffer("latent_std", torch.ones(self.latent_shape))
+        self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
+        self.register_buffer("condition_centre", torch.zeros(embedding_dim))
+        self.register_buffer("embedding_cov_sqrt", torch.eye(embedding_dim) / math.sqrt(embedding_dim))
+        self.register_buffer("embedding_filter", torch.eye(embedding_dim) * math.sqrt(embedding_dim))
+        for name, value in self._text_defaults().items():
+            self.register_buffer(name, value)
+        bank = torch.zeros(text_bank_size, embedding_dim) if text_bank_size else None
+        self.register_buffer("text_bank", bank)
+        self.register_load_state_dict_pre_hook(_fill_in_defaults)
+
+    def _text_defaults(self) -> dict[str, Tensor]:
+        """What is done to texts unless `set_text_gap` says otherwise: nothing."""
+        return {
+            "text_offset": torch.zeros(self.embedding_dim),
+            "text_noise_level": torch.zeros(()),
+            "text_temperature": torch.zeros(()),
+        }
+
+    def set_statistics(
+        self,
+        latent_mean: Tensor | np.ndarray,
+        latent_std: Tensor | np.ndarray,
+        embedding_mean: Tensor | np.ndarray,
+        embedding_cov: Tensor | np.ndarray,
+        embedding_filter: str = "wiener",
+    ) -> None:
+        """Set the statistics of the training pairs, before training.
+
+        Args:
+            latent_mean: `[L, D]` (or `[1, D]` or `[D]`, for every token).
+            latent_std: `[L, D]` (or `[1, D]` or `[D]`); channels that never vary are left unscaled.
+            embedding_mean: `[E]`, mean of the image embeddings.
+            embedding_cov: `[E, E]`, their covariance.
+            embedding_filter: what conditions go through, see `text2latent.models.priors.filters`.
+
+        Raises:
+            InputError: when a shape doesn't fit or a value isn't finite.
+        """
+        mean = _statistic("latent mean", latent_mean, self.latent_shape)
+        std = _statistic("latent std", latent_std, self.latent_shape)
+        centre = _statistic("embedding mean", embedding_mean, (self.embedding_dim,))
+        cov = _statistic("embedding covariance", embedding_cov, (self.embedding_dim, self.embedding_dim))
+        cov_sqrt, filter_matrix = covariance_factors(cov, embedding_filter)
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        self.embedding_mean.copy_(centre)
+        self.condition_centre.copy_(torch.zeros_like(centre) if embedding_filter == "raw" else centre)
+        self.embedding_cov_sqrt.copy_(cov_sqrt)
+        self.embedding_filter.copy_(filter_matrix)
+
+    def set_text_gap(
+        self,
+        text_embeddings: Tensor | None = None,
+        shift: float = 1.0,
+        bank: Tensor | None = None,
+        temperature: float = 0.01,
+        noise_level: float | None = None,
+    ) -> None:
+        """Set what `text_condition` does; what is None stays as it is.
+
+        Args:
+            text_embeddings: `[M, E]`, L2-normalised, of texts that are like prompts, without images to them. Texts are
+                moved by the difference of means (Liang et al., arXiv:2203.02053, sec. 5.1, "embedding shift").
+            shift: share of that difference in [0, 1].
+            bank: `[text_bank_size, E]`, image embeddings onto which texts are projected.
+            temperature: of the softmax over cosines to the bank; 0 takes the nearest alone.
+            noise_level: the noise scale that the network is told for texts.
+
+        Raises:
+            InputError: when a shape doesn't fit or a value isn't finite.
+        """
+        if text_embeddings is not None:
+            mean = _statistic("text embeddings", text_embeddings.float().mean(dim=0), (self.embedding_dim,))
+            self.text_offset.copy_(shift * (self.embedding_mean - mean))
+        if bank is not None:
+            size = 0 if self.text_bank is None else len(self.text_bank)
+            values = _statistic("text bank", bank, (size, self.embedding_dim))
+            assert self.text_bank is not None
+            self.text_bank.copy_(values)
+            self.text_temperature.fill_(temperature)
+        if noise_level is not None:
+            self.text_noise_level.fill_(noise_level)
+
+    def text_condition(self, embeddings: Tensor) -> Tensor:
+        """Text embeddings brought to where image embeddings are, as far as `set_text_gap` says.
+
+        They are moved first, then projected: replaced by the mean of the bank's image embeddings, weighted by a
+        softmax of the cosines to them (DeCap, arXiv:2303.03032, eq. 4, with texts and images exchanged).
+
+        Args:
+            embeddings: `[N, E]`, L2-normalised.
+
+        Returns:
+            `[N, E]`, L2-normalised.
+        """
+        moved = F.normalize(embeddings + self.text_offset, dim=1)
+        if self.text_bank is None:
+            return moved
+        bank = self.text_bank.to(moved.dtype)
+        cosines = moved @ bank.T
+        if self.text_temperature == 0:
+            return bank[cosines.argmax(dim=1)]
+        return F.normalize((cosines / self.text_temperature).softmax(dim=1) @ bank, dim=1)
+
+    def normalize(self, latents: Tensor) -> Tensor:
+        """Latents of the generator `[N, L, D]` or `[N, 1, D]` -> `[N, L, D]` of mean 0 and variance 1 per channel."""
+        return (latents.float() - self.latent_mean) / self.latent_std
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Inverse of `normalize`."""
+        return x * self.latent_std + self.latent_mean
+
+    def filter_condition(self, condition: Tensor) -> Tensor:
+        """CLIP embeddings `[N, E]` -> centred, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
+        return (condition - self.condition_centre).to(self.embedding_filter.dtype) @ self.embedding_filter
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor,
+        drop: Tensor | None = None,
+        noise_level: Tensor | None = None,
+    ) -> Tensor:
+        """What the objective predicts of a mixture of data and noise; for a flow, the velocity `E[noise - data | x]`.
+
+        Args:
+            x: `[N, L, D]`, normalised latents with noise.
+            t: `[N]` in [0, 1], 1 is pure noise.
+            condition: `[N, E]`, CLIP embeddings, L2-normalised.
+            drop: `[N]` bool, True where the condition is to be ignored.
+            noise_level: `[N]`, noise scale of pseudo-text; None is that of texts. Only told with `noise_level_input`.
+
+        Returns:
+            `[N, L, D]`.
+        """
+        skip, scale_in, scale_out = (s.to(x.dtype)[:, None, None] for s in self.parametrization.preconditioning(t))
+        level = self.text_noise_level.expand(x.shape[0]) if noise_level is None else noise_level
+        # Weights of a lower precision compute in theirs; the sum stays in that of x.
+        scaled = (x * scale_in).to(self.latent_std.dtype)
+        return skip * x + scale_out * self._network(scaled, t, condition, drop, level)
+
+    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
+        """The network itself, `[N, L, D]`; arguments as `forward`'s."""
+        raise NotImplementedError
+
+
+def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Read weights from before priors did anything to texts: nothing is done; and from when all centred conditions."""
+    assert isinstance(prior, Prior)
+    if prefix + "embedding_mean" in state:
+        state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
+    for name, value in prior._text_defaults().items():
+        state.setdefault(prefix + name, value.cpu() if value.device.type != "meta" else torch.zeros(value.shape))
+
+
+def time_features(t: Tensor, channels: int = TIME_CHANNELS) -> Tensor:
+    """Sinusoidal features of a time (Vaswani et al. 2017, section 3.5, at 1000 t as diffusion models use them).
+
+    Args:
+        t: `[N]` in [0, 1].
+
+    Returns:
+        `[N, channels]` in [-1, 1], float32.
+    """
+    half = channels // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000.0) / half))
+    angles = 1000.0 * t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive part of a layer norm (DiT, arXiv:2212.09748, section 3.2); arguments `[..., width]`."""
+    return x * (1 + scale) + shift
+
+
+def zero_(*layers: nn.Linear) -> None:
+    """Let layers start at zero, so that blocks start as the identity (adaLN-Zero, arXiv:2212.09748)."""
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+class AdaptivePrior(Prior):
+    """A prior whose blocks are modulated by a joint embedding of time and condition."""
+
+    def _set_up_joint(self, channels: int, noise_level_input: bool) -> None:
+        """Register the networks that embed time, condition and, if told, the noise level in `channels`."""
+
+        def embedding(inputs: int) -> nn.Sequential:
+            return nn.Sequential(nn.Linear(inputs, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+        self.time, self.condition = embedding(TIME_CHANNELS), embedding(self.embedding_dim)
+        self.null_condition = nn.Parameter(torch.zeros(channels))
+        self.level = embedding(TIME_CHANNELS) if noise_level_input else None
+
+    def encode_condition(self, condition: Tensor, drop: Tensor | None = None) -> Tensor:
+        """CLIP embeddings -> what the blocks see of them; the learned null condition where dropped.
+
+        Args:
+            condition: `[N, E]`, L2-normalised.
+            drop: `[N]` bool, True for the null condition; None drops none.
+
+        Returns:
+            `[N, channels]`.
+        """
+        encoded = self.condition(self.filter_condition(condition))
+        if drop is None:
+            return encoded
+        return torch.where(drop[:, None], self.null_condition.to(encoded.dtype), encoded)
+
+    def joint(self, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
+        """Joint embedding `[N, channels]`; arguments as `forward`'s."""
+        encoded = self.encode_condition(condition, drop)
+        if self.level is not None:
+            told = self.level(time_features(noise_level).to(encoded.dtype))
+            encoded = encoded + (told if drop is None else told * ~drop[:, None])
+        return F.silu(self.time(time_features(t).to(encoded.dtype)) + encoded)
+
+
+def _statistic(name: str, value: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    tensor = torch.as_tensor(value).double()
+    try:
+        tensor = tensor.broadcast_to(shape)
+    except RuntimeError:
+        raise InputError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}") from None
+    if not tensor.isfinite().all():
+        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
+    return tensor

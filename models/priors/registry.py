@@ -1,0 +1,70 @@
+"""The classes of priors by the name in their config; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from text2latent.common.errors import InputError, UsageError
+from text2latent.models.priors.parametrization import require_choice
+from text2latent.models.priors.prior import HEAD_CHANNELS, Prior
+
+PRIOR_MODULES = {
+    "ResidualMLPPrior": "residual_mlp",
+    "DiTPrior": "dit",
+    "TransformerPrior": "transformer",
+}
+DEFAULT_PRIOR = "ResidualMLPPrior"
+NETWORKS = {"residual_mlp": "ResidualMLPPrior", "dit": "DiTPrior", "transformer": "TransformerPrior"}
+"""Classes by the name that a configuration calls them."""
+
+
+def prior_class(name: str) -> type[Prior]:
+    """The class of a name.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in PRIOR_MODULES:
+        raise InputError(f"prior {name!r}: expected one of {', '.join(PRIOR_MODULES)}")
+    found: type[Prior] = getattr(import_module(f"text2latent.models.priors.{PRIOR_MODULES[name]}"), name)
+    return found
+
+
+def create_prior(
+    network: str,
+    latent_shape: Sequence[int],
+    embedding_dim: int,
+    width: int,
+    depth: int,
+    noise_level_input: bool = False,
+    num_heads: int | None = None,
+    **options: Any,
+) -> Prior:
+    """A new prior.
+
+    Args:
+        network: one of `NETWORKS`.
+        latent_shape, embedding_dim, width, depth, options: of its class.
+        noise_level_input: whether it is told how noisy the pseudo-text is.
+        num_heads: of clip2latent's transformer; None is as many as make up the width.
+
+    Raises:
+        UsageError: for an unknown network, a width that doesn't fit its heads, heads for a network whose width has as
+            many as it takes, and for clip2latent's transformer with `noise_level_input`, which it has no token for.
+    """
+    require_choice("network", network, tuple(NETWORKS))
+    if network != "residual_mlp" and width % HEAD_CHANNELS:
+        raise UsageError(f"width: expected a multiple of {HEAD_CHANNELS} for network {network}, got {width}")
+    if network != "transformer" and num_heads is not None:
+        raise UsageError(f"num_heads: expected null for network {network}, got {num_heads}")
+    if network != "residual_mlp":
+        options["num_heads"] = num_heads or width // HEAD_CHANNELS
+    if network != "transformer":
+        options["noise_level_input"] = noise_level_input
+    elif noise_level_input:
+        raise UsageError("random_noise_level: expected false for network transformer, which can't be told the level")
+    # By keyword: diffusers would take positional arguments for defaults when it makes another from the config.
+    options |= {"latent_shape": latent_shape, "embedding_dim": embedding_dim, "width": width, "depth": depth}
+    return prior_class(NETWORKS[network])(**options)

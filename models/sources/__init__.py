@@ -1,0 +1,1 @@
+"""Where a model lies: the zoo, the hub, a download, a folder; and its identity."""

@@ -1,0 +1,346 @@
+"""Every input of everything that the page can be asked, with everything that a visitor has no business with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.server
+import io
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+from PIL import Image
+
+gradio = pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
+httpx = pytest.importorskip("httpx")
+
+from text2latent.apps.serving.app import build_app  # noqa: E402
+from text2latent.apps.serving.engine import Engine  # noqa: E402
+from text2latent.apps.serving.limits import Limits  # noqa: E402
+from text2latent.apps.serving.page import build_page  # noqa: E402
+from text2latent.apps.serving.page.visits import Visits  # noqa: E402
+from text2latent.apps.serving.visitor_files import Uploads  # noqa: E402
+from text2latent.tests.apps.serving.hostile import META, SECRET, Hostile, set_up  # noqa: E402
+from text2latent.tests.apps.serving.running import running  # noqa: E402
+
+TOKEN = "a-token-for-attackers"
+PATIENCE = 120.0
+SETTINGS = ["tiny", 1, 5, 1.5, 2, 1.0, "", 1]
+NAMED = ("draw", "mix", "edit", "compare", "vary")
+
+
+class Web(http.server.SimpleHTTPRequestHandler):
+    """Tells the secret to whoever asks, and counts them."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Answer with the secret."""
+        Web.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(SECRET.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Page(NamedTuple):
+    """A page that answers.
+
+    Attributes:
+        app: the application.
+        address: where it answers.
+        headers: what those send who have its token, if there is one.
+    """
+
+    app: Any
+    address: str
+    headers: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    """Address of a server that the page's must not ask."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The page's folder of files, for this module."""
+    folder = tmp_path_factory.mktemp("page") / "gradio"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module", params=[None, TOKEN], ids=["open", "token"])
+def page(request: pytest.FixtureRequest, engine: Engine, folder: Path) -> Iterator[Page]:
+    """Where the page answers, and what its visitors send."""
+    headers = {} if request.param is None else {"Authorization": f"Bearer {request.param}"}
+    app = build_app(engine, request.param)
+    with running(app) as address:
+        yield Page(app, address, headers)
+
+
+@contextlib.contextmanager
+def visitor(page: Page) -> Iterator[Any]:
+    with httpx.Client(base_url=page.address, headers=page.headers, timeout=PATIENCE, trust_env=False) as client:
+        yield client
+
+
+def upload(client: Any, color: str = "gray", name: str = "mine.png") -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(file, "PNG")
+    answer = client.post("/gradio_api/upload", files={"files": (name, file.getvalue(), "image/png")})
+    (path,) = answer.raise_for_status().json()
+    return path
+
+
+@pytest.fixture
+def hostile(page: Page, folder: Path, tmp_path: Path, web: str) -> Iterator[Hostile]:
+    with visitor(page) as other:
+        yield set_up(tmp_path, folder / tmp_path.name, upload(other, "red", "theirs.png"), web)
+
+
+def inputs_of_all(client: Any) -> list[tuple[int, list[Any]]]:
+    """The dependencies of the page, each with harmless values for its inputs."""
+    config = client.get("/config").raise_for_status().json()
+    kinds = {component["id"]: component["type"] for component in config["components"]}
+    harmless = {"textbox": "a man", "dropdown": "tiny", "slider": 1, "number": 1, "dataset": 0}
+    return [
+        (dependency["id"], [harmless.get(kinds[one]) for one in dependency["inputs"]])
+        for dependency in config["dependencies"]
+    ]
+
+
+def bodies(client: Any, hostile: Hostile) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each hostile value at each position of each dependency's inputs, and at one more; and as an event's data."""
+    for index, values in inputs_of_all(client):
+        for position in range(len(values) + 1):
+            for value in hostile.values:
+                data = [*values[:position], value, *values[position + 1 :]]
+                yield "queue/join", {"fn_index": index, "session_hash": "attacker", "data": data}
+    for value in (*hostile.values, *hostile.wrapped):
+        for name in NAMED:
+            yield f"call/{name}", {"data": [value, *SETTINGS], "session_hash": "attacker"}
+            yield f"call/v2/{name}", {"image" if name == "vary" else "prompt": value}
+        for way in ("run", "api"):
+            yield f"{way}/vary", {"data": [value, *SETTINGS], "session_hash": "attacker"}
+        yield "queue/join", {"fn_index": 12, "session_hash": "attacker", "data": [None], "event_data": [value]}
+
+
+async def post(app: Any, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, str]:
+    """Status and text of an application's answer, without a network between."""
+    told = {"host": "127.0.0.1", "content-type": "application/json", **headers}
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"",
+        "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 9), "server": ("127.0.0.1", 80),
+        "root_path": "",
+        "headers": [(name.lower().encode(), text.encode()) for name, text in told.items()]}  # fmt: skip
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode()}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+
+def answers_to(page: Page, hostile: Hostile, headers: dict[str, str]) -> Counter[tuple[int, str]]:
+    """What all hostile requests get, and how many."""
+    with visitor(page) as client:
+        asked = list(bodies(client, hostile))
+
+    async def ask() -> Counter[tuple[int, str]]:
+        return Counter([await post(page.app, f"/gradio_api/{path}", body, headers) for path, body in asked])
+
+    return asyncio.run(ask())
+
+
+def test_no_value_makes_the_page_tell_of_files(page: Page, hostile: Hostile, record_property: Any) -> None:
+    Web.asked.clear()
+    answers = answers_to(page, hostile, page.headers)
+    leaks = [text for _, text in answers if SECRET in text or "root:x:" in text]
+    record_property("attempts", answers.total())
+    print(f"{answers.total()} attempts, {len(leaks)} leaks")
+    assert answers.total() >= 8000
+    assert not leaks
+    # All of them get the same words, whether there is something or not.
+    ((status, text),) = answers
+    assert status == 400
+    assert json.loads(text)["detail"].startswith("data: expected texts, numbers, and pictures")
+    assert not Web.asked
+
+
+def test_without_the_token_nothing_is_even_looked_at(page: Page, hostile: Hostile) -> None:
+    if not page.headers:
+        pytest.skip("this server asks for no token")
+    ((status, _),) = answers_to(page, hostile, {})
+    assert status == 401
+    with visitor(page._replace(headers={})) as client:
+        for place in hostile.places:
+            assert client.get(f"/gradio_api/file={place}").status_code == 401
+
+
+def test_texts_that_are_paths_stay_texts(page: Page, hostile: Hostile) -> None:
+    """Where the page expects a picture, a mere text gives nothing away either."""
+    results = set()
+    with visitor(page) as client:
+        for place in hostile.places:
+            results.add(result_of(client, "vary", [place, "", 0.5, *SETTINGS]).partition("data:")[0])
+            told = result_of(client, "draw", ["a man", place, *SETTINGS[1:]])
+            assert SECRET not in told
+            assert "event: error" in told
+    assert results == {"event: error\n"}
+
+
+def result_of(client: Any, endpoint: str, values: list[Any]) -> str:
+    """The events of a call, as a browser gets them."""
+    begun = client.post(f"/gradio_api/call/{endpoint}", json={"data": values}).raise_for_status()
+    with client.stream("GET", f"/gradio_api/call/{endpoint}/{begun.json()['event_id']}") as events:
+        return "".join(events.iter_text())
+
+
+@pytest.mark.parametrize(
+    "way", ["file=", "file/", "proxy=", "stream/", "custom_component/x/client/y/", "deep_link?session_hash="]
+)
+def test_no_address_gives_files_away(page: Page, hostile: Hostile, way: str) -> None:
+    Web.asked.clear()
+    with visitor(page) as client:
+        answers = {(answer.status_code, answer.text) for place in hostile.places for answer in (
+            client.get(f"/gradio_api/{way}{place}"), client.get(f"/gradio_api/{way}%2e%2e{place}"))}  # fmt: skip
+    ((status, text),) = answers
+    assert status == 404
+    assert SECRET not in text
+    assert not Web.asked
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/gradio_api/dev/reload"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("GET", "/gradio_api/vibe-code"),
+        ("POST", "/login"),
+        ("GET", "/logout"),
+        ("GET", "/pwa_icon"),
+        ("GET", "/gradio_api/runs"),
+        ("POST", "/gradio_api/stream/x"),
+        ("POST", "/gradio_api/run-history/connect"),
+        ("DELETE", "/config"),
+        ("GET", "/something-that-a-later-gradio-has"),
+    ],
+)
+def test_addresses_that_the_page_has_no_use_for_are_closed(page: Page, method: str, path: str) -> None:
+    if page.headers and path == "/login":
+        pytest.skip("the token's own page is there")
+    with visitor(page) as client:
+        answer = client.request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_what_is_no_json_of_the_right_type_is_refused(page: Page) -> None:
+    good, kind = json.dumps({"data": ["a man", *SETTINGS]}), "application/json"
+    wrong = ["[" * 100_000, "[]", '{"data": "x"}', '{"data": ["a"], "fn_index": {}}', "{", ""]
+    with visitor(page) as client:
+        for content, told in [(good, "text/plain"), (good, ""), *((body, kind) for body in wrong)]:
+            headers = {"Content-Type": told} if told else {}
+            assert client.post("/gradio_api/call/draw", content=content, headers=headers).status_code == 400
+
+
+def test_own_uploads_are_varied_and_seen_and_only_ones_own(page: Page) -> None:
+    with visitor(page) as client, visitor(page) as other:
+        path = upload(client)
+        mine = {"path": path, "orig_name": "mine.png", "meta": META}
+        assert "event: complete" in result_of(client, "vary", [mine, "", 0.5, *SETTINGS])
+        assert client.get(f"/gradio_api/file={path}").headers["content-type"] == "image/png"
+        assert other.get(f"/gradio_api/file={path}").status_code == 404
+        assert other.post("/gradio_api/call/vary", json={"data": [mine, "", 0.5, *SETTINGS]}).status_code == 400
+
+
+def test_uploads_have_a_quota_and_a_limit(page: Page, engine: Engine) -> None:
+    most = engine.limits.max_upload_bytes
+    with visitor(page) as client:
+
+        def send(size: int, **more: Any) -> Any:
+            return client.post("/gradio_api/upload", files={"files": ("a.png", bytes(size), "image/png"), **more})
+
+        paths = [send(most).raise_for_status().json()[0] for _ in range(6)]
+        kept = [client.get(f"/gradio_api/file={path}").status_code for path in paths]
+        assert kept == [404, 404, 200, 200, 200, 200]
+        assert send(most + 1).status_code == 413
+        assert send(3 * 2**20).status_code == 413
+        assert send(1, more=("b.png", b"b", "image/png")).status_code == 400
+        assert client.post("/gradio_api/upload", content=b"x").status_code == 400
+
+
+def test_uploads_are_never_taken_for_a_page(page: Page) -> None:
+    with visitor(page) as client:
+        path = upload(client, name="../../evil<b>.html")
+        assert ".." not in path
+        answer = client.get(f"/gradio_api/file={path}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize("place", ["prompt", "model"])
+def test_what_an_error_quotes_is_no_markup(page: Page, place: str) -> None:
+    image = "<img src=http://evil.example/x>"
+    prompt = f"{image}:1 | {image}:-1" if place == "prompt" else "a man"
+    model = image if place == "model" else "tiny"
+    with visitor(page) as client:
+        told = result_of(client, "draw", [prompt, model, *SETTINGS[1:]])
+    assert "event: error" in told
+    assert "<img" not in told
+    assert "&lt;img" in told or place == "prompt"
+
+
+def test_a_flood_of_long_work_that_nobody_waits_for_stops_nobody(tiny_model: Path, folder: Path) -> None:
+    with (
+        Engine([f"tiny={tiny_model}"], "cpu", Limits(max_iterations=100_000)) as engine,
+        running(build_app(engine, visits=Visits(2.0))) as address,
+        visitor(Page(None, address, {})) as client,
+    ):
+        for number in range(25):
+            body = {"data": ["a man", 100_000, *SETTINGS], "session_hash": f"gone{number}"}
+            client.post("/gradio_api/call/compare", json=body).raise_for_status()
+        for endpoint, texts in (("mix", ["a man", "a woman", 2]), ("edit", ["a man", "a woman", 1, "a man"])):
+            assert "event: complete" in result_of(client, endpoint, [*texts, *SETTINGS])
+        until = time.monotonic() + PATIENCE
+        while engine.num_waiting or engine._comparisons._running:
+            assert time.monotonic() < until, "what nobody listens to goes on"
+            time.sleep(0.1)
+
+
+def test_the_test_finds_what_gradio_alone_gives_away(engine: Engine, folder: Path, tmp_path: Path) -> None:
+    """Without the gate, the same attack has the file: if this fails, the tests above show nothing."""
+    from fastapi import FastAPI
+
+    private = tmp_path / "private.txt"
+    private.write_text(SECRET)
+    app = FastAPI()
+    gradio.mount_gradio_app(app, build_page(engine, Visits(), Uploads(10**6)), "/", show_error=False, ssr_mode=False)
+    with running(app) as address, visitor(Page(app, address, {})) as client:
+        told = result_of(client, "draw", ["a man", {"path": str(private), "meta": META}, *SETTINGS[1:]])
+        files = [part for part in told.replace("'", '"').split('"') if part.endswith("private.txt")]
+        answers = [client.get(f"/gradio_api/file={file}").text for file in files]
+    assert SECRET in answers

@@ -1,0 +1,200 @@
+"""What all priors share, tried on each of them: texts, scaling, saving; and the text gap against its formulas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from text2latent.common.errors import InputError, UsageError
+from text2latent.models.priors.parametrization import OBJECTIVES
+from text2latent.models.priors.prior import Prior
+from text2latent.models.priors.registry import NETWORKS, create_prior, prior_class
+from text2latent.models.priors.residual_mlp import ResidualMLPPrior
+
+E, SHAPE = 6, (3, 4)
+
+
+def make(network: str, seed: int = 0, **options: Any) -> Prior:
+    """A prior of which no weight is zero, as after training."""
+    prior = create_prior(network, SHAPE, E, width=64, depth=2, **options).eval()
+    rng = torch.Generator().manual_seed(seed)
+    for parameter in prior.parameters():
+        parameter.data = 0.2 * torch.randn(parameter.shape, generator=rng)
+    return prior
+
+
+def unit_rows(n: int, seed: int = 0) -> Tensor:
+    return normalize(torch.randn(n, E, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def inputs(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(n, *SHAPE, generator=rng), torch.rand(n, generator=rng), unit_rows(n)
+
+
+@pytest.fixture(params=sorted(NETWORKS))
+def network(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@torch.no_grad()
+def test_everything_matters_and_rows_do_not_mix(network: str) -> None:
+    prior, (x, t, condition) = make(network), inputs(4)
+    prediction = prior(x, t, condition)
+    assert prediction.shape == x.shape
+    for other in (prior(x + 1, t, condition), prior(x, 1 - t, condition), prior(x, t, condition.roll(1, 0))):
+        assert (other - prediction).abs().amax(dim=(1, 2)).min() > 1e-4
+    alone = torch.cat([prior(x[i : i + 1], t[i : i + 1], condition[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(alone, prediction, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_dropped_rows_ignore_the_condition_and_no_others(network: str) -> None:
+    prior, (x, t, condition) = make(network), inputs(4)
+    drop = torch.tensor([True, False, True, False])
+    one, other = prior(x, t, condition, drop), prior(x, t, condition.roll(1, 0), drop)
+    torch.testing.assert_close(one[drop], other[drop])
+    assert (one[~drop] - other[~drop]).abs().amax(dim=(1, 2)).min() > 1e-4
+    torch.testing.assert_close(one[~drop], prior(x, t, condition)[~drop], atol=1e-5, rtol=1e-4)
+
+
+def test_every_weight_gets_a_gradient(network: str) -> None:
+    prior, (x, t, condition) = make(network).train(), inputs(8)
+    prior(x, t, condition, torch.arange(8) % 2 == 0).square().sum().backward()
+    assert not [name for name, weight in prior.named_parameters() if weight.grad is None or not weight.grad.any()]
+
+
+@pytest.mark.parametrize("name", ["residual_mlp", "dit"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_untrained_network_is_the_best_linear_prediction(name: str, objective: str) -> None:
+    """Of data ~ N(0, I), regression of the target on x by least squares gives the coefficient."""
+    prior = create_prior(name, SHAPE, E, width=64, depth=1, objective=objective)
+    rng = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn(2, 20_000, *SHAPE, generator=rng)
+    t = torch.full((20_000,), 0.3)
+    x = prior.parametrization.mix(x0, noise, t)
+    target = prior.parametrization.target(x0, noise, t)
+    coefficient = (x * target).sum() / x.square().sum()
+    prediction = prior(x[:5], t[:5], unit_rows(5))
+    torch.testing.assert_close(prediction, coefficient * x[:5], atol=0.03, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["residual_mlp", "dit"])
+def test_told_noise_level_changes_the_prediction_and_texts_have_their_own(name: str) -> None:
+    prior, (x, t, condition) = make(name, noise_level_input=True), inputs(4)
+    prior.set_text_gap(noise_level=0.3)
+    of_texts = prior(x, t, condition)
+    torch.testing.assert_close(prior(x, t, condition, None, torch.full((4,), 0.3)), of_texts)
+    assert (prior(x, t, condition, None, torch.full((4,), 0.6)) - of_texts).abs().amax(dim=(1, 2)).min() > 1e-4
+    drop = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(prior(x, t, condition, drop, torch.zeros(4)), prior(x, t, condition, drop))
+
+
+def test_transformer_is_causal() -> None:
+    """What the query sees comes from tokens before it; the token of the time must not see the noisy latent's."""
+    prior, (x, t, condition) = make("transformer"), inputs(2)
+    seen: list[Tensor] = []
+    prior.get_submodule("blocks.1").register_forward_hook(lambda _, __, output: seen.append(output))
+    with torch.no_grad():
+        prior(x, t, condition)
+        prior(x + 1, t, condition)
+    torch.testing.assert_close(seen[0][:, :2], seen[1][:, :2])
+    assert (seen[0][:, 2:] - seen[1][:, 2:]).abs().amax(dim=2).min() > 1e-4
+
+
+@torch.no_grad()
+def test_saved_prior_is_read_back(network: str, tmp_path: Path) -> None:
+    prior, (x, t, condition) = make(network, text_bank_size=5), inputs(4)
+    prior.set_text_gap(unit_rows(7, 1), 0.5, bank=unit_rows(5, 2), temperature=0.1, noise_level=0.2)
+    prior.save_pretrained(tmp_path)
+    loaded = prior_class(NETWORKS[network]).from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(x, t, condition), prior(x, t, condition))
+    assert torch.equal(loaded.text_condition(condition), prior.text_condition(condition))
+
+
+def test_weights_from_before_text_gaps_are_read() -> None:
+    prior = make("residual_mlp")
+    old = {name: value for name, value in prior.state_dict().items() if not name.startswith("text_")}
+    with torch.device("meta"):
+        loaded = ResidualMLPPrior.from_config(prior.config)
+    loaded.load_state_dict(old, assign=True)
+    condition = unit_rows(3)
+    torch.testing.assert_close(loaded.text_condition(condition), condition)
+
+
+def test_weights_from_when_all_conditions_were_centred_are_read() -> None:
+    prior = make("residual_mlp")
+    prior.set_statistics(torch.zeros(4), torch.ones(4), 0.1 * torch.ones(E), torch.eye(E))
+    old = {name: value for name, value in prior.state_dict().items() if name != "condition_centre"}
+    loaded = make("residual_mlp", seed=1)
+    loaded.load_state_dict(old)
+    torch.testing.assert_close(loaded.filter_condition(unit_rows(3)), prior.filter_condition(unit_rows(3)))
+
+
+def test_raw_conditions_are_neither_centred_nor_shaped(network: str) -> None:
+    prior, condition = make(network), unit_rows(3)
+    prior.set_statistics(torch.zeros(4), torch.ones(4), torch.ones(E), torch.diag(torch.arange(1.0, E + 1)), "raw")
+    torch.testing.assert_close(prior.filter_condition(condition), condition * E**0.5)
+    torch.testing.assert_close(prior.embedding_mean, torch.ones(E))
+
+
+def test_texts_stay_where_they_are_by_default(network: str) -> None:
+    condition = unit_rows(5)
+    torch.testing.assert_close(make(network).text_condition(condition), condition)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0])
+def test_shift_moves_the_mean_of_texts_towards_that_of_images(shift: float) -> None:
+    prior, texts = make("residual_mlp"), unit_rows(50, 3)
+    prior.embedding_mean.copy_(0.1 * torch.arange(E))
+    prior.set_text_gap(texts, shift)
+    expected = normalize(texts + shift * (prior.embedding_mean - texts.mean(0)), dim=1)
+    torch.testing.assert_close(prior.text_condition(texts), expected)
+
+
+def test_projection_is_the_nearest_or_a_softmax_over_the_bank() -> None:
+    prior, bank, texts = make("residual_mlp", text_bank_size=9), unit_rows(9, 1), unit_rows(4, 2)
+    prior.set_text_gap(bank=bank, temperature=0.0)
+    assert torch.equal(prior.text_condition(texts), bank[(texts @ bank.T).argmax(dim=1)])
+    prior.set_text_gap(bank=bank, temperature=0.2)
+    weights = torch.exp(texts @ bank.T / 0.2)
+    torch.testing.assert_close(prior.text_condition(texts), normalize(weights @ bank, dim=1))
+
+
+@pytest.mark.parametrize(
+    ("gap", "message"),
+    [
+        ({"bank": torch.zeros(3, E)}, "text bank: expected shape"),
+        ({"text_embeddings": torch.full((2, E), float("nan"))}, "text embeddings: expected finite"),
+        ({"text_embeddings": torch.zeros(2, E + 1)}, "text embeddings: expected shape"),
+    ],
+)
+def test_wrong_text_gaps_are_refused(gap: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make("residual_mlp", text_bank_size=9).set_text_gap(**gap)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "unet"}, "network: expected one of residual_mlp, dit, transformer, got 'unet'"),
+        ({"network": "dit", "width": 100}, "width: expected a multiple of 64 for network dit, got 100"),
+        ({"network": "transformer", "noise_level_input": True}, "random_noise_level: expected false"),
+        ({"network": "dit", "num_heads": 2}, "num_heads: expected null for network dit, got 2"),
+        ({"network": "residual_mlp", "objective": "score"}, "objective: expected one of flow"),
+    ],
+)
+def test_wrong_networks_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        create_prior(**{"latent_shape": SHAPE, "embedding_dim": E, "width": 64, "depth": 1, **options})
+
+
+def test_unknown_class_is_refused() -> None:
+    with pytest.raises(InputError, match="prior 'UNet': expected one of ResidualMLPPrior"):
+        prior_class("UNet")

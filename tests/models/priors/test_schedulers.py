@@ -1,0 +1,101 @@
+"""Every sampler with the exact denoiser of a normal distribution: it must draw that distribution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from text2latent.common.errors import UsageError
+from text2latent.models.priors.diffusion import initial_noise, sample
+from text2latent.models.priors.parametrization import Parametrization
+from text2latent.models.priors.schedulers import PREDICTION_TYPES, SAMPLERS, build_scheduler, load_scheduler, set_steps
+
+MEAN, STD = 3.0, 0.5
+COMBINATIONS = [("flow", sampler) for sampler in SAMPLERS["flow"]] + [
+    (objective, sampler) for objective in PREDICTION_TYPES for sampler in SAMPLERS["diffusion"]
+]
+
+
+class GaussianDenoiser:
+    """The exact prediction of any objective for data ~ N(MEAN, STD^2 I)."""
+
+    def __init__(self, objective: str) -> None:
+        self.form = Parametrization(objective)
+        self.calls = 0
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        a, s = (level[:, None, None] for level in self.form.levels(t))
+        deviation = (x - a * MEAN) / (a**2 * STD**2 + s**2)
+        x0, noise = MEAN + a * STD**2 * deviation, s * deviation
+        return self.form.target(x0, noise, t)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        return x
+
+
+def draw(objective: str, sampler: str, steps: int, n: int = 400) -> tuple[Tensor, GaussianDenoiser]:
+    denoiser = GaussianDenoiser(objective)
+    noise = torch.randn(n, 1, 8, generator=torch.Generator().manual_seed(0))
+    scheduler = build_scheduler(sampler, objective)
+    return sample(denoiser, scheduler, torch.zeros(n, 3), steps, 1.0, noise), denoiser
+
+
+@pytest.mark.parametrize(("objective", "sampler"), COMBINATIONS)
+def test_exact_denoiser_gives_the_data_distribution(objective: str, sampler: str) -> None:
+    drawn, denoiser = draw(objective, sampler, 50)
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.03)
+    # Ancestral sampling converges slowly, and from below.
+    assert drawn.std() == pytest.approx(STD, rel=0.1 if sampler == "ddpm" else 0.04)
+    assert denoiser.calls == (99 if sampler == "heun" else 50)
+
+
+@pytest.mark.parametrize(("objective", "sampler"), COMBINATIONS)
+def test_one_step_gives_the_mean(objective: str, sampler: str) -> None:
+    drawn, denoiser = draw(objective, sampler, 1, 4)
+    torch.testing.assert_close(drawn, torch.full((4, 1, 8), MEAN), atol=0.02, rtol=0)
+    assert denoiser.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "sampler"),
+    [("sample", "ddpm"), ("epsilon", "ddim"), ("v", "dpm++"), ("v", "heun"), ("flow", "euler"), ("flow", "dpm++")],
+)
+def test_thousand_steps_give_the_data_distribution(objective: str, sampler: str) -> None:
+    drawn, denoiser = draw(objective, sampler, 1000, 100)
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.05)
+    assert drawn.std() == pytest.approx(STD, rel=0.05)
+    assert denoiser.calls == {"heun": 1999, "dpm++": 1000 if objective == "flow" else 996}.get(sampler, 1000)
+
+
+def test_rows_of_a_stochastic_sampler_depend_on_their_own_seed_only() -> None:
+    scheduler, denoiser = build_scheduler("ddpm", "sample"), GaussianDenoiser("sample")
+    noise = initial_noise([5, 6, 7], (1, 8))
+    together = sample(denoiser, scheduler, torch.zeros(3, 3), 7, 1.0, noise)
+    alone = sample(denoiser, scheduler, torch.zeros(1, 3), 7, 1.0, noise[1:2])
+    assert torch.equal(together[1:2], alone)
+    assert (together[0] - together[2]).abs().min() > 0
+
+
+@pytest.mark.parametrize(("objective", "sampler"), COMBINATIONS)
+def test_times_fall_and_scheduler_survives_its_config(objective: str, sampler: str) -> None:
+    scheduler = build_scheduler(sampler, objective)
+    config = {**scheduler.config, "_class_name": type(scheduler).__name__}
+    times = set_steps(load_scheduler(config), 10, torch.device("cpu"))
+    torch.testing.assert_close(times, set_steps(scheduler, 10, torch.device("cpu")))
+    assert times.max() <= 1
+    assert times.min() > 0
+    assert (times.diff() <= 0).all()
+
+
+def test_sampler_for_another_objective_is_refused() -> None:
+    with pytest.raises(UsageError, match="for objective flow, got 'ddim'"):
+        build_scheduler("ddim", "flow")
+    with pytest.raises(UsageError, match="sampler: expected one of ddpm, ddim"):
+        build_scheduler("euler", "v")
+
+
+def test_foreign_scheduler_is_refused() -> None:
+    with pytest.raises(UsageError, match="'PNDMScheduler': expected one of FlowMatchEuler"):
+        load_scheduler({"_class_name": "PNDMScheduler"})

@@ -1,0 +1,1 @@
+"""Scripts that fit the networks of the faces world."""

@@ -1,0 +1,229 @@
+"""Fits the faces CLIP on renders and captions.
+
+Next to the contrastive loss, both towers learn every attribute through linear heads that they share, so that a value
+means the same direction in an image and in a text. As captions carry what they allow, a caption counts as a positive of
+every image of the batch that it is true of.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cross_entropy, embedding, log_softmax, normalize
+
+from text2latent.models.clip.encoder import build_clip, encode_tokens, save_hub_folder, trim_tokens
+from text2latent.zoo.faces.attributes import NAMES, SIZES, draw_codes, restrict, visible
+from text2latent.zoo.faces.fit.batches import degrade, to_tensor
+from text2latent.zoo.faces.language.captions import LANGUAGES, Caption, draw_caption, matches
+from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
+from text2latent.zoo.fit.fitting import FitPlan, fit
+
+PLAN = FitPlan(num_steps=3500, lr=1.5e-3, betas=(0.9, 0.98), warmup_steps=300, ema_decay=0.998)
+TEXT_PLAN = FitPlan(num_steps=7800, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998)
+BATCH = 48
+TEXT_BATCH, TEXT_IMAGES, NUM_IMAGES = 96, 384, 4096
+"""Captions and images of a batch of the second stage, and images that it draws from."""
+SEED = 303
+HEAD_SCALE = 16.0
+UNKNOWN_RATE = 0.15
+"""Share of captions into which words of no known meaning are put."""
+CONFIG = Path(__file__).parents[1] / "clip_config.json"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "clip"
+
+
+@cache
+def _tokenizer() -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=json.loads(CONFIG.read_text())["model_cfg"]["text_cfg"]["context_length"])
+
+
+def known_tokens(num_captions: int = 6000) -> Tensor:
+    """Return the ids of all tokens that captions use, sorted; int64 `[K]`, the padding first."""
+    rng = np.random.default_rng([SEED, 0, 0])
+    codes = draw_codes(rng, num_captions)
+    captions = [draw_caption(rng, row, language).text for row in codes for language in LANGUAGES]
+    return torch.cat([_tokenizer()(captions).unique(), torch.zeros(1, dtype=torch.long)]).unique()
+
+
+class KnownEmbedding(nn.Module):
+    """A token embedding that is zero for all tokens but the known ones, and trains only those."""
+
+    table: Tensor
+
+    def __init__(self, known: Tensor, vocab_size: int, width: int):
+        super().__init__()
+        table = torch.zeros(vocab_size, dtype=torch.long)
+        table[known] = torch.arange(1, len(known) + 1)
+        self.register_buffer("table", table)
+        self.weight = nn.Parameter(0.02 * torch.randn(len(known), width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map token ids `[N, L]` to vectors `[N, L, width]`."""
+        return embedding(self.table[tokens], self.full_weight())
+
+    def full_weight(self) -> Tensor:
+        """Return the vectors with that of unknown tokens, zero, first: `[K + 1, width]`."""
+        return torch.cat([torch.zeros_like(self.weight[:1]), self.weight])
+
+    def expanded(self) -> nn.Embedding:
+        """Return the same as an ordinary embedding of the whole vocabulary."""
+        return nn.Embedding.from_pretrained(self.full_weight()[self.table].detach())
+
+
+class ClipTrainer(nn.Module):
+    """The CLIP model and the attribute heads that its two towers share."""
+
+    def __init__(self, clip: Any, known: Tensor):
+        super().__init__()
+        self.clip: Any = clip
+        vocab_size, width = clip.text.token_embedding.weight.shape
+        clip.text.token_embedding = KnownEmbedding(known, vocab_size, width)
+        self.heads = nn.Linear(clip.text.text_projection.shape[1], sum(SIZES))
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised image and text embeddings, float32 `[N, D]` each."""
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            image = self.clip.encode_image(images)
+        return normalize(image.float(), dim=-1), self.embed_text(tokens)
+
+    def embed_text(self, tokens: Tensor) -> Tensor:
+        """Return normalised text embeddings, float32 `[N, D]`."""
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            return normalize(self._encode_by_length(tokens).float(), dim=-1)
+
+    def _encode_by_length(self, tokens: Tensor, num_groups: int = 4) -> Tensor:
+        """Encode captions in groups of like length, so that short ones are not padded to the longest."""
+        order = tokens.argmax(dim=1).argsort()
+        groups = [encode_tokens(self.clip, trim_tokens(tokens[rows])) for rows in order.chunk(num_groups)]
+        return torch.cat(groups)[order.argsort()]
+
+    def attribute_log_probabilities(self, embeddings: Tensor) -> list[Tensor]:
+        """Return the heads' log-probabilities, a list of `[N, size]` in the order of `NAMES`."""
+        logits = self.heads(HEAD_SCALE * embeddings)
+        return [log_softmax(part, dim=-1) for part in logits.split(SIZES, dim=1)]
+
+
+def draw_faces(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw `n` faces in pairs that share all but one or two attributes, so that a batch holds hard negatives."""
+    codes = draw_codes(rng, n)
+    for index in range(1, n, 2):
+        changed = rng.choice(len(NAMES), size=rng.integers(1, 3), replace=False)
+        codes[index] = np.where(np.isin(np.arange(len(NAMES)), changed), codes[index], codes[index - 1])
+    return restrict(codes)
+
+
+def add_unknown_words(tokens: Tensor, rng: np.random.Generator) -> Tensor:
+    """Put one to three tokens, most likely of no known meaning, into some of the captions; token ids `[N, L]`."""
+    rows = []
+    for row in tokens:
+        ids = row[: int(row.argmax()) + 1].tolist()
+        if rng.random() < UNKNOWN_RATE and len(ids) + 3 <= _tokenizer().context_length:
+            place = int(rng.integers(1, len(ids)))
+            ids[place:place] = rng.integers(300, 49000, rng.integers(1, 4)).tolist()
+        rows.append(torch.tensor(ids))
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def contrastive_loss(image: Tensor, text: Tensor, match: Tensor, scale: Tensor) -> Tensor:
+    """Return the symmetric InfoNCE with several positives.
+
+    Args:
+        image: embeddings `[I, D]`, normalised.
+        text: embeddings `[T, D]`, normalised; each is true of an image at least.
+        match: bool `[T, I]`, which texts are true of which images; images without a text only count as negatives.
+        scale: inverse temperature, a scalar.
+    """
+    logits = scale * text @ image.T
+    target, described = match.float(), match.any(dim=0)
+    by_text = -(target / target.sum(1, keepdim=True) * log_softmax(logits, dim=1)).sum(1).mean()
+    shares = target[:, described] / target[:, described].sum(0, keepdim=True)
+    by_image = -(shares * log_softmax(logits[:, described], dim=0)).sum(0).mean()
+    return (by_text + by_image) / 2
+
+
+def _image_attribute_loss(predictions: list[Tensor], codes: np.ndarray) -> Tensor:
+    labels = torch.from_numpy(np.where(visible(codes), codes, -100))
+    return torch.stack([cross_entropy(part, labels[:, i]) for i, part in enumerate(predictions)]).mean()
+
+
+def _text_attribute_loss(predictions: list[Tensor], captions: list[Caption]) -> Tensor:
+    losses = []
+    for i, part in enumerate(predictions):
+        allowed = torch.from_numpy(np.stack([caption.allowed[i, : SIZES[i]] for caption in captions])).float()
+        losses.append(-(allowed / allowed.sum(1, keepdim=True) * part).sum(1).mean())
+    return torch.stack(losses).mean()
+
+
+def clip_loss(trainer: ClipTrainer, step: int) -> tuple[Tensor, dict[str, float]]:
+    """Return contrastive and attribute losses on a batch of renders and captions in both languages."""
+    rng = np.random.default_rng([SEED, step])
+    codes = draw_faces(rng, BATCH)
+    images = degrade(to_tensor(render(codes, draw_nuisance(rng, BATCH))), rng)
+    captions = [draw_caption(rng, row, LANGUAGES[i // 2 % 2]) for i, row in enumerate(codes)]
+    tokens = add_unknown_words(trim_tokens(_tokenizer()([caption.text for caption in captions])), rng)
+    image, text = trainer(images.contiguous(memory_format=torch.channels_last), tokens)
+    match = torch.from_numpy(matches(captions, codes))
+    contrastive = contrastive_loss(image, text, match, trainer.clip.logit_scale.exp().clamp(max=100))
+    of_image = _image_attribute_loss(trainer.attribute_log_probabilities(image), codes)
+    of_text = _text_attribute_loss(trainer.attribute_log_probabilities(text), captions)
+    logged = {"contrastive": contrastive.item(), "image": of_image.item(), "text": of_text.item()}
+    return contrastive + 2 * of_image + 2 * of_text, logged
+
+
+@torch.no_grad()
+def embed_renders(trainer: ClipTrainer, n: int) -> tuple[Tensor, np.ndarray]:
+    """Embed `n` renders: normalised embeddings `[n, D]` of the image tower, and value indices `[n, len(NAMES)]`."""
+    rng = np.random.default_rng([SEED, 1, 0])
+    codes, embeddings = draw_faces(rng, n), []
+    for rows in np.array_split(codes, max(1, n // 64)):
+        images = to_tensor(render(rows, draw_nuisance(rng, len(rows)))).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings.append(normalize(trainer.clip.encode_image(images).float(), dim=-1))
+    return torch.cat(embeddings), codes
+
+
+def text_loss(trainer: ClipTrainer, step: int, image: Tensor, codes: np.ndarray) -> tuple[Tensor, dict[str, float]]:
+    """Return contrastive and attribute losses of captions against embedded renders."""
+    rng = np.random.default_rng([SEED, 2, step])
+    chosen = rng.choice(len(codes), TEXT_IMAGES, replace=False)
+    captions = [draw_caption(rng, row, LANGUAGES[i % 2]) for i, row in enumerate(codes[chosen[:TEXT_BATCH]])]
+    tokens = add_unknown_words(trim_tokens(_tokenizer()([caption.text for caption in captions])), rng)
+    text = trainer.embed_text(tokens)
+    match = torch.from_numpy(matches(captions, codes[chosen]))
+    contrastive = contrastive_loss(image[chosen], text, match, trainer.clip.logit_scale.exp().clamp(max=100))
+    of_text = _text_attribute_loss(trainer.attribute_log_probabilities(text), captions)
+    return contrastive + 4 * of_text, {"contrastive": contrastive.item(), "text": of_text.item()}
+
+
+def fit_text(trainer: ClipTrainer, work: Path) -> ClipTrainer:
+    """Go on with the text tower alone, against renders embedded once: captions are cheap where images are done."""
+    image, codes = embed_renders(trainer, NUM_IMAGES)
+    trainer.requires_grad_(False)
+    trainer.clip.text.requires_grad_(True)
+    return fit(trainer, partial(text_loss, image=image, codes=codes), TEXT_PLAN, work / "clip-text")
+
+
+def export(trainer: ClipTrainer, destination: Path) -> None:
+    """Write the CLIP model without its heads, as an open_clip hub folder in float16."""
+    clip = copy.deepcopy(trainer.clip)
+    clip.text.token_embedding = clip.text.token_embedding.expanded()
+    save_hub_folder(clip, json.loads(CONFIG.read_text()), destination)
+
+
+def fit_clip(work: Path, destination: Path = WEIGHTS, plan: FitPlan = PLAN) -> None:
+    """Fit CLIP, resumably in `work`/clip, and write it to `destination`."""
+    torch.manual_seed(SEED)
+    clip = build_clip(json.loads(CONFIG.read_text()))
+    clip.visual.to(memory_format=torch.channels_last)
+    trainer = ClipTrainer(clip, known_tokens())
+    average = fit_text(fit(trainer, clip_loss, plan, work / "clip"), work)
+    export(average, destination)

@@ -1,0 +1,1 @@
+"""Captions of the faces world in English and Japanese."""

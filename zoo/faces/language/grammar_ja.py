@@ -1,0 +1,238 @@
+"""Japanese sentences about a face; see `grammar_en`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from text2latent.zoo.faces.language.lexicon import Draft, Lexicon, phrases
+from text2latent.zoo.faces.language.words_ja import WORDS
+
+LEXICON = Lexicon(WORDS)
+Template = Callable[[Draft, Sequence[str]], str]
+
+NEUTRAL_NOUNS = ("人", "人物", "人", "人の顔", "人間", "顔")
+ORIGINS = ("中国人", "日本人", "アメリカ人", "フランス人", "韓国人", "イギリス人", "外国人", "インド人", "イタリア人")
+FILLERS = phrases(
+    "筋肉質な; 精悍な; 美しい; 賢そうな; 素敵な; かっこいい; かわいい; 強そうな; きれいな; おしゃれな; "
+    "優しそうな; リアルな; スーツ姿の; 赤い服の; 青いシャツを着た; 白い服の; セーターを着た; 頭のいい; ハンサムな"
+)
+QUALITIES = phrases(
+    "高画質; ポートレート; 肖像画; 正面; クローズアップ; 自然光; 写真; 顔写真; イラスト; カラー写真; 綺麗"
+)
+FRAMES = phrases(
+    "{}の写真; {}の画像; {}の顔; {}のポートレート; {}の肖像; {}の顔写真; {}の絵; {}のイラスト; {}の肖像画; "
+    "{}のアップ; これは{}です; {}の正面写真; {}が写っている写真; {}です; 写真の{}; {}の顔のアップ"
+)
+HELD_OUT_FRAMES = phrases(
+    "{}を描いて; {}が見たい; {}のスナップ; {}を見せて; {}を描いてください; ここに{}がいる; {}のスケッチ; "
+    "{}を写した一枚; {}を想像して; {}のアバター"
+)
+CONJUNCTIVE = {
+    "である": ("で", "であり"),
+    "ている": ("ていて", "ており"),
+    "でいる": ("でいて", "でおり"),
+    "がある": ("があり", "があって"),
+    "にいる": ("にいて", "におり"),
+    "い": ("くて", "く"),
+}
+"""What the ending of a predicate becomes where another one follows, first match first."""
+POLITE = {"である": "です", "ている": "ています", "でいる": "でいます", "ある": "あります", "いる": "います"}
+"""What the ending of a predicate becomes in polite speech, first match first."""
+IDLE = ("立っている", "いる", "写っている", "こちらを見ている", "座っている", "こちらを向いている")
+
+
+def head(draft: Draft, attributes: Sequence[str]) -> tuple[str, list[str]]:
+    """Draw the noun; returns it with the attributes it leaves unsaid."""
+    noun = ""
+    for attribute, probability in {"gender": 0.9, "age": 0.5}.items():
+        if not noun and attribute in attributes and draft.slots(attribute, ["noun"]) and draft.chance(probability):
+            noun = draft.say("noun", attribute)
+    if not noun:
+        noun = draft.pick(ORIGINS) if draft.chance(0.15) else draft.pick(NEUTRAL_NOUNS)
+    rest = [name for name in attributes if not draft.settled(name)]
+    return _compound(draft, noun, rest)
+
+
+def _compound(draft: Draft, noun: str, rest: list[str]) -> tuple[str, list[str]]:
+    """Perhaps glue an attribute to the noun: 中年男性, 金髪女性."""
+    possible = [name for name in rest if draft.slots(name, ["pre"])]
+    if noun in ("男性", "女性") and possible and draft.chance(0.3):
+        name = draft.pick(possible)
+        return draft.say("pre", name) + noun, [other for other in rest if other != name]
+    return noun, rest
+
+
+def hair(draft: Draft, rest: list[str], probability: float) -> tuple[str, list[str]]:
+    """Perhaps say colour and style of the hair as one: 長い金髪; returns the phrase, if any, and what is left."""
+    both = {"hair_color", "hair_style"}
+    if both <= set(rest) and draft.slots("hair_style", ["cut"]) and draft.chance(probability):
+        return draft.say("cut", "hair_style") + draft.say("tone", "hair_color"), [n for n in rest if n not in both]
+    return "", rest
+
+
+def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 海辺で眼鏡をかけた金髪の女性."""
+    noun, rest = head(draft, draft.shuffled(attributes))
+    hair_phrase, rest = hair(draft, rest, 0.5)
+    place = ""
+    if "background" in rest and draft.slots("background", ["place"]) and draft.chance(0.25):
+        place = draft.say("place", "background")
+        rest = [name for name in rest if name != "background"]
+    things, rest = _things(draft, rest)
+    modifiers = things + [draft.say("mod", name) for name in rest]
+    modifiers += [f"{hair_phrase}の"] if hair_phrase else []
+    modifiers += [draft.pick(FILLERS)] if draft.chance(0.08) else []
+    return place + _attach(draft, draft.shuffled(modifiers)) + noun
+
+
+def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
+    """Perhaps say what a face wears or has as one modifier: 眼鏡と帽子の; returns it and what is left unsaid."""
+    possible = [name for name in rest if draft.slots(name, ["thing"])]
+    if len(possible) < 2 or draft.chance(0.6):
+        return [], rest
+    listed = "と".join(draft.say("thing", name) for name in draft.shuffled(possible))
+    return [listed + draft.pick(("の", "のある", "が特徴の"))], [name for name in rest if name not in possible]
+
+
+def _attach(draft: Draft, modifiers: list[str]) -> str:
+    """Chain modifiers, some of them by で: 金髪で眼鏡の. A comma keeps 肌が白い from describing hair that follows."""
+    linked = []
+    for modifier, following in pairwise(modifiers):
+        if modifier.endswith("の") and draft.chance(0.4):
+            modifier = modifier[:-1] + "で"
+        comma = following.startswith(("髪", "肌", "皮膚", "頭")) or draft.chance(0.15)
+        linked.append(modifier + ("、" if comma else ""))
+    return "".join(linked + modifiers[-1:])
+
+
+def predicates(draft: Draft, attributes: Sequence[str]) -> list[str]:
+    """Say as many attributes as can end a sentence: 帽子をかぶっている, 髪が長い."""
+    said = []
+    for name in attributes:
+        if possible := draft.slots(name, ["pred", "poss"]):
+            said.append(draft.say(draft.pick(possible), name))
+    return said
+
+
+def continued(predicate: str, draft: Draft) -> str:
+    """Turn a plain predicate into the form that another one follows; raises `ValueError` on an unknown ending."""
+    for ending, forms in CONJUNCTIVE.items():
+        if predicate.endswith(ending):
+            return predicate.removesuffix(ending) + draft.pick(forms)
+    raise ValueError(f"no conjunctive form is known for {predicate}")
+
+
+def chained(predicate_list: Sequence[str], draft: Draft) -> str:
+    """Write several predicates as one: 髪が長くて、笑っている."""
+    return "、".join([continued(text, draft) for text in predicate_list[:-1]] + list(predicate_list[-1:]))
+
+
+def polite(text: str, draft: Draft) -> str:
+    """Perhaps make the end of a sentence polite."""
+    if draft.chance(0.6):
+        return text
+    for ending, form in POLITE.items():
+        if text.endswith(ending):
+            return text.removesuffix(ending) + form
+    return text + "です"
+
+
+def frames_for(phrase: str) -> Sequence[str]:
+    """Return the frames that a phrase fits into: a face has no face."""
+    return [frame for frame in FRAMES if "顔" not in frame] if phrase.endswith("顔") else FRAMES
+
+
+def framed_phrase(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write イヤリングを付けた若い女性の写真."""
+    phrase = noun_phrase(draft, attributes)
+    return phrase if draft.chance(0.5) else draft.pick(frames_for(phrase)).format(phrase)
+
+
+def keywords(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 女性、金髪、眼鏡."""
+    hair_phrase, rest = hair(draft, list(attributes), 0.3)
+    words = [draft.say("key", name) for name in rest] + ([hair_phrase] if hair_phrase else [])
+    words += [draft.pick(QUALITIES)] if draft.chance(0.1) else []
+    return draft.pick(("、", "、", " ", ", ", "・", "　")).join(draft.shuffled(words))
+
+
+def acting(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 海の側で顎髭を蓄えた中年男性が微笑んでいる."""
+    mixed = draft.shuffled(attributes)
+    acts = [name for name in mixed if draft.slots(name, ["pred"]) and name not in ("gender", "age")][:1]
+    phrase = noun_phrase(draft, [name for name in mixed if name not in acts])
+    predicate = draft.say("pred", acts[0]) if acts else draft.pick(IDLE)
+    return polite(f"{phrase}が{predicate}", draft)
+
+
+def topic(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write この女性は髪が長くて、眼鏡をかけている."""
+    noun, rest = head(draft, draft.shuffled(attributes))
+    hair_phrase, rest = hair(draft, rest, 0.3)
+    said = predicates(draft, rest) + ([f"{hair_phrase}である"] if hair_phrase else [])
+    subject = draft.pick(("この", "その", "")) + noun
+    return polite(f"{subject}は{chained(said, draft)}", draft) if said else f"{subject}の写真"
+
+
+def several_sentences(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 年配の女性です。眼鏡をかけています."""
+    mixed = draft.shuffled(attributes)
+    cut = 1 + int(draft.uniform() * len(mixed))
+    phrase = noun_phrase(draft, mixed[:cut])
+    said = predicates(draft, [name for name in mixed[cut:] if not draft.settled(name)])
+    return "。".join([f"{phrase}です", *(polite(text, draft) for text in said)])
+
+
+def held_out_frame(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 帽子をかぶった少年を描いて."""
+    return draft.pick(HELD_OUT_FRAMES).format(noun_phrase(draft, attributes))
+
+
+def person_with(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 女性（金髪、眼鏡）."""
+    noun, rest = head(draft, draft.shuffled(attributes))
+    words = [draft.say("key", name) for name in rest]
+    return f"{noun}{draft.pick(('（{}）', ' [{}]', ' - {}')).format('、'.join(words))}" if words else f"【{noun}】"
+
+
+def bullet_list(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 女性＋眼鏡＋金髪."""
+    words = [draft.say("key", name) for name in draft.shuffled(attributes)]
+    return draft.pick(("＋", "/", "。", " & ")).join(words) if len(words) > 1 else f"《{words[0]}》"
+
+
+def features(draft: Draft, attributes: Sequence[str]) -> str:
+    """Write 特徴は、髪が長くて、笑っている女性."""
+    noun, rest = head(draft, draft.shuffled(attributes))
+    said = predicates(draft, rest)
+    return f"{chained(said, draft)}、という{noun}" if said else f"誰かというと{noun}"
+
+
+TEMPLATES: tuple[tuple[Template, float], ...] = (
+    (framed_phrase, 0.5),
+    (keywords, 0.2),
+    (acting, 0.13),
+    (topic, 0.1),
+    (several_sentences, 0.07),
+)
+HELD_OUT_TEMPLATES: tuple[tuple[Template, float], ...] = (
+    (held_out_frame, 0.45),
+    (person_with, 0.2),
+    (bullet_list, 0.2),
+    (features, 0.15),
+)
+PROTOTYPES = {"noun": "{}", "mod": "{}人", "pred": "{}人"}
+PROMPT_TEMPLATES = ("{}の写真", "{}", "{}の顔")
+
+
+def finish(draft: Draft, text: str) -> str:
+    """Perhaps add a word on quality or a full stop."""
+    if draft.chance(0.04):
+        text = f"{text}、{draft.pick(QUALITIES)}"
+    return text + "。" if draft.chance(0.15) and not text.endswith(("）", "]", "】", "》")) else text
+
+
+def tidy(text: str) -> str:
+    """Return the text as it is: nothing in Japanese agrees with its neighbours."""
+    return text

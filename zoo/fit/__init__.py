@@ -1,0 +1,1 @@
+"""What the fitting scripts of all worlds share."""
