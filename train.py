@@ -98,8 +98,8 @@ def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.devi
     """The pipeline that draws the validation's prompts; None without prompts, which saves loading its networks."""
     if not config.validation.prompts:
         return None
+    from text2latent.common.prompt_text import check_prompt
     from text2latent.inference.pipeline import Text2LatentPipeline
-    from text2latent.models.clip.encoder import check_prompt
     from text2latent.training.assembly import load_the_clip, load_the_generator
 
     for prompt in config.validation.prompts:

@@ -1,9 +1,10 @@
-"""What an image is to show, as the prior and CLIP see it: texts, weighted texts, images, and both mixed."""
+"""Queries as the prior and CLIP see them: embeddings of texts, weighted texts, images, and both mixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,51 +13,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.images import from_pil
-from text2latent.inference.prompts import WeightedText, check_prompts, parse_prompt
-from text2latent.inference.settings import DEFAULT_IMAGE_WEIGHT, require_fraction
+from text2latent.inference.images import from_pil, read_picture
+from text2latent.inference.prompts import WeightedText, parse_checked
+from text2latent.inference.query import Query
 
 if TYPE_CHECKING:
-    from text2latent.inference.pipeline import Text2LatentPipeline
     from text2latent.models.clip.encoder import ClipEncoder
+    from text2latent.models.priors.prior import Prior
 
 NEUTRAL_TEXT = "picture"
 """A text that says nothing of what is in a picture."""
-
-
-@dataclass(frozen=True, eq=False)
-class Query:
-    """What an image is to show: a text, an image, or both, and perhaps a text that says what not.
-
-    Attributes:
-        text: a prompt, see `text2latent.inference.prompts`; or None.
-        image: a picture, or a tensor `[3, H, W]` in [-1, 1]; or None.
-        image_weight: share of the image in [0, 1] where there is a text too; the text has the rest.
-        negative: a prompt for what the image is not to show; or None.
-        name: what files and reports call the query; None takes the text.
-
-    Raises:
-        UsageError: for an unusable text, neither text nor image, or a weight out of range.
-    """
-
-    text: str | None = None
-    image: Image.Image | Tensor | None = None
-    image_weight: float = DEFAULT_IMAGE_WEIGHT
-    negative: str | None = None
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.text is None and self.image is None:
-            raise UsageError("prompt: expected a text, an image or both, got neither")
-        require_fraction("image_weight", self.image_weight)
-        for prompt in (self.text, self.negative):
-            if prompt is not None:
-                check_prompts(prompt)
-
-    @property
-    def label(self) -> str:
-        """The query in words."""
-        return self.name or self.text or "image"
 
 
 @dataclass(frozen=True)
@@ -68,43 +34,57 @@ class Conditions:
         target: `[N, E]`, L2-normalised, what CLIP compares images with.
         negative: `[N, E]`, condition of what not to show; anything where there is none.
         has_negative: `[N]` bool.
+        text: `[N, E]`, L2-normalised, CLIP's embedding of the text alone; zero where there is none.
     """
 
     condition: Tensor
     target: Tensor
     negative: Tensor
     has_negative: Tensor
+    text: Tensor
 
     def __len__(self) -> int:
         return len(self.condition)
 
     def __getitem__(self, rows: Tensor | slice) -> Conditions:
         """The rows that an index tensor or a slice chooses."""
-        return Conditions(self.condition[rows], self.target[rows], self.negative[rows], self.has_negative[rows])
+        return Conditions(*(column[rows] for column in self._columns))
 
     def repeat_interleave(self, times: int) -> Conditions:
         """Each row `times` times, its copies side by side."""
-        return self[torch.arange(len(self), device=self.condition.device).repeat_interleave(times)]
+        return Conditions(*(column.repeat_interleave(times, dim=0) for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[Tensor, ...]:
+        return self.condition, self.target, self.negative, self.has_negative, self.text
 
 
 def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings `[N, E]` of prompts, L2-normalised.
+    """Text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised; see `embed_parts`.
+
+    Raises:
+        UsageError: for an unusable prompt, or parts that cancel out.
+    """
+    return embed_parts(clip, [parse_checked(prompt) for prompt in prompts])
+
+
+def embed_parts(clip: ClipEncoder, prompts: Sequence[tuple[str, Sequence[WeightedText]]]) -> Tensor:
+    """Text embeddings `[N, E]` of prompts and their parts, L2-normalised.
 
     A prompt of weighted parts is what each of them adds by its weight to a text that says nothing. So weights whose sum
     is 1 make the weighted mean, and greater ones do not water down what each part says.
 
     Raises:
-        UsageError: for an unusable prompt, or parts that cancel out.
+        UsageError: for parts that cancel out.
     """
-    if not prompts:
-        return clip.encode_text([])
-    parsed = [parse_prompt(prompt) for prompt in prompts]
-    texts = dict.fromkeys(part.text for parts in parsed for part in parts)
-    if any(len(parts) > 1 for parts in parsed):
+    texts = dict.fromkeys(part.text for _, parts in prompts for part in parts)
+    if any(len(parts) > 1 for _, parts in prompts):
         texts[NEUTRAL_TEXT] = None
-    embedded = dict(zip(texts, clip.encode_text(list(texts)), strict=True))
-    sums = [_add_parts(prompt, parts, embedded) for prompt, parts in zip(prompts, parsed, strict=True)]
-    return normalize(torch.stack(sums), dim=1)
+    rows = clip.encode_checked(list(texts))
+    if not prompts:
+        return rows
+    embedded = dict(zip(texts, rows, strict=True))
+    return normalize(torch.stack([_add_parts(prompt, parts, embedded) for prompt, parts in prompts]), dim=1)
 
 
 def _add_parts(prompt: str, parts: Sequence[WeightedText], embedded: Mapping[str, Tensor]) -> Tensor:
@@ -117,43 +97,38 @@ def _add_parts(prompt: str, parts: Sequence[WeightedText], embedded: Mapping[str
     return neutral + said
 
 
-def encode_queries(pipeline: Text2LatentPipeline, queries: Sequence[Query]) -> Conditions:
-    """Embed queries with a pipeline's CLIP; texts go through its `text_condition`, images are conditions as they are.
+def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) -> Conditions:
+    """Embed queries with CLIP; texts go through the prior's `text_condition`, images are conditions as they are.
 
     The condition of a text and an image is their weighted sum, L2-normalised, and so is the target.
     """
-    size, device = (len(queries), pipeline.prior.embedding_dim), pipeline.device
-    condition, target, negative = (torch.zeros(size, device=device) for _ in range(3))
-    text_rows = [i for i, query in enumerate(queries) if query.text is not None]
-    image_rows = [i for i, query in enumerate(queries) if query.image is not None]
-    negative_rows = [i for i, query in enumerate(queries) if query.negative is not None]
-    if text_rows:
-        embedded = pipeline.encode_prompts([queries[i].text or "" for i in text_rows])
-        weights = torch.tensor([_text_weight(queries[i]) for i in text_rows], device=device)[:, None]
-        target[text_rows] += weights * embedded
-        condition[text_rows] += weights * pipeline.text_condition(embedded)
-    if image_rows:
-        embedded = torch.cat([_embed_image(pipeline.clip, queries[i]) for i in image_rows])
-        weights = torch.tensor([1 - _text_weight(queries[i]) for i in image_rows], device=device)[:, None]
-        target[image_rows] += weights * embedded
-        condition[image_rows] += weights * embedded
-    if negative_rows:
-        embedded = pipeline.encode_prompts([queries[i].negative or "" for i in negative_rows])
-        negative[negative_rows] = pipeline.text_condition(embedded)
+    device = prior.latent_mean.device
+    text, image, negative = (torch.zeros(len(queries), prior.embedding_dim, device=device) for _ in range(3))
+    text_condition = text.clone()
+    if rows := [i for i, query in enumerate(queries) if query.text is not None]:
+        text[rows] = embed_parts(clip, [(queries[i].text or "", queries[i].parts) for i in rows])
+        text_condition[rows] = prior.text_condition(text[rows])
+    if rows := [i for i, query in enumerate(queries) if query.image is not None]:
+        image[rows] = _embed_images(clip, [queries[i].image for i in rows])
+    if rows := [i for i, query in enumerate(queries) if query.negative is not None]:
+        embedded = embed_parts(clip, [(queries[i].negative or "", queries[i].negative_parts) for i in rows])
+        negative[rows] = prior.text_condition(embedded)
+    share = torch.tensor([query.text_weight for query in queries], device=device)[:, None]
     has_negative = torch.tensor([query.negative is not None for query in queries], device=device)
-    return Conditions(normalize(condition, dim=1), normalize(target, dim=1), negative, has_negative)
+    condition, target = (normalize(share * said + (1 - share) * image, dim=1) for said in (text_condition, text))
+    return Conditions(condition, target, negative, has_negative, text)
 
 
-def _text_weight(query: Query) -> float:
-    if query.text is None or query.image is None:
-        return float(query.text is not None)
-    return 1 - query.image_weight
-
-
-def _embed_image(clip: ClipEncoder, query: Query) -> Tensor:
-    image = from_pil(query.image) if isinstance(query.image, Image.Image) else query.image
-    assert image is not None
-    return clip.encode_image(image[None].to(clip.device))
+def _embed_images(clip: ClipEncoder, images: Iterable[Any]) -> Tensor:
+    """Embeddings `[N, E]` of pictures, tensors or files; a file is read once."""
+    pictures: dict[Path, Image.Image] = {}
+    rows = []
+    for image in images:
+        if isinstance(image, Path):
+            image = pictures.setdefault(image, pictures.get(image) or read_picture(image))
+        pixels = from_pil(image) if isinstance(image, Image.Image) else image
+        rows.append(clip.encode_image(pixels[None].to(clip.device)))
+    return torch.cat(rows)
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -161,32 +136,3 @@ def as_list(value: Any) -> list[Any] | None:
     if value is None:
         return None
     return [value] if isinstance(value, (str, Image.Image, Tensor)) else list(value)
-
-
-def make_queries(
-    prompts: Sequence[str] | None,
-    images: Sequence[Image.Image | Tensor] | None,
-    negatives: Sequence[str] | None,
-    image_weight: float = DEFAULT_IMAGE_WEIGHT,
-) -> list[Query]:
-    """Pair prompts, images and negative prompts up; of each there may be one for all.
-
-    Raises:
-        UsageError: when their numbers don't fit, or a query is unusable.
-    """
-    count = max(len(part) for part in (prompts, images) if part is not None) if prompts or images else 0
-    if not count:
-        raise UsageError("prompt: expected at least one text or image, got none")
-    columns = [
-        _spread(name, part, count)
-        for name, part in (("prompt", prompts), ("image", images), ("negative_prompt", negatives))
-    ]
-    return [Query(text, image, image_weight, negative) for text, image, negative in zip(*columns, strict=True)]
-
-
-def _spread(name: str, values: Sequence | None, count: int) -> Sequence:
-    if values is None:
-        return [None] * count
-    if len(values) not in (1, count):
-        raise UsageError(f"{name}: expected one, or {count} as the prompts and images, got {len(values)}")
-    return list(values) * (count // len(values))

@@ -22,12 +22,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError
-from text2latent.inference.conditions import embed_prompts
 from text2latent.inference.prompts import parse_prompt
 from text2latent.inference.wording import Wording, is_latin
 
 if TYPE_CHECKING:
-    from text2latent.inference.pipeline import Text2LatentPipeline
     from text2latent.models.clip.encoder import ClipEncoder
 
 FILE = "domain.safetensors"
@@ -110,12 +108,20 @@ class Domain:
         return scores, percentiles
 
     @torch.no_grad()
-    def score(self, pipeline: Text2LatentPipeline, prompts: Sequence[str]) -> list[DomainScore]:
-        """Scores of prompts, weighted ones included."""
-        embeddings = embed_prompts(pipeline.clip, prompts)
-        percentiles = self.rate(pipeline.clip, prompts, pipeline.text_condition(embeddings))[1].tolist()
-        vague = says_nothing(pipeline.clip, prompts, embeddings)
-        strange = iter(self.are_worded_strangely(pipeline.clip, list(compress(prompts, vague))))
+    def score(
+        self, clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor, conditions: Tensor
+    ) -> list[DomainScore]:
+        """Scores of prompts, weighted ones included.
+
+        Args:
+            clip: whose tokens wordings are told in.
+            prompts: N prompts.
+            embeddings: `[N, E]`, CLIP's of these.
+            conditions: `[N, E]`, what the prior takes for them.
+        """
+        percentiles = self.rate(clip, prompts, conditions)[1].tolist()
+        vague = says_nothing(clip, prompts, embeddings)
+        strange = iter(self.are_worded_strangely(clip, list(compress(prompts, vague))))
         excused = [is_vague and not next(strange) for is_vague in vague]
         return [
             DomainScore(round(percentile, 2), self.threshold, percentile >= self.threshold and not is_excused)

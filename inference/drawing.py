@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from text2latent.inference.conditions import Query
+from text2latent.inference.conditions import Conditions
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.editing import Edit, draw_edited, interpolate
 from text2latent.inference.images import to_pil
-from text2latent.inference.pipeline import Draw, Settings, Text2LatentPipeline
-from text2latent.inference.prompts import parse_prompt
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
+from text2latent.inference.settings import Settings
 from text2latent.models.sources.identity import Identity
 
 SCORE_DIGITS = 4
@@ -63,42 +65,44 @@ def draw_pairs(
     pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings
 ) -> Iterator[DrawnImage]:
     """Draw an image per pair of a query and a seed; warns of each prompt that is out of domain."""
-    texts = [text for query, _ in pairs for text in (query.text, query.negative) if text]
-    weighted = list(dict.fromkeys(text for text in texts if len(parse_prompt(text)) > 1))
+    weighted = [query for query, _ in pairs if len(query.parts) > 1 or len(query.negative_parts) > 1]
     if weighted and len(pairs) > PROMPTS_AT_ONCE:
-        pipeline.encode_prompts(weighted)  # parts that cancel out are told before anything is drawn
+        pipeline.encode(weighted)  # parts that cancel out are refused before anything is drawn
     for start in range(0, len(pairs), PROMPTS_AT_ONCE):
-        chunk = pairs[start : start + PROMPTS_AT_ONCE]
-        domain = score_domain(pipeline, list(dict.fromkeys(query for query, _ in chunk)))
-        draws = pipeline.stream([query for query, _ in chunk], [seed for _, seed in chunk], settings)
-        for drawn, (query, seed) in zip(_one_by_one(draws), chunk, strict=True):
-            yield DrawnImage(drawn.picture, query.label, seed, drawn.clip_score, drawn.latent, domain.get(query))
+        queries, seeds = zip(*pairs[start : start + PROMPTS_AT_ONCE], strict=True)
+        conditions = pipeline.encode(queries)
+        domain = score_domain(pipeline, queries, conditions)
+        labels = [(query.label, seed, domain.get(query)) for query, seed in zip(queries, seeds, strict=True)]
+        yield from _one_by_one(pipeline.draw(conditions, seeds, settings), labels)
 
 
-def score_domain(pipeline: Text2LatentPipeline, queries: Sequence[Query]) -> dict[Query, DomainScore]:
+def score_domain(
+    pipeline: Text2LatentPipeline, queries: Sequence[Query], conditions: Conditions
+) -> dict[Query, DomainScore]:
     """Domain scores of the queries that have a text, where the model can tell them; warns of those out of domain."""
-    worded = [query for query in queries if query.text is not None]
-    scores = pipeline.domain_scores([query.text or "" for query in worded]) if worded else None
-    for query, score in zip(worded, scores or (), strict=False):
+    rows = {query: row for row, query in enumerate(queries) if query.text is not None}
+    if pipeline.domain is None or not rows:
+        return {}
+    worded = list(rows)
+    scores = pipeline.score_domain(worded, conditions[torch.tensor(list(rows.values()))])
+    for query, score in zip(worded, scores, strict=True):
         if score.is_outside:
             warnings.warn(
                 f"prompt {query.text!r} seems to be beyond what this model draws (out-of-domain score "
                 f"{score.percentile:.1f}, expected below {score.threshold:.1f})",
                 stacklevel=2,
             )
-    return dict(zip(worded, scores or (), strict=False))
+    return dict(zip(worded, scores, strict=True))
 
 
 def draw_frames(
     pipeline: Text2LatentPipeline, ends: tuple[Query, Query], num_frames: int, seeds: Sequence[int], settings: Settings
 ) -> Iterator[DrawnImage]:
     """Draw the frames of an interpolation, all seeds of the first frame first; see `editing.interpolate`."""
-    score_domain(pipeline, ends)
-    draws = interpolate(pipeline, *ends, num_frames, seeds, settings)
-    for index, drawn in enumerate(_one_by_one(draws)):
-        fraction = (index // len(seeds)) / (num_frames - 1)
-        prompt = f"{ends[0].label} -> {ends[1].label}, {fraction:.3g}"
-        yield DrawnImage(drawn.picture, prompt, seeds[index % len(seeds)], drawn.clip_score, drawn.latent)
+    score_domain(pipeline, ends, pipeline.encode(ends))
+    way = [f"{ends[0].label} -> {ends[1].label}, {frame / (num_frames - 1):.3g}" for frame in range(num_frames)]
+    labels = [(label, seed, None) for label in way for seed in seeds]
+    yield from _one_by_one(interpolate(pipeline, *ends, num_frames, seeds, settings), labels)
 
 
 def draw_latents(
@@ -118,25 +122,23 @@ def draw_latents(
     if not starts:
         return
     if edit is not None:
-        score_domain(pipeline, [edit.source, edit.target])
+        ends = [edit.source, edit.target]
+        score_domain(pipeline, ends, pipeline.encode(ends))
     latents = torch.stack([latent for _, _, latent in starts])
-    drawn = _one_by_one(draw_edited(pipeline, latents, settings, edit))
-    for image, (label, seed, _) in zip(drawn, starts, strict=True):
-        yield DrawnImage(image.picture, label, seed, image.clip_score, image.latent)
+    labels = [(label, seed, None) for label, seed, _ in starts]
+    yield from _one_by_one(draw_edited(pipeline, latents, settings, edit), labels)
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    picture: Image.Image
-    latent: Tensor
-    clip_score: float | None
-
-
-def _one_by_one(draws: Iterator[Draw] | Sequence[Draw]) -> Iterator[_Drawn]:
+def _one_by_one(draws: Iterable[Draw], labels: Iterable[tuple[str, int, DomainScore | None]]) -> Iterator[DrawnImage]:
+    """The images of all groups, with the prompt, the seed and the domain score of each."""
+    coming = iter(labels)
     for draw in draws:
         scores = [None] * len(draw.images) if draw.clip_scores is None else draw.clip_scores.tolist()
         for picture, latent, score in zip(to_pil(draw.images), draw.latents.cpu(), scores, strict=True):
-            yield _Drawn(picture, latent, None if score is None else round(score, SCORE_DIGITS))
+            prompt, seed, domain = next(coming)
+            yield DrawnImage(
+                picture, prompt, seed, None if score is None else round(score, SCORE_DIGITS), latent, domain
+            )
 
 
 def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) -> dict[str, Any]:

@@ -1,25 +1,24 @@
 """Between and beyond prompts: interpolation between two, and edits of latents along the direction between two.
 
-The pipeline offers these as methods, see `text2latent.inference.pipeline_editing`.
+The pipeline offers these as methods, see `text2latent.inference.pipeline`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.conditions import Conditions, Query, encode_queries
+from text2latent.inference.base import BasePipeline
+from text2latent.inference.conditions import Conditions
+from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import MAX_STRENGTH, Settings, require_count
 from text2latent.models.priors.diffusion import initial_noise
-
-if TYPE_CHECKING:
-    from text2latent.inference.pipeline import Draw, Text2LatentPipeline
 
 DIRECTION_SEED, DIRECTION_DRAWS = 0, 64
 
@@ -43,7 +42,7 @@ def slerp(start: Tensor, end: Tensor, fractions: Tensor) -> Tensor:
 
 
 def interpolate(
-    pipeline: Text2LatentPipeline, start: Query, end: Query, num_frames: int, seeds: Sequence[int], settings: Settings
+    pipeline: BasePipeline, start: Query, end: Query, num_frames: int, seeds: Sequence[int], settings: Settings
 ) -> Iterator[Draw]:
     """Draw frames on the way from one query to another, spherical in embedding space, with each seed's noise fixed.
 
@@ -67,19 +66,20 @@ def interpolate(
             f"rerank: expected 1 with an interpolation, whose frames share their noise, got {settings.rerank}"
         )
     with torch.no_grad():
-        ends = encode_queries(pipeline, [start, end])
+        ends = pipeline.encode([start, end])
         fractions = torch.linspace(0, 1, num_frames, device=pipeline.device)
         frames = Conditions(
             slerp(ends.condition[0], ends.condition[1], fractions),
             slerp(ends.target[0], ends.target[1], fractions),
             ends.negative[:1].expand(num_frames, -1),
             ends.has_negative[:1].expand(num_frames),
+            ends.text[:1].expand(num_frames, -1),
         )
     yield from pipeline.draw(frames.repeat_interleave(len(seeds)), list(seeds) * num_frames, settings)
 
 
 @torch.no_grad()
-def edit_direction(pipeline: Text2LatentPipeline, source: Query, target: Query, settings: Settings) -> Tensor:
+def edit_direction(pipeline: BasePipeline, source: Query, target: Query, settings: Settings) -> Tensor:
     """The difference that two queries make to a latent, `[L, D]`: that of the means of what the prior draws of them.
 
     Both are drawn from the same noise, so that most of what neither query speaks of cancels out, and the mean over
@@ -89,7 +89,7 @@ def edit_direction(pipeline: Text2LatentPipeline, source: Query, target: Query, 
     settings = replace(settings, truncation=1.0)
     seeds = range(DIRECTION_SEED, DIRECTION_SEED + DIRECTION_DRAWS)
     noise = initial_noise(seeds, pipeline.prior.latent_shape).to(pipeline.device)
-    ends = encode_queries(pipeline, [source, target])
+    ends = pipeline.encode([source, target])
     before, after = (
         pipeline.draw_latents(ends[torch.full((len(noise),), row, device=noise.device)], noise, settings).mean(dim=0)
         for row in (0, 1)
@@ -122,7 +122,7 @@ class Edit:
 
 
 def edit(
-    pipeline: Text2LatentPipeline,
+    pipeline: BasePipeline,
     latents: Tensor,
     source: Query,
     target: Query,
@@ -147,9 +147,7 @@ def edit(
     return latents + change.strength * edit_direction(pipeline, source, target, settings)
 
 
-def draw_starts(
-    pipeline: Text2LatentPipeline, queries: Sequence[Query], seeds: Sequence[int], settings: Settings
-) -> Tensor:
+def draw_starts(pipeline: BasePipeline, queries: Sequence[Query], seeds: Sequence[int], settings: Settings) -> Tensor:
     """Latents `[N, L, D]` to edit, one per seed: the prior's for N queries, or, without any, the generator's own.
 
     The generator's own are those of random z. None are truncated: that comes after the edit.
@@ -162,7 +160,7 @@ def draw_starts(
 
 
 def draw_edited(
-    pipeline: Text2LatentPipeline, latents: Tensor, settings: Settings, change: Edit | None = None
+    pipeline: BasePipeline, latents: Tensor, settings: Settings, change: Edit | None = None
 ) -> Iterator[Draw]:
     """Draw given latents, edited or as they are.
 
@@ -179,7 +177,7 @@ def draw_edited(
     if change is not None:
         latents = edit(pipeline, latents, change.source, change.target, change.strength, settings)
     if change is not None and settings.return_scores:
-        target = encode_queries(pipeline, [change.target]).target
+        target = pipeline.encode([change.target]).target
     if settings.truncation != 1:
         latents = pipeline.generator.truncate(latents, settings.truncation)
     for batch in latents.split(settings.batch_size):

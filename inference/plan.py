@@ -13,42 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.prompts import check_prompts, read_prompt_file
+from text2latent.inference.prompts import read_prompt_file
+from text2latent.inference.query import Query
 from text2latent.inference.settings import DEFAULT_STRENGTH
 from text2latent.inference.writing import edit_label, plan_files, plan_frames, plan_grid
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from text2latent.inference.drawing import DrawnImage
     from text2latent.inference.file_writing import Written
     from text2latent.inference.pipeline import Settings, Text2LatentPipeline
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What an image shows: a text, an image file, or both; and perhaps what it doesn't. See `conditions.Query`."""
-
-    text: str | None
-    image: Path | None = None
-    image_weight: float = 0.0
-    negative: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The subject in words."""
-        parts = [self.text, None if self.image is None else self.image.stem]
-        return " + ".join(part for part in parts if part)
-
-    def to_query(self, pictures: dict[Path, Image.Image]) -> Any:
-        """The `Query`; image files are read once and kept in `pictures`."""
-        from text2latent.inference.conditions import Query
-        from text2latent.inference.images import read_picture
-
-        if self.image is not None and self.image not in pictures:
-            pictures[self.image] = read_picture(self.image)
-        picture = None if self.image is None else pictures[self.image]
-        return Query(self.text, picture, self.image_weight, self.negative, self.label)
 
 
 @dataclass(frozen=True)
@@ -98,16 +71,16 @@ class Request(ABC):
 
 
 @dataclass(frozen=True)
-class SubjectsRequest(Request):
-    """A row per subject."""
+class QueriesRequest(Request):
+    """A row per query."""
 
-    subjects: list[Subject]
+    queries: list[Query]
 
     @property
     def settings(self) -> dict[str, Any]:
         """See `Request`."""
-        first = self.subjects[0]
-        images = list(dict.fromkeys(subject.image.name for subject in self.subjects if subject.image is not None))
+        first = self.queries[0]
+        images = list(dict.fromkeys(query.image.name for query in self.queries if isinstance(query.image, Path)))
         mixed = bool(images) and first.text is not None
         return {
             "negative_text": first.negative,
@@ -121,18 +94,16 @@ class SubjectsRequest(Request):
         """See `Request`."""
         from text2latent.inference.drawing import draw_pairs
 
-        pictures: dict[Path, Image.Image] = {}
-        queries = [subject.to_query(pictures) for subject in self.subjects]
-        pairs = [(query, seed) for query in queries for seed in self.seeds]
+        pairs = [(query, seed) for query in self.queries for seed in self.seeds]
         yield from draw_pairs(pipeline, choose(pairs, wanted), settings)
 
 
 @dataclass(frozen=True)
 class FramesRequest(Request):
-    """A row per frame on the way from one subject to another."""
+    """A row per frame on the way from one query to another."""
 
-    start: Subject
-    end: Subject
+    start: Query
+    end: Query
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -146,8 +117,7 @@ class FramesRequest(Request):
         """See `Request`; all frames are drawn."""
         from text2latent.inference.drawing import draw_frames
 
-        ends = self.start.to_query({}), self.end.to_query({})
-        yield from draw_frames(pipeline, ends, len(self.labels), self.seeds, settings)
+        yield from draw_frames(pipeline, (self.start, self.end), len(self.labels), self.seeds, settings)
 
     def plan(self, output: str | None) -> list[Path]:
         """See `Request`; the file is one, whose suffix tells what it is."""
@@ -165,17 +135,17 @@ class FramesRequest(Request):
 
 @dataclass(frozen=True)
 class LatentsRequest(Request):
-    """Latents from a file, those drawn of subjects, or random ones; edited or as they are.
+    """Latents from a file, those drawn of queries, or random ones; edited or as they are.
 
     Attributes:
         file: where the latents are; its one row has an image per latent.
-        subjects: without a file, what to draw first, a row each; without any, one row of random latents.
+        queries: without a file, what to draw first, a row each; without any, one row of random latents.
         edit: from what to what to change them, and by how much.
     """
 
     file: Path | None
-    subjects: list[Subject]
-    edit: tuple[Subject, Subject, float] | None
+    queries: list[Query]
+    edit: tuple[Query, Query, float] | None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -194,18 +164,14 @@ class LatentsRequest(Request):
         from text2latent.inference.editing import Edit, draw_starts
         from text2latent.inference.latents_file import load_latents
 
-        pictures: dict[Path, Image.Image] = {}
         if self.file is not None:
             latents = load_latents(self.file, pipeline.generator.latent_shape)
         else:
-            queries = [query for subject in self.subjects for query in [subject.to_query(pictures)] * len(self.seeds)]
+            queries = [query for query in self.queries for _ in self.seeds]
             latents = draw_starts(pipeline, queries, list(self.seeds) * len(self.labels), settings)
         rows = [(label, seed) for label in self.labels for seed in self.seeds]
         starts = [(label, seed, latent) for (label, seed), latent in zip(rows, latents, strict=True)]
-        edit = None
-        if self.edit is not None:
-            source, target, strength = self.edit
-            edit = Edit(source.to_query(pictures), target.to_query(pictures), strength)
+        edit = None if self.edit is None else Edit(*self.edit)
         yield from draw_latents(pipeline, choose(starts, wanted), settings, edit)
 
 
@@ -224,17 +190,17 @@ def make_request(config: Namespace) -> Request:
     _check_together(config)
     seeds = range(config.seed, config.seed + config.num_images)
     if config.interpolate:
-        start, end = (_subject(config, text) for text in config.interpolate)
+        start, end = (_query(config, text) for text in config.interpolate)
         labels = [f"{start.label} to {end.label}"] * config.frames
         return FramesRequest(labels, seeds, config.grid, start, end)
-    subjects = _read_subjects(config)
+    queries = _read_queries(config)
     if config.latents or config.edit:
-        return _latents_request(config, subjects, seeds)
-    if not subjects:
+        return _latents_request(config, queries, seeds)
+    if not queries:
         raise UsageError(
             "--text: expected at least one text; or --prompts, --image, --latents, --edit or --interpolate"
         )
-    return SubjectsRequest([subject.label for subject in subjects], seeds, config.grid, subjects)
+    return QueriesRequest([query.label for query in queries], seeds, config.grid, queries)
 
 
 def _check_together(config: Namespace) -> None:
@@ -276,15 +242,15 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _read_subjects(config: Namespace) -> list[Subject]:
-    """Subjects of `--text`, `--prompts` and `--image`: every text with every image."""
+def _read_queries(config: Namespace) -> list[Query]:
+    """Queries of `--text`, `--prompts` and `--image`: every text with every image."""
     texts: list[str | None] = list(config.text or ())
     if config.prompts:
         texts = [line.text for line in read_prompt_file(config.prompts)]
     images = [_existing(path) for path in config.image or ()]
     if not images:
-        return [_subject(config, text) for text in texts]
-    return [_subject(config, text, image) for text in texts or [None] for image in images]
+        return [_query(config, text) for text in texts]
+    return [_query(config, text, image) for text in texts or [None] for image in images]
 
 
 def _existing(path: str) -> Path:
@@ -293,22 +259,20 @@ def _existing(path: str) -> Path:
     return Path(path)
 
 
-def _subject(config: Namespace, text: str | None, image: Path | None = None) -> Subject:
-    """A subject whose texts have been checked."""
-    text, negative = (None if prompt is None else check_prompts(prompt) for prompt in (text, config.negative_text))
-    return Subject(text, image, config.image_weight, negative)
+def _query(config: Namespace, text: str | None, image: Path | None = None) -> Query:
+    return Query(text, image, config.image_weight, config.negative_text)
 
 
-def _latents_request(config: Namespace, subjects: list[Subject], seeds: Sequence[int]) -> LatentsRequest:
+def _latents_request(config: Namespace, queries: list[Query], seeds: Sequence[int]) -> LatentsRequest:
     file = None if config.latents is None else Path(config.latents)
-    labels = [subject.label for subject in subjects] or ["image" if file is None else file.stem]
+    labels = [query.label for query in queries] or ["image" if file is None else file.stem]
     edit = None
     if config.edit:
-        source, target = (_subject(config, text) for text in config.edit)
+        source, target = (_query(config, text) for text in config.edit)
         edit = (source, target, DEFAULT_STRENGTH if config.strength is None else config.strength)
         labels = [edit_label(label, source.label, target.label) for label in labels]
     if file is None:
-        return LatentsRequest(labels, seeds, config.grid, None, subjects, edit)
+        return LatentsRequest(labels, seeds, config.grid, None, queries, edit)
     from text2latent.inference.latents_file import count_latents
 
     return LatentsRequest(labels, range(count_latents(file)), config.grid, file, [], edit)

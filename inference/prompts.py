@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError, UsageError
+from text2latent.common.prompt_text import check_prompt
 
 MAX_WEIGHT = 100.0
 ESCAPE = re.compile(r"\\([|｜:：\\])")
@@ -145,18 +146,22 @@ def _read_line(line: str, is_json: bool, place: str) -> PromptLine:
         raise UsageError(f"{place}: {error}") from None
 
 
-def check_prompts(prompt: str) -> str:
-    """Return a prompt without surrounding whitespace, or refuse it or one of its weighted parts.
+def parse_checked(prompt: str) -> tuple[str, tuple[WeightedText, ...]]:
+    """A prompt without surrounding whitespace, and its parts; or refuse it or one of these.
 
     Raises:
         UsageError: naming the prompt.
     """
-    from text2latent.models.clip.encoder import check_prompt
-
     checked = check_prompt(prompt)
-    for part in parse_prompt(checked):
+    parts = parse_prompt(checked)
+    for part in parts:
         check_prompt(part.text)
-    return checked
+    return checked, parts
+
+
+def check_prompts(prompt: str) -> str:
+    """Return a prompt without surrounding whitespace, or refuse it; see `parse_checked`."""
+    return parse_checked(prompt)[0]
 
 
 def _read_object(line: str, place: str) -> PromptLine:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from text2latent.apps.evaluation.judging import Judge, Seen
 from text2latent.common.errors import InputError
 from text2latent.common.progress import progress
-from text2latent.inference.conditions import Query
 from text2latent.inference.images import make_grid, save_png, to_pil
 from text2latent.inference.pipeline import Settings, Text2LatentPipeline
 from text2latent.inference.prompts import PromptLine
+from text2latent.inference.query import Query
 
 PROMPTS_PER_GROUP = 8
 OWN_SEED = 30_000_000

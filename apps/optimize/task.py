@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.conditions import Query, embed_prompts
+from text2latent.inference.conditions import embed_prompts
 from text2latent.inference.images import from_pil, read_picture
 from text2latent.inference.optimization.spaces import ClassConditionalSpace, LatentDistribution, LatentSpace, TokenSpace
 from text2latent.inference.prompts import check_prompts, split_parts
+from text2latent.inference.query import Query
 from text2latent.models.sources import zoo
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
 from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
 from text2latent.apps.serving.results import Comparison, EditResult, MixResult, RefineResult, ServedImage
-from text2latent.inference.conditions import Query, encode_queries
 from text2latent.inference.drawing import DrawnImage, Edit, draw_frames, draw_latents
 from text2latent.inference.images import to_pil
+from text2latent.inference.query import Query
 from text2latent.inference.writing import edit_label
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
     started = time.perf_counter()
     pipeline, start = task.pipeline, request.image
     query = start.query if request.prompt is None else Query(request.prompt.strip())
-    target = encode_queries(pipeline, [query]).target
+    target = pipeline.encode([query]).target
     latents = optimize_latents(
         pipeline.generator,
         pipeline.clip,

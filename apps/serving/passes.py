@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from text2latent.apps.serving.recipes import draw_recipe
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import DrawResult, Recipe, ServedImage
-from text2latent.inference.conditions import Query
 from text2latent.inference.drawing import DrawnImage, describe, draw_pairs
+from text2latent.inference.query import Query
 from text2latent.inference.settings import Settings
 
 if TYPE_CHECKING:

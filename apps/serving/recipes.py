@@ -49,7 +49,7 @@ def mix_recipe(
     words = ["--interpolate", *ends, "--frames", str(frames), *_how_words(source, origin, settings)]
     imports = (
         "from text2latent.inference.drawing import draw_frames\n"
-        "from text2latent.inference.conditions import Query\n"
+        "from text2latent.inference.query import Query\n"
         "from text2latent.inference.settings import Settings\n"
     )
     queries = ", ".join(f"Query({_arguments(text=end, negative=origin.negative)})" for end in ends)
@@ -67,7 +67,7 @@ def edit_recipe(source: str, start: ServedImage, ends: tuple[str, str], strength
     words = ["--model", source, "--latents", f"{start.stem}.npz", "--edit", *ends]
     words += [f"--strength={strength:g}", *_settings_words(settings), "--output", file]
     imports = (
-        "from text2latent.inference.conditions import Query\n"
+        "from text2latent.inference.query import Query\n"
         "from text2latent.inference.editing import edit\n"
         "from text2latent.inference.images import to_pil\n"
         "from text2latent.inference.latents_file import load_latents\n"

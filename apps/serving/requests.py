@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from text2latent.apps.serving.limits import Limits
     from text2latent.apps.serving.results import ServedImage
-    from text2latent.inference.conditions import Query
+    from text2latent.inference.query import Query
 
 DEFAULT_REFINE = 30
 DEFAULT_ITERATIONS = 100
@@ -72,7 +72,7 @@ class DrawRequest:
     @property
     def query(self) -> Query:
         """What an image is to show, as the pipeline takes it."""
-        from text2latent.inference.conditions import Query
+        from text2latent.inference.query import Query
 
         text = None if self.prompt is None else check_prompts(self.prompt)
         label = " + ".join(part for part in (text, self.image_name if self.image is not None else None) if part)

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from text2latent.inference.animation import save_animation
-from text2latent.inference.conditions import Query
 from text2latent.inference.drawing import DrawnImage, png_metadata
 from text2latent.inference.images import make_grid, png_bytes
 from text2latent.inference.latents_file import latents_bytes
+from text2latent.inference.query import Query
 from text2latent.inference.settings import Settings
 from text2latent.inference.writing import slugify
 

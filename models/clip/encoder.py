@@ -6,7 +6,6 @@ a wrong prompt is refused before that.
 
 from __future__ import annotations
 
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,44 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from text2latent.common.errors import UsageError
+from text2latent.common.prompt_text import check_prompt, shortened
 from text2latent.models.clip.files import build_clip, locate, read_model, read_tokenizer, save_hub_folder
 from text2latent.models.sources.identity import Identity
 
-__all__ = ["ClipEncoder", "build_clip", "check_prompt", "encode_tokens", "save_hub_folder", "trim_tokens"]
-
-MAX_PROMPT_CHARACTERS = 2000
-SHOWN_CHARACTERS = 40
-ALLOWED_CONTROLS = frozenset("\t\n\v\f\r")
-REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
-INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
-
-
-def check_prompt(text: str) -> str:
-    """Return the prompt without surrounding whitespace, or refuse it.
-
-    Any script, direction and emoji is welcome, and so are line breaks and tabs. Refused are prompts with nothing
-    visible in them, with control characters or broken Unicode (they come from a wrong encoding), and overlong ones.
-
-    Raises:
-        UsageError: naming the prompt and what is wrong with it.
-    """
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        raise UsageError(f"prompt {_shown(text)}: expected at most {MAX_PROMPT_CHARACTERS} characters, got {len(text)}")
-    refused = [char for char in text if _is_refused(char)]
-    if refused:
-        raise UsageError(f"prompt {_shown(text)}: expected no control characters, got U+{ord(refused[0]):04X}")
-    if all(unicodedata.category(char) in INVISIBLE_CATEGORIES for char in text):
-        raise UsageError(f"prompt {_shown(text)}: expected some words, got nothing visible")
-    return text.strip()
-
-
-def _is_refused(char: str) -> bool:
-    return unicodedata.category(char) in REFUSED_CATEGORIES and char not in ALLOWED_CONTROLS
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")
+__all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]
 
 
 def trim_tokens(tokens: Tensor) -> Tensor:
@@ -157,8 +123,11 @@ class ClipEncoder(nn.Module):
         Raises:
             UsageError: for a text that `check_prompt` refuses.
         """
-        checked = [check_prompt(text) for text in texts]
-        batches = [checked[start : start + batch_size] for start in range(0, len(checked), batch_size)]
+        return self.encode_checked([check_prompt(text) for text in texts], batch_size)
+
+    def encode_checked(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """As `encode_text`, for texts that `check_prompt` has passed."""
+        batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
         with torch.inference_mode():
             embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
         # A tensor made in inference mode may not take part in a loss; one that is put together outside may.
@@ -203,7 +172,7 @@ class ClipEncoder(nn.Module):
         count = _count_tokens(self.tokenizer, text)
         if count > self.context_length:
             warnings.warn(
-                f"prompt {_shown(text)} has {count} tokens; this CLIP model reads the first {self.context_length}",
+                f"prompt {shortened(text)} has {count} tokens; this CLIP model reads the first {self.context_length}",
                 stacklevel=4,
             )
 

@@ -6,10 +6,11 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.conditions import NEUTRAL_TEXT, Query, encode_queries
+from text2latent.inference.conditions import NEUTRAL_TEXT
 from text2latent.inference.images import from_pil
 from text2latent.inference.optimization.refine import Optimization, optimize_latents
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.query import Query
 from text2latent.models.priors.diffusion import guided_prediction
 from text2latent.models.priors.guidance import NegativePrior
 
@@ -46,7 +47,7 @@ def test_parts_that_cancel_out_are_refused(pipe: Text2LatentPipeline) -> None:
 
 def test_texts_images_and_both_as_the_prior_sees_them(pipe: Text2LatentPipeline, picture: Image.Image) -> None:
     queries = [Query(WOMAN), Query(image=picture), Query(WOMAN, picture, 0.3), Query(GLASSES, from_pil(picture), 1.0)]
-    conditions = encode_queries(pipe, queries)
+    conditions = pipe.encode(queries)
     (woman,) = pipe.clip.encode_text([WOMAN])
     (image,) = pipe.clip.encode_image(from_pil(picture)[None])
     expected = torch.stack([woman, image, normalize(0.7 * woman + 0.3 * image, dim=0), image])
@@ -60,7 +61,7 @@ def test_gap_correction_is_for_the_conditions_of_texts_only(
 ) -> None:
     monkeypatch.setattr(pipe, "text_condition", lambda embeddings: embeddings.roll(1, dims=1))
     queries = [Query(WOMAN, negative=GLASSES), Query(image=picture), Query(WOMAN, picture, 0.5)]
-    conditions = encode_queries(pipe, queries)
+    conditions = pipe.encode(queries)
     woman, glasses = pipe.clip.encode_text([WOMAN, GLASSES])
     (image,) = pipe.clip.encode_image(from_pil(picture)[None])
     mixed = normalize(woman.roll(1) + image, dim=0)

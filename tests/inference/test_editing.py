@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.conditions import Query
 from text2latent.inference.editing import DIRECTION_DRAWS, edit, edit_direction, interpolate, slerp
 from text2latent.inference.pipeline import Settings, Text2LatentPipeline
+from text2latent.inference.query import Query
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE
 from text2latent.models.priors.diffusion import initial_noise, sample
 

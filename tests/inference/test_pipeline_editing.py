@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.conditions import Query
 from text2latent.inference.editing import edit, edit_direction, interpolate
 from text2latent.inference.images import from_pil
 from text2latent.inference.pipeline import Settings, Text2LatentPipeline
+from text2latent.inference.query import Query
 
 WOMAN, MAN = "blonde woman", "old man"
 

@@ -48,7 +48,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory):
 
 
 def is_visible(char: str) -> bool:
-    """Whether prompts may have it, see `text2latent.models.clip.encoder.check_prompt`."""
+    """Whether prompts may have it, see `text2latent.common.prompt_text.check_prompt`."""
     return unicodedata.category(char) not in ("Cc", "Cs", "Cn")
 
 

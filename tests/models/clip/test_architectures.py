@@ -17,7 +17,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tests.models.small_clips import (
+from torch import nn
+
+from text2latent.common.errors import InputError
+from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.files import locate
+from text2latent.models.sources.identity import sha256_of
+from text2latent.tests.models.clip.small_clips import (
     mt5_config,
     nllb_config,
     save_clip,
@@ -25,12 +31,6 @@ from tests.models.small_clips import (
     small,
     xlm_roberta_config,
 )
-from torch import nn
-
-from text2latent.common.errors import InputError
-from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.models.clip.files import locate
-from text2latent.models.sources.identity import sha256_of
 
 TEXTS = ["A woman, with glasses!", "眼鏡の女性", "امرأة"]
 SIGLIP_PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}

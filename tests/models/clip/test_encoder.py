@@ -394,7 +394,7 @@ def test_named_architecture_with_a_weights_file_equals_open_clip(tmp_path: Path)
 
 def test_checking_a_prompt_does_not_import_open_clip() -> None:
     code = (
-        "import sys; from text2latent.models.clip.encoder import check_prompt; check_prompt('a man');"
+        "import sys; from text2latent.common.prompt_text import check_prompt; check_prompt('a man');"
         "sys.exit(bool({'open_clip', 'torchvision', 'timm', 'lightning', 'diffusers'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

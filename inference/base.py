@@ -1,0 +1,218 @@
+"""What draws images of queries: CLIP's embedding, the prior's latent, the generator's image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from text2latent.common.errors import InputError, UsageError
+from text2latent.inference.conditions import Conditions, embed_prompts, encode_queries
+from text2latent.inference.optimization.refine import LatentDistribution, Optimization, optimize_latents
+from text2latent.inference.query import Query
+from text2latent.inference.result import Draw, best_of, concatenate
+from text2latent.inference.settings import DEFAULT_BATCH_SIZE, Settings
+from text2latent.models.generators.layouts import layout_shape, to_w, w_statistics
+from text2latent.models.priors.diffusion import Denoiser, initial_noise, sample
+from text2latent.models.priors.folder import TrainedPrior
+from text2latent.models.priors.guidance import NegativePrior
+from text2latent.models.priors.prior import Prior
+from text2latent.models.sources.identity import Identity, require_same
+
+if TYPE_CHECKING:
+    from text2latent.inference.domain import Domain, DomainScore
+    from text2latent.models.clip.encoder import ClipEncoder
+    from text2latent.models.generators.base import Generator
+
+ENCODED_AT_ONCE = 256
+
+
+class BasePipeline:
+    """Draws images of queries; `Text2LatentPipeline` is its face to users.
+
+    Args:
+        generator: latents -> images.
+        clip: texts and images -> embeddings.
+        trained: the prior, its scheduler, and the record of what it was trained with.
+        domain: what the generator's images are like to CLIP, to tell prompts from beyond; None to not tell.
+
+    Raises:
+        InputError: when the prior was trained with another generator or CLIP, or the shapes don't fit.
+    """
+
+    def __init__(
+        self, generator: Generator, clip: ClipEncoder, trained: TrainedPrior, domain: Domain | None = None
+    ) -> None:
+        _require_pair(trained.generator, generator.identity, "generator")
+        _require_pair(trained.clip, clip.identity, "CLIP")
+        _require_fit(trained.prior, generator, clip)
+        self.generator = generator.eval()
+        self.clip = clip.eval()
+        self.prior = trained.prior
+        self.scheduler = trained.scheduler
+        self.identity = trained.identity
+        self.record = trained.record
+        self.domain = domain
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move all parts to a device; returns the pipeline itself."""
+        # Convolutions run fastest with channels last. ModelMixin's own `to` would import diffusers' offloading, for
+        # tenths of a second, and else do the same.
+        for network in (self.generator, self.clip, self.prior):
+            torch.nn.Module.to(network, device)
+            torch.nn.Module.to(network, memory_format=torch.channels_last)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parts are."""
+        return self.prior.latent_mean.device
+
+    def stream(self, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
+        """Draw one image per prompt or query, a group at a time, so that any number of them fits in memory.
+
+        Args:
+            prompts: a prompt or a query per image.
+            seeds: a seed per image.
+            settings: how.
+
+        Yields:
+            Groups of consecutive images, in order.
+        """
+        texts = {text: Query(text) for text in prompts if isinstance(text, str)}
+        queries = [texts[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
+        group = settings.group_size
+        chunk = group * max(1, ENCODED_AT_ONCE // group)
+        for start in range(0, len(queries), chunk):
+            conditions = self.encode(queries[start : start + chunk])
+            yield from self.draw(conditions, seeds[start : start + chunk], settings)
+
+    def draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
+        """Draw one image per row of `conditions` and seed; yields groups of consecutive images, in order."""
+        group = settings.group_size
+        for start in range(0, len(conditions), group):
+            with torch.no_grad():
+                yield self._draw(conditions[start : start + group], seeds[start : start + group], settings)
+
+    @torch.no_grad()
+    def encode(self, queries: Sequence[Query]) -> Conditions:
+        """Queries as embeddings, a row each; one that comes several times is embedded once. See `encode_queries`."""
+        rows = {query: row for row, query in enumerate(dict.fromkeys(queries))}
+        index = torch.tensor([rows[query] for query in queries], device=self.device)
+        return encode_queries(self.clip, self.prior, list(rows))[index]
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """CLIP text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised.
+
+        Raises:
+            UsageError: without prompts, or for one that is empty or otherwise unusable.
+        """
+        if not prompts:
+            raise UsageError("prompt: expected at least one text, got none")
+        return embed_prompts(self.clip, prompts)
+
+    def text_condition(self, embeddings: Tensor) -> Tensor:
+        """What the prior takes for text embeddings `[N, E]`: `[N, E]`, L2-normalised.
+
+        All texts pass here on their way to the prior, and nothing else does: images are conditions as they are, and
+        CLIP scores compare with the text embeddings themselves.
+        """
+        return self.prior.text_condition(embeddings)
+
+    def domain_scores(self, prompts: Sequence[str]) -> list[DomainScore] | None:
+        """How far prompts are from what the generator draws; None where the prior has no record of that."""
+        return self.score_domain([Query(prompt) for prompt in prompts]) if self.domain else None
+
+    @torch.no_grad()
+    def score_domain(self, queries: Sequence[Query], conditions: Conditions | None = None) -> list[DomainScore]:
+        """Domain scores of queries with a text, of a pipeline that has a domain.
+
+        `conditions` are theirs, if they have been encoded already.
+        """
+        assert self.domain is not None
+        texts = (self.encode(queries) if conditions is None else conditions).text
+        prompts = [query.text or "" for query in queries]
+        return self.domain.score(self.clip, prompts, texts, self.text_condition(texts))
+
+    def draw_latents(self, condition: Tensor | Conditions, noise: Tensor, settings: Settings) -> Tensor:
+        """Latents `[N, L, D]` of conditions, or of their embeddings `[N, E]`, and noise `[N, L, D]`, truncated.
+
+        Raises:
+            InputError: when they aren't finite.
+        """
+        prior: Denoiser = self.prior
+        if isinstance(condition, Conditions):
+            if condition.has_negative.any():
+                prior = NegativePrior(prior, condition.negative, condition.has_negative)
+            condition = condition.condition
+        steps, scale = settings.num_inference_steps, settings.guidance_scale
+        drawn = sample(prior, self.scheduler, condition, steps, scale, noise)
+        latents = to_w(drawn, self.prior.latent_layout, self.generator)
+        if not latents.isfinite().all():
+            raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
+        return latents if settings.truncation == 1 else self.generator.truncate(latents, settings.truncation)
+
+    def score(self, images: Tensor, target: Tensor) -> Tensor:
+        """CLIP scores `[N]` in [-1, 1] of images `[N, 3, H, W]` in [-1, 1] and embeddings `[N, E]`."""
+        return (self.clip.encode_image(images) * target).sum(dim=1)
+
+    @torch.no_grad()
+    def render(self, latents: Tensor, target: Tensor | None = None, batch_size: int = DEFAULT_BATCH_SIZE) -> Draw:
+        """Images of latents `[N, L, D]`, and their CLIP scores with `target` `[N, E]` if there is one."""
+        latents = latents.to(self.device)
+        targets = [None] * len(latents) if target is None else target.split(batch_size)
+        batches = zip(latents.split(batch_size), targets, strict=False)
+        return concatenate([self._finish(batch, wanted) for batch, wanted in batches])
+
+    @property
+    def latent_distribution(self) -> LatentDistribution:
+        """Where the training pairs' latents are."""
+        prior = self.prior
+        return LatentDistribution(
+            *w_statistics(prior.latent_mean, prior.latent_std, prior.latent_layout, self.generator)
+        )
+
+    def _draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Draw:
+        """A group of images: all candidates, in batches, of these the best of each image, and that refined."""
+        noise = initial_noise(seeds, self.prior.latent_shape, settings.rerank).to(self.device)
+        rows = conditions.repeat_interleave(settings.rerank)
+        size, scored = settings.batch_size, settings.rerank > 1 or (settings.return_scores and not settings.refine)
+        batches = [(rows[i : i + size], noise[i : i + size]) for i in range(0, len(noise), size)]
+        latents = [self.draw_latents(row, start, settings) for row, start in batches]
+        if settings.refine and settings.rerank == 1:
+            return self._refine(torch.cat(latents), conditions.target, seeds, settings)
+        targets = [row.target if scored else None for row, _ in batches]
+        best = best_of(concatenate(list(map(self._finish, latents, targets))), settings.rerank)
+        return self._refine(best.latents, conditions.target, seeds, settings) if settings.refine else best
+
+    def _finish(self, latents: Tensor, target: Tensor | None) -> Draw:
+        images = self.generator.synthesize(latents)
+        if target is None:
+            return Draw(images, latents, None)
+        embeddings = self.clip.encode_image(images)
+        return Draw(images, latents, (embeddings * target).sum(dim=1), embeddings)
+
+    def _refine(self, latents: Tensor, target: Tensor, seeds: Sequence[int], settings: Settings) -> Draw:
+        how = Optimization(settings.refine)
+        refined = optimize_latents(self.generator, self.clip, target, latents, self.latent_distribution, how, seeds)
+        return self._finish(refined, target if settings.return_scores else None)
+
+
+def _require_pair(expected: Identity, actual: Identity | None, what: str) -> None:
+    if actual is None:
+        raise InputError(f"{what}: expected {expected}, got one that has no identity")
+    require_same(expected, actual, what)
+
+
+def _require_fit(prior: Prior, generator: Generator, clip: ClipEncoder) -> None:
+    """Refuse shapes that don't fit, which a record that isn't true would let pass."""
+    expected = layout_shape(prior.latent_layout, generator)
+    if prior.latent_shape != expected:
+        raise InputError(
+            f"prior: gives latents {prior.latent_shape}, the generator takes {expected} in layout {prior.latent_layout}"
+        )
+    if prior.embedding_dim != clip.embedding_dim:
+        raise InputError(f"prior: takes embeddings of {prior.embedding_dim} channels, CLIP gives {clip.embedding_dim}")
