@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -146,12 +147,10 @@ def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) 
 
     `further` settings are told too, unless they are None.
     """
-    from text2latent import __version__
-
     networks = {"model": pipeline.identity, "generator": pipeline.generator.identity, "clip": pipeline.clip.identity}
     visible = {name: value for name, value in asdict(settings).items() if name not in UNSEEN_SETTINGS}
     return {
-        "text2latent": __version__,
+        "text2latent": version("text2latent"),
         **{part: _public(identity) for part, identity in networks.items()},
         "settings": visible | {name: value for name, value in further.items() if value is not None},
     }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,6 @@ class Job:
 
     def describe(self, goal: Goal, seed: int, optimizer: str) -> dict[str, Any]:
         """All that decides what is drawn, JSON-ready."""
-        from text2latent import __version__
-
         config = dataclasses.asdict(self.config)
         settings = {key: value for key, value in config.items() if key not in FREE_KEYS}
         networks = {"generator": self.networks.generator.identity, "clip": self.networks.clip.identity}
@@ -205,7 +204,7 @@ class Job:
         identities = {part: None if one is None else one.sha256 for part, one in networks.items()}
         image = None if goal.image is None else sha256_of(goal.image)
         told = {"prompt": goal.text, "image": image, "seed": seed, "optimizer": optimizer, "lr": self.rate(optimizer)}
-        return {"text2latent": __version__, **identities, **told, **settings}
+        return {"text2latent": version("text2latent"), **identities, **told, **settings}
 
     def describe_study(self) -> dict[str, Any]:
         """What all runs of a comparison have in common, JSON-ready."""

@@ -59,7 +59,7 @@ def test_texts_images_and_both_as_the_prior_sees_them(pipe: Text2LatentPipeline,
 def test_gap_correction_is_for_the_conditions_of_texts_only(
     pipe: Text2LatentPipeline, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipe, "text_condition", lambda embeddings: embeddings.roll(1, dims=1))
+    monkeypatch.setattr(pipe.prior, "text_condition", lambda embeddings: embeddings.roll(1, dims=1))
     queries = [Query(WOMAN, negative=GLASSES), Query(image=picture), Query(WOMAN, picture, 0.5)]
     conditions = pipe.encode(queries)
     woman, glasses = pipe.clip.encode_text([WOMAN, GLASSES])
