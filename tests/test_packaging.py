@@ -168,16 +168,17 @@ def test_each_verb_runs_with_the_core_alone(installed, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_three_ways_to_start_a_verb_are_the_same(verb, installed, tmp_path):
+def test_the_ways_to_start_a_verb_are_the_same(verb, installed, tmp_path):
+    script = installed / "text2latent" / f"{verb}.py"
     starts = [
         (installed / "bin" / "text2latent", verb),
         (sys.executable, "-m", "text2latent", verb),
-        (sys.executable, installed / "text2latent" / f"{module_of(verb)}.py"),
+        *([(sys.executable, script)] if script.exists() else []),
     ]
     helps = [call(*start, "--help", folder=tmp_path, PYTHONPATH=str(installed)) for start in starts]
     wrong = [call(*start, "--no-such-flag", "1", folder=tmp_path, PYTHONPATH=str(installed)) for start in starts]
-    assert [ran.returncode for ran in helps] == [0, 0, 0], helps[0].stderr
-    assert [ran.returncode for ran in wrong] == [2, 2, 2]
+    assert [ran.returncode for ran in helps] == [0] * len(starts), helps[0].stderr
+    assert [ran.returncode for ran in wrong] == [2] * len(starts)
     assert helps[0].stdout.startswith(f"usage: text2latent {verb} ")
     assert len({ran.stdout for ran in helps}) == len({ran.stderr for ran in wrong}) == 1
     assert wrong[0].stderr.startswith(f"text2latent {verb}: error: ")

@@ -25,7 +25,7 @@ ELSEWHERE = {
     r"source \.venv/bin/activate$": "a shell's own business",
     r"sbatch ": "tests/cluster/test_slurm.py, where SLURM is installed",
     r"pip install -e ": "tests/common/test_extras.py",
-    r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/apps/serving/test_documentation.py and tests/apps/serving/test_command.py",
+    r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/apps/serving",
     r"curl http://127\.0\.0\.1:7860/": "tests/apps/serving/test_api.py",
     r"python benchmarks/(\w+)\.py": "tests/benchmarks",
     r"pip install --no-deps --target \.\./my-space|cp space/|hf (auth|upload) ": "tests/apps/serving/space/test_app.py",

@@ -27,7 +27,7 @@ from text2latent.models.sources.zoo import ZOO
 gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
 
-from text2latent.apps.serving.page import appearance, calls, selection, shown, texts
+from text2latent.apps.serving.page import appearance, calls, selection, shown, texts  # noqa: E402
 from text2latent.apps.serving.page.draw_tab import examples_for, read_examples  # noqa: E402
 from text2latent.apps.serving.page.visits import Left  # noqa: E402
 
