@@ -84,7 +84,8 @@ class Reception:
 def _refused_queues(count: int) -> str | None:
     """Why the system refuses queues between processes, which need semaphores in shared memory; None if it doesn't."""
     try:
-        for queue in [multiprocessing.Queue() for _ in range(count)]:
+        queues: list[Any] = [multiprocessing.Queue() for _ in range(count)]
+        for queue in queues:
             queue.close()
     except OSError as error:
         return one_line(error, 120)
