@@ -99,10 +99,22 @@ def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> Non
     if text.bank_size:
         prior.set_text_gap(bank=data.embeddings(text.bank_size), temperature=text.temperature)
     if text.prompts is not None:
-        clip = load_the_clip(config, data.manifest.clip)
-        assert clip.identity is not None
-        require_same(data.manifest.clip, clip.identity, "CLIP")
-        prior.set_text_gap(embed_prompts(clip, text.prompts), text.shift)
+        prior.set_text_gap(embed_prompts(ask_where_texts_lie(config, data.manifest.clip), text.prompts), text.shift)
+
+
+def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
+    """The pairs' own CLIP, to embed prompts that have no images.
+
+    Raises:
+        InputError: when it can't be had, or is another than the pairs'.
+    """
+    try:
+        clip = load_the_clip(config, recorded)
+    except InputError as error:
+        raise type(error)(f"{error}; --text.prompts null trains without asking it where texts lie") from error
+    assert clip.identity is not None
+    require_same(recorded, clip.identity, "CLIP")
+    return clip
 
 
 def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:

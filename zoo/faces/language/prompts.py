@@ -22,13 +22,13 @@ SEED = 30
 
 
 def draw_prompts(num_prompts: int = NUM_PROMPTS, seed: int = SEED) -> list[str]:
-    """So many different captions, of each language in turn."""
+    """So many different captions, as many of each language; the shortest first, which makes batches of like lengths."""
     rng = np.random.default_rng(seed)
     drawn: dict[str, None] = {}
     while len(drawn) < num_prompts:
         language = LANGUAGES[len(drawn) % len(LANGUAGES)]
         drawn.setdefault(draw_caption(rng, draw_codes(rng, 1)[0], language).text)
-    return list(drawn)
+    return sorted(drawn, key=len)
 
 
 def write_prompts(folder: Path = FOLDER) -> None:
