@@ -91,7 +91,7 @@ def build_module(config: TrainConfig, trained: TrainedPrior, data: PairDataModul
 
     prior = copy.deepcopy(trained.prior) if sharded else trained.prior
     further = {"description": trained.record, "describe_batch": describe_batch}
-    return build_training(config, prior, build_objective(config, data), sharded, **further)
+    return build_training(config, prior, build_objective(config, data, prior), sharded, **further)
 
 
 def load_pipeline(config: TrainConfig, trained: TrainedPrior, device: torch.device) -> Text2LatentPipeline | None:

@@ -105,7 +105,7 @@ class DiffusionConfig:
         objective: Rectified flow (arXiv:2209.03003), or with a cosine schedule the noise, the data or v.
         sampler: Scheduler to draw with; a flow has euler, heun and dpm++, the others ddpm, ddim, dpm++ and heun.
         condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
-        noise_scale: Norm of the noise on a unit embedding that makes it pseudo-text.
+        noise_scale: Norm of the noise on a unit condition that makes it pseudo-text.
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
         random_noise_level: Draw each pair's noise scale from 0 to noise_scale and tell it to the network.
         text_noise_level: Noise scale that the network is told for texts; null is noise_scale.
@@ -142,18 +142,13 @@ class TextConfig:
     Args:
         embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none; raw ones aren't even
             centred.
-        prompts: Prompts of all kinds, whose mean is that of texts: auto takes those in the CLIP's folder, or else those
-            of the package; or a text file, a line each, or a name such as faces. Null is none.
-        shift: Share of the difference between the images' mean embedding and that of the prompts to move texts by.
-        bank_size: Image embeddings that texts are projected onto; 0 projects nothing.
-        temperature: Softness of that projection, a difference of cosines; 0 takes the nearest image embedding.
+        prompts: Prompts of all kinds, without images to them. Texts are then seen from their mean, and images from the
+            mean of images. auto takes those in the CLIP's folder, or else those of the package; or a text file, a line
+            each, or a name such as faces. Null leaves embeddings as they are.
     """
 
     embedding_filter: Literal["wiener", "whiten", "pca", "none", "raw"] = "wiener"
     prompts: FilledText | None = "auto"
-    shift: UnitInterval = 1.0
-    bank_size: NonNegativeInt = 0
-    temperature: NonNegativeFloat = 0.01
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,8 @@ class BasePipeline:
     def text_condition(self, embeddings: Tensor) -> Tensor:
         """What the prior takes for text embeddings `[N, E]`: `[N, E]`, L2-normalised.
 
-        All texts pass here on their way to the prior, and nothing else does: images are conditions as they are, and
-        CLIP scores compare with the text embeddings themselves.
+        All texts pass here on their way to the prior, and nothing else does: images pass the prior's
+        `image_condition`, and CLIP scores compare with the text embeddings themselves.
         """
         return self.prior.text_condition(embeddings)
 

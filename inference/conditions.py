@@ -98,24 +98,26 @@ def _add_parts(prompt: str, parts: Sequence[WeightedText], embedded: Mapping[str
 
 
 def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) -> Conditions:
-    """Embed queries with CLIP; texts go through the prior's `text_condition`, images are conditions as they are.
+    """Embed queries with CLIP; texts pass the prior's `text_condition`, images its `image_condition`.
 
     The condition of a text and an image is their weighted sum, L2-normalised, and so is the target.
     """
     device = prior.latent_mean.device
     text, image, negative = (torch.zeros(len(queries), prior.embedding_dim, device=device) for _ in range(3))
-    text_condition = text.clone()
+    text_condition, image_condition = text.clone(), image.clone()
     if rows := [i for i, query in enumerate(queries) if query.text is not None]:
         text[rows] = embed_parts(clip, [(queries[i].text or "", queries[i].parts) for i in rows])
         text_condition[rows] = prior.text_condition(text[rows])
     if rows := [i for i, query in enumerate(queries) if query.image is not None]:
         image[rows] = _embed_images(clip, [queries[i].image for i in rows])
+        image_condition[rows] = prior.image_condition(image[rows])
     if rows := [i for i, query in enumerate(queries) if query.negative is not None]:
         embedded = embed_parts(clip, [(queries[i].negative or "", queries[i].negative_parts) for i in rows])
         negative[rows] = prior.text_condition(embedded)
     share = torch.tensor([query.text_weight for query in queries], device=device)[:, None]
     has_negative = torch.tensor([query.negative is not None for query in queries], device=device)
-    condition, target = (normalize(share * said + (1 - share) * image, dim=1) for said in (text_condition, text))
+    condition = normalize(share * text_condition + (1 - share) * image_condition, dim=1)
+    target = normalize(share * text + (1 - share) * image, dim=1)
     return Conditions(condition, target, negative, has_negative, text)
 
 

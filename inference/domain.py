@@ -1,7 +1,7 @@
 """How far a prompt is from what a generator draws, as CLIP sees both.
 
-The score is the mean cosine similarity of the text's condition (after the pipeline's gap correction) and its nearest
-neighbours among training embeddings, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
+The score is the mean cosine similarity of the text's condition (as the prior sees it) and its nearest neighbours among
+conditions of training images, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
 (arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. To this comes how
 unfamiliar the text's wording is (`text2latent.inference.wording`), where that was learnt. Texts are further from images
 than images from each other, so the score is told as a percentile among prompts known to be in domain.
@@ -61,7 +61,7 @@ class Domain:
     """What is known of a generator's domain; see `fit_domain`.
 
     Attributes:
-        mean: `[E]`, mean of the training pairs' image embeddings.
+        mean: `[E]`, mean of the conditions of the training pairs' images.
         sample: `[M, E]`, some of them.
         calibration: `[P]`, distances of prompts that are in the domain.
         threshold: percentile from which on a prompt counts as outside.
@@ -154,21 +154,22 @@ def _percentiles(scores: Tensor, usual: Tensor) -> Tensor:
     return 100 * torch.searchsorted(usual.sort().values, scores) / len(usual)
 
 
-def fit_domain(embeddings: Tensor, prompt_conditions: Tensor, wording: Wording | None = None) -> Domain:
+def fit_domain(images: Tensor, prompt_conditions: Tensor, wording: Wording | None = None) -> Domain:
     """Learn a domain.
 
     Args:
-        embeddings: `[N, E]`, L2-normalised image embeddings of training pairs; the first `SAMPLE_SIZE` are kept.
+        images: `[N, E]`, conditions of the images of training pairs, as the prior's `image_condition` gives them; the
+            first `SAMPLE_SIZE` are kept.
         prompt_conditions: `[P, E]`, conditions of prompts that are in the domain, as `text_condition` gives them;
             a few hundred, since percentiles come in steps of 1 / P.
         wording: of the same prompts, see `text2latent.inference.wording.fit_wording`; None to go by distances alone.
 
     Raises:
-        InputError: without embeddings or prompts.
+        InputError: without images or prompts.
     """
-    if not len(embeddings) or not len(prompt_conditions):
-        raise InputError("domain: expected image embeddings and in-domain prompts, got none")
-    domain = Domain(embeddings.float().mean(dim=0), embeddings[:SAMPLE_SIZE].float(), torch.zeros(1))
+    if not len(images) or not len(prompt_conditions):
+        raise InputError("domain: expected conditions of images and in-domain prompts, got none")
+    domain = Domain(images.float().mean(dim=0), images[:SAMPLE_SIZE].float(), torch.zeros(1))
     return replace(domain, calibration=domain.distances(prompt_conditions.float()), wording=wording)
 
 

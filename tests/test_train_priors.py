@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from text2latent import infer, sample, train
+from text2latent.data.stats import load_statistics
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.priors.folder import load_prior
 from text2latent.models.sources.identity import sha256_of
@@ -109,7 +110,7 @@ def test_recipe_of_clip2latent_is_trained_as_it_is_written(tiny_world: Path, tin
     places = {"path", "num_workers", "in_memory"}
     assert {key for key in rest if not key.startswith("validation.")} == {f"data.{name}" for name in places}
     trained = load_prior(tmp_path / "run")
-    assert (trained.prior.config["num_heads"], trained.prior.text_offset.abs().max()) == (1, 0)
+    assert (trained.prior.config["num_heads"], trained.prior.text_centre.abs().max()) == (1, 0)
     assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
 
 
@@ -130,17 +131,14 @@ def test_layout_that_the_pairs_do_not_have_is_refused(
     assert "--prior.latent-layout z: the pairs in" in capsys.readouterr().err
 
 
-def test_text_gap_of_prompts_and_bank(tiny_world: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+def test_prompts_say_where_texts_lie(tiny_world: Path, tiny_pairs: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a hat\na beard\n帽子\n", encoding="utf-8")
-    extra = ("--text.prompts", str(prompts), "--text.shift", "0.5", "--text.bank-size", "20")
-    assert run(tiny_pairs, tmp_path / "run", *extra) == 0
+    assert run(tiny_pairs, tmp_path / "run", "--text.prompts", str(prompts)) == 0
     prior, clip = load_prior(tmp_path / "run").prior, ClipEncoder.from_pretrained(str(tiny_world))
-    texts = clip.encode_text(["a hat", "a beard", "帽子"])
-    torch.testing.assert_close(prior.text_offset, 0.5 * (prior.embedding_mean - texts.mean(0)))
-    assert prior.text_bank is not None
-    assert prior.text_bank.shape == (20, 16)
-    assert prior.text_bank.norm(dim=1).sub(1).abs().max() < 1e-2
+    texts, statistics = clip.encode_text(["a hat", "a beard", "帽子"]), load_statistics(tiny_pairs)
+    torch.testing.assert_close(prior.text_centre, texts.mean(dim=0))
+    torch.testing.assert_close(prior.image_centre, torch.from_numpy(statistics.embedding_mean).float())
     assert draw(tmp_path / "run", tiny_world, tmp_path / "hat.png") == 0
 
 
@@ -215,7 +213,6 @@ def test_values_of_a_file_that_a_distillation_would_ignore_are_all_named(
         (("--diffusion.sampler", "ddim"), 2, "for objective flow, got 'ddim'"),
         (("--prior.network", "dit", "--prior.width", "20"), 2, "width: expected a multiple of 64"),
         (("--text.prompts", "nowhere"), 1, "prompts nowhere: expected a text file"),
-        (("--text.bank-size", "1000"), 1, "expected at least 1000 training pairs, there are 40"),
         (("--distill", "nowhere"), 2, "nowhere"),
     ],
 )

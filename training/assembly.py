@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from text2latent.common.errors import InputError
 from text2latent.common.launch import read_launch
 from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
+from text2latent.data.stats import PairStatistics
 from text2latent.inference.prompt_lists import embed_prompts
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
@@ -40,8 +43,8 @@ MATCHING_PAIRS = 65_536
 
 
 def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
-    """A prior of the configured kind and size, with the dataset's statistics and what is to be done to texts."""
-    manifest, statistics = data.manifest, data.statistics
+    """A prior of the configured kind and size, which knows the statistics of the pairs and where texts lie."""
+    manifest = data.manifest
     layout, shape = choose_layout(config, manifest)
     prior = create_prior(
         **dataclasses.asdict(config.prior) | {"latent_layout": layout},
@@ -49,17 +52,23 @@ def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
         embedding_dim=manifest.embedding_dim,
         objective=config.diffusion.objective,
         noise_level_input=config.diffusion.random_noise_level,
-        text_bank_size=config.text.bank_size,
     )
+    set_statistics(prior, data.statistics, config, find_text_mean(config, data))
+    return prior
+
+
+def set_statistics(prior: Prior, statistics: PairStatistics, config: TrainConfig, text_mean: Tensor | None) -> None:
+    """Set what a prior knows of its pairs, and of where texts `[E]` lie, if anything."""
     prior.set_statistics(
         statistics.latent_mean,
         statistics.latent_std,
         statistics.embedding_mean,
         statistics.embedding_cov,
         config.text.embedding_filter,
+        text_mean,
     )
-    set_text_gap(prior, config, data)
-    return prior
+    told = config.diffusion.text_noise_level
+    prior.text_noise_level.fill_(config.diffusion.noise_scale if told is None else told)
 
 
 def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[int, ...]]:
@@ -92,14 +101,11 @@ def load_the_clip(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     return load_recorded(ClipEncoder.from_pretrained, recorded, "CLIP", "--model")
 
 
-def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> None:
-    """Set what the prior does to texts: from the mean of unlabelled prompts, and a bank of image embeddings."""
-    text, noise_level = config.text, config.diffusion.text_noise_level
-    prior.set_text_gap(noise_level=config.diffusion.noise_scale if noise_level is None else noise_level)
-    if text.bank_size:
-        prior.set_text_gap(bank=data.embeddings(text.bank_size), temperature=text.temperature)
-    if text.prompts is not None:
-        prior.set_text_gap(embed_prompts(ask_where_texts_lie(config, data.manifest.clip), text.prompts), text.shift)
+def find_text_mean(config: TrainConfig, data: PairDataModule) -> Tensor | None:
+    """Mean embedding `[E]` of the configured prompts, which stand for texts of all kinds; None without prompts."""
+    if config.text.prompts is None:
+        return None
+    return embed_prompts(ask_where_texts_lie(config, data.manifest.clip), config.text.prompts).mean(dim=0)
 
 
 def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
@@ -156,12 +162,12 @@ def describe_part(part: Any) -> dict[str, Any]:
     return {"_class_name": type(part).__name__, **config}
 
 
-def build_pseudo_text(how: DiffusionConfig, data: PairDataModule) -> PseudoText:
-    """What makes conditions of image embeddings, by the components of the dataset's where these are needed."""
+def build_pseudo_text(how: DiffusionConfig, data: PairDataModule, prior: Prior) -> PseudoText:
+    """What makes conditions like texts' of the prior's conditions of images, by their components where needed."""
     components = None
     if how.hidden_share or how.gain_spread:
-        embeddings = data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs))
-        components = find_components(embeddings, how.components, shows=read_launch(None, None).rank == 0)
+        conditions = prior.image_condition(data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs)))
+        components = find_components(conditions, how.components, shows=read_launch(None, None).rank == 0)
     return PseudoText(
         how.noise_scale,
         how.noise_covariance,
@@ -173,13 +179,14 @@ def build_pseudo_text(how: DiffusionConfig, data: PairDataModule) -> PseudoText:
     )
 
 
-def build_objective(config: TrainConfig, data: PairDataModule) -> Objective:
-    """What gives the loss."""
+def build_objective(config: TrainConfig, data: PairDataModule, prior: Prior) -> Objective:
+    """What gives the loss of a prior."""
     how = config.diffusion
-    pseudo_text = build_pseudo_text(how, data)
+    pseudo_text = build_pseudo_text(how, data, prior)
     if config.distill is not None:
         return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
     matching = None
     if how.match_among:
-        matching = Matching(*data.pairs(min(MATCHING_PAIRS, data.num_train_pairs)), how.match_among)
+        latents, embeddings = data.pairs(min(MATCHING_PAIRS, data.num_train_pairs))
+        matching = Matching(latents, prior.image_condition(embeddings.float()).half(), how.match_among)
     return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting, matching)

@@ -231,7 +231,8 @@ class PriorTraining(pl.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         if self.prior.training:
             torch.manual_seed(seed)  # dropout can draw from the global generator only
-        return self.objective.loss(self.prior, latents.float(), embeddings.float(), generator)
+        conditions = self.prior.image_condition(embeddings.float())
+        return self.objective.loss(self.prior, latents.float(), conditions, generator)
 
     def _optimizer_steps(self) -> int:
         return 0 if self._trainer is None else int(self.global_step)

@@ -39,11 +39,8 @@ from text2latent.common.errors import UsageError
 from text2latent.configs.schema import TrainConfig
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.models.priors.diffusion import Guidance
-from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.schedulers import build_scheduler
-from text2latent.training import assembly
 
-TEXT_STATE = "text_"
 QUICK = {"minutes": 0.01, "num_prompts": 4, "num_images": 2, "val_pairs": 20}
 """What `--quick` sets: too little to tell anything, enough to see that all works."""
 PROMPTS = "faces.txt"
@@ -130,30 +127,16 @@ def gaps() -> Iterator[Variant]:
     """What is done about the gap between texts and images."""
     for name in ("whiten", "pca", "none"):
         yield Variant("gap correction", f"filter {name}", {"text.embedding_filter": name})
-    for shift in (0.0, 0.25, 0.5, 1.0):
-        changes = {"text.prompts": PROMPTS, "text.shift": shift}
-        yield Variant("gap correction", f"texts shifted by {shift} of the difference of means", changes)
-    bank = {"text.bank_size": 1000}
-    yield Variant("gap correction", "nearest image embedding", {**bank, "text.temperature": 0.0})
-    for temperature in (0.01, 0.05):
-        changes = {**bank, "text.temperature": temperature}
-        yield Variant("gap correction", f"kernel projection, temperature {temperature}", changes)
-    yield Variant(
-        "gap correction",
-        "shift 1 and kernel projection",
-        {**bank, "text.temperature": 0.05, "text.prompts": PROMPTS, "text.shift": 1.0},
-    )
+    yield Variant("gap correction", "embeddings not centred", {"text.prompts": None})
+    yield Variant("gap correction", "embeddings centred", {"text.prompts": PROMPTS})
 
 
 def guidances() -> Iterator[Variant]:
-    """Guidance, everywhere, in an interval of times, rescaled, and with shifted texts."""
+    """Guidance, everywhere, in an interval of times, and rescaled."""
     for scale in (1.0, 1.5, 2.0, 3.0):
         yield Variant("guidance", f"scale {scale}", guidance=Guidance(scale))
     yield Variant("guidance", "scale 2, times 0.3 to 0.8", guidance=Guidance(2.0, (0.3, 0.8)))
     yield Variant("guidance", "scale 2, rescale 0.7", guidance=Guidance(2.0, rescale=0.7))
-    for scale in (1.5, 2.0):
-        changes = {"text.prompts": PROMPTS, "text.shift": 1.0}
-        yield Variant("guidance", f"scale {scale}, texts shifted by 1", changes, guidance=Guidance(scale))
 
 
 def sizes() -> Iterator[Variant]:
@@ -210,33 +193,25 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
 
 
 def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path) -> Trained:
-    """Train a row, or take the prior of another that differs in what is done to texts or in drawing only."""
+    """Train a row, or take the prior of another that differs in drawing only."""
     config = variant.apply(base)
-    text = dataclasses.replace(base.text, embedding_filter=config.text.embedding_filter)
     diffusion = dataclasses.replace(config.diffusion, text_noise_level=None)
     if diffusion.objective == "flow":
         diffusion = dataclasses.replace(diffusion, sampler="euler")
-    recipe = Recipe("row", dataclasses.replace(config, text=text, diffusion=diffusion), variant.num_pairs)
+    recipe = Recipe("row", dataclasses.replace(config, diffusion=diffusion), variant.num_pairs)
     return train_recipe(recipe, pairs, work)
-
-
-def with_texts(trained: Prior, config: TrainConfig, pairs: Pairs) -> Prior:
-    """A trained prior that does to texts what a configuration says."""
-    prior = assembly.new_prior(config, pairs.module)
-    learned = {name: value for name, value in trained.state_dict().items() if not name.startswith(TEXT_STATE)}
-    prior.load_state_dict({**prior.state_dict(), **learned})
-    return prior.eval().requires_grad_(False)
 
 
 def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Bench, work: Path) -> Row:
     """A row of the table."""
     trained = train_variant(variant, base, pairs, work)
     config = variant.apply(base)
-    prior = with_texts(trained.prior, config, pairs)
+    told = config.diffusion.text_noise_level
+    trained.prior.text_noise_level.fill_(config.diffusion.noise_scale if told is None else told)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
-    draw = methods.diffusion(bench, prior, scheduler, variant.steps, variant.guidance)
-    told = [Recipe("drawn", config).digest, trained.digest, dataclasses.asdict(variant.guidance), variant.steps]
-    measured = bench.measure(f"{file_name(variant.group)}-{file_name(variant.name)}-{short_digest(told)}", draw)
+    draw = methods.diffusion(bench, trained.prior, scheduler, variant.steps, variant.guidance)
+    how = [Recipe("drawn", config).digest, trained.digest, dataclasses.asdict(variant.guidance), variant.steps]
+    measured = bench.measure(f"{file_name(variant.group)}-{file_name(variant.name)}-{short_digest(how)}", draw)
     return Row(
         variant.name,
         variant.group,

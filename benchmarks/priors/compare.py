@@ -59,12 +59,13 @@ from text2latent.common.command import (
     run_command,
 )
 from text2latent.common.errors import InputError
-from text2latent.configs.schema import TrainConfig
+from text2latent.configs.schema import DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.inference.optimization.refine import LatentDistribution
 from text2latent.inference.pipeline import Settings
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
-from text2latent.training.assembly import build_pseudo_text
+from text2latent.models.priors.prior import Prior
+from text2latent.training.assembly import build_pseudo_text, find_text_mean, set_statistics
 from text2latent.training.distillation import Reflow
 from text2latent.training.module import Objective
 from text2latent.training.pseudo_text import PseudoText
@@ -78,6 +79,11 @@ OPTIMISED_ON = ("model", "num_prompts", "seed", "optimized_prompts", "optimizati
 """Flags that rows of optimisation depend on."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
+PSEUDO_TEXTS: dict[str, Callable[[DiffusionConfig, PairDataModule, Prior], PseudoText]] = {
+    "": lambda *_: PseudoText(noise_scale=0.0),
+    ", our pseudo-text": build_pseudo_text,
+}
+"""What a rival without diffusion is trained on, by what its name says of it."""
 QUICK = {
     "minutes_ours": 0.01, "minutes_distill": 0.01, "minutes_paper": 0.01, "minutes_rival": 0.01, "paper_depth": 2,
     "paper_width": 64, "paper_heads": 1, "num_prompts": 4, "num_images": 2, "optimized_prompts": 2,
@@ -165,24 +171,20 @@ def simple_rows(contest: Contest) -> list[Row]:
 
 
 def regression_rows(contest: Contest) -> list[Row]:
-    """The regressor and the variational autoencoder, both on image embeddings as they are and on our pseudo-text."""
+    """The regressor and the variational autoencoder, on conditions of images as they are and on our pseudo-text."""
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_rival)
-    pseudo_texts = {
-        "": PseudoText(noise_scale=0.0),
-        ", our pseudo-text": build_pseudo_text(config.diffusion, contest.pairs.module),
-    }
     rows = []
     for kind, objective, name in (
         (RegressionPrior, RegressionObjective, "MSE regressor"),
         (VariationalPrior, VariationalObjective, "conditional VAE"),
     ):
-        for suffix, pseudo_text in pseudo_texts.items():
+        for suffix, make_pseudo_text in PSEUDO_TEXTS.items():
             label = name + suffix
             recipe = Recipe(
                 file_name(label),
                 config,
                 new_prior=partial(new_rival, kind),
-                new_objective=partial(_call, objective, pseudo_text),
+                new_objective=partial(_call, objective, make_pseudo_text),
             )
             trained = train_recipe(recipe, contest.pairs, contest.work)
             draw = methods.regression(cast(RegressionPrior, trained.prior))
@@ -191,17 +193,21 @@ def regression_rows(contest: Contest) -> list[Row]:
 
 
 def new_rival(kind: type[RegressionPrior], config: TrainConfig, data: PairDataModule) -> RegressionPrior:
-    """An untrained regressor or autoencoder of our prior's width and depth."""
-    manifest, statistics = data.manifest, data.statistics
+    """An untrained regressor or autoencoder of our prior's width and depth, which sees texts as our prior does."""
+    manifest = data.manifest
     rival = kind(manifest.latent_shape, manifest.embedding_dim, width=config.prior.width, depth=config.prior.depth)
-    rival.set_statistics(
-        statistics.latent_mean, statistics.latent_std, statistics.embedding_mean, statistics.embedding_cov
-    )
+    set_statistics(rival, data.statistics, config, find_text_mean(config, data))
     return rival
 
 
-def _call(make: Callable[[PseudoText], Objective], pseudo_text: PseudoText, *_: Any) -> Objective:
-    return make(pseudo_text)
+def _call(
+    make: Callable[[PseudoText], Objective],
+    make_pseudo_text: Callable[[DiffusionConfig, PairDataModule, Prior], PseudoText],
+    config: TrainConfig,
+    data: PairDataModule,
+    prior: Prior,
+) -> Objective:
+    return make(make_pseudo_text(config.diffusion, data, prior))
 
 
 def optimization_rows(contest: Contest) -> list[Row]:
@@ -362,7 +368,7 @@ def told_of(kept: Results | None) -> str:
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:
     """Our prior distilled into few steps, which its own minutes come on top of."""
     how = contest.ours.diffusion
-    pseudo_text = build_pseudo_text(how, contest.pairs.module)
+    pseudo_text = build_pseudo_text(how, contest.pairs.module, trained.prior)
     optimizer = dataclasses.replace(contest.ours.optimizer, lr=contest.ours.optimizer.lr / 4)
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_distill, optimizer=optimizer)
     return Recipe(

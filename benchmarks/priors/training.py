@@ -87,7 +87,7 @@ class Recipe:
     config: TrainConfig
     num_pairs: int | None = None
     new_prior: Callable[[TrainConfig, PairDataModule], Prior] | None = None
-    new_objective: Callable[[TrainConfig, PairDataModule], Objective] | None = None
+    new_objective: Callable[[TrainConfig, PairDataModule, Prior], Objective] | None = None
     start: str | None = None
 
     @property
@@ -218,15 +218,17 @@ def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader
 
 
 def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
-    """Train a prior on a dataset as `text2latent train` does, without its files."""
+    """Train a prior on a dataset as `text2latent train` does, without its files; for `max_steps` where no minutes are
+    set.
+    """
     config = recipe.config
-    assert config.max_minutes is not None
-    objective = (recipe.new_objective or assembly.build_objective)(config, data)
-    unlimited = dataclasses.replace(config, max_steps=UNLIMITED_STEPS)
-    module = train.build_training(unlimited, prior, objective, clock=time.process_time)
+    objective = (recipe.new_objective or assembly.build_objective)(config, data, prior)
+    steps = config.max_steps if config.max_minutes is None else UNLIMITED_STEPS
+    limited = dataclasses.replace(config, max_steps=steps)
+    module = train.build_training(limited, prior, objective, clock=time.process_time)
     averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
-    seconds = 60 * config.max_minutes
-    snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])
+    seconds = 60 * (config.max_minutes or 0)
+    snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS if seconds])
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=config.precision,

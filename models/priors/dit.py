@@ -52,7 +52,7 @@ class DiTPrior(AdaptivePrior):
         depth: blocks.
         dropout: probability inside the blocks' MLPs while training.
         num_heads: attention heads.
-        objective, latent_layout, noise_level_input, text_bank_size: see `Prior`.
+        objective, latent_layout, noise_level_input: see `Prior`.
     """
 
     @register_to_config
@@ -67,10 +67,9 @@ class DiTPrior(AdaptivePrior):
         objective: str = "flow",
         latent_layout: str = "w",
         noise_level_input: bool = False,
-        text_bank_size: int = 0,
     ) -> None:
         super().__init__()
-        self._set_up(latent_shape, embedding_dim, objective, latent_layout, text_bank_size)
+        self._set_up(latent_shape, embedding_dim, objective, latent_layout)
         tokens, latent_channels = self.latent_shape
         self.input = nn.Linear(latent_channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)

@@ -18,6 +18,7 @@ from text2latent.models.priors.filters import covariance_factors
 from text2latent.models.priors.parametrization import Parametrization
 
 TIME_CHANNELS = 128
+SMALLEST_VARIANCE = 1e-12
 HEAD_CHANNELS = 64
 """Channels of an attention head in priors that are transformers."""
 
@@ -34,10 +35,12 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         objective: see `Parametrization`.
         latent_layout: what the latents are, see `text2latent.models.generators.layouts`.
         noise_level_input: whether the network is told how noisy the pseudo-text is.
-        text_bank_size: image embeddings that texts are projected onto, 0 to leave texts where they are.
 
-    Conditions go through a fixed linear filter (`text2latent.models.priors.filters`), since the gap between texts
-    and images lies mostly in directions in which images hardly differ from one another.
+    A condition is an embedding seen from the centre of its kind, and made of unit length again: images from the mean
+    image, texts from the mean of texts of all kinds. To a real CLIP all images are alike, and all texts (cosines around
+    0.5 and more), but for what sets them apart from others of their kind; and the two kinds sit apart, mostly by their
+    means (Liang et al., arXiv:2203.02053, sec. 5.1; C3, arXiv:2401.08567, sec. 4). Conditions then go through a fixed
+    linear filter (`text2latent.models.priors.filters`).
     """
 
     latent_mean: Tensor
@@ -46,10 +49,9 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
     condition_centre: Tensor
     embedding_cov_sqrt: Tensor
     embedding_filter: Tensor
-    text_offset: Tensor
+    image_centre: Tensor
+    text_centre: Tensor
     text_noise_level: Tensor
-    text_temperature: Tensor
-    text_bank: Tensor | None
 
     def _set_up(
         self,
@@ -57,7 +59,6 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         embedding_dim: int,
         objective: str = "flow",
         latent_layout: str = "w",
-        text_bank_size: int = 0,
     ) -> None:
         """Take the common part of the config, and register the statistics as buffers."""
         self.latent_shape = (int(latent_shape[0]), int(latent_shape[1]))
@@ -69,18 +70,16 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         self.register_buffer("condition_centre", torch.zeros(embedding_dim))
         self.register_buffer("embedding_cov_sqrt", torch.eye(embedding_dim) / math.sqrt(embedding_dim))
         self.register_buffer("embedding_filter", torch.eye(embedding_dim) * math.sqrt(embedding_dim))
-        for name, value in self._text_defaults().items():
+        for name, value in self._centring_defaults().items():
             self.register_buffer(name, value)
-        bank = torch.zeros(text_bank_size, embedding_dim) if text_bank_size else None
-        self.register_buffer("text_bank", bank)
         self.register_load_state_dict_pre_hook(_fill_in_defaults)
 
-    def _text_defaults(self) -> dict[str, Tensor]:
-        """What is done to texts unless `set_text_gap` says otherwise: nothing."""
+    def _centring_defaults(self) -> dict[str, Tensor]:
+        """Embeddings as they are, and no noise told."""
         return {
-            "text_offset": torch.zeros(self.embedding_dim),
+            "image_centre": torch.zeros(self.embedding_dim),
+            "text_centre": torch.zeros(self.embedding_dim),
             "text_noise_level": torch.zeros(()),
-            "text_temperature": torch.zeros(()),
         }
 
     def set_statistics(
@@ -90,6 +89,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         embedding_mean: Tensor | np.ndarray,
         embedding_cov: Tensor | np.ndarray,
         embedding_filter: str = "wiener",
+        text_mean: Tensor | np.ndarray | None = None,
     ) -> None:
         """Set the statistics of the training pairs, before training.
 
@@ -99,6 +99,8 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
             embedding_mean: `[E]`, mean of the image embeddings.
             embedding_cov: `[E, E]`, their covariance.
             embedding_filter: what conditions go through, see `text2latent.models.priors.filters`.
+            text_mean: `[E]`, mean embedding of texts of all kinds, without images to them; None leaves conditions
+                uncentred, texts where they are and images too.
 
         Raises:
             InputError: when a shape doesn't fit or a value isn't finite.
@@ -107,6 +109,11 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         std = _statistic("latent std", latent_std, self.latent_shape)
         centre = _statistic("embedding mean", embedding_mean, (self.embedding_dim,))
         cov = _statistic("embedding covariance", embedding_cov, (self.embedding_dim, self.embedding_dim))
+        if text_mean is not None:
+            self.text_centre.copy_(_statistic("text mean", text_mean, (self.embedding_dim,)))
+            self.image_centre.copy_(centre)
+            # Of conditions, up to how much the lengths of centred embeddings differ.
+            centre, cov = torch.zeros_like(centre), cov / cov.trace().clamp(min=SMALLEST_VARIANCE)
         cov_sqrt, filter_matrix = covariance_factors(cov, embedding_filter)
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
@@ -115,59 +122,13 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         self.embedding_cov_sqrt.copy_(cov_sqrt)
         self.embedding_filter.copy_(filter_matrix)
 
-    def set_text_gap(
-        self,
-        text_embeddings: Tensor | None = None,
-        shift: float = 1.0,
-        bank: Tensor | None = None,
-        temperature: float = 0.01,
-        noise_level: float | None = None,
-    ) -> None:
-        """Set what `text_condition` does; what is None stays as it is.
-
-        Args:
-            text_embeddings: `[M, E]`, L2-normalised, of texts that are like prompts, without images to them. Texts are
-                moved by the difference of means (Liang et al., arXiv:2203.02053, sec. 5.1, "embedding shift").
-            shift: share of that difference in [0, 1].
-            bank: `[text_bank_size, E]`, image embeddings onto which texts are projected.
-            temperature: of the softmax over cosines to the bank; 0 takes the nearest alone.
-            noise_level: the noise scale that the network is told for texts.
-
-        Raises:
-            InputError: when a shape doesn't fit or a value isn't finite.
-        """
-        if text_embeddings is not None:
-            mean = _statistic("text embeddings", text_embeddings.float().mean(dim=0), (self.embedding_dim,))
-            self.text_offset.copy_(shift * (self.embedding_mean - mean))
-        if bank is not None:
-            size = 0 if self.text_bank is None else len(self.text_bank)
-            values = _statistic("text bank", bank, (size, self.embedding_dim))
-            assert self.text_bank is not None
-            self.text_bank.copy_(values)
-            self.text_temperature.fill_(temperature)
-        if noise_level is not None:
-            self.text_noise_level.fill_(noise_level)
+    def image_condition(self, embeddings: Tensor) -> Tensor:
+        """Conditions of image embeddings `[N, E]`, L2-normalised both."""
+        return F.normalize(embeddings - self.image_centre, dim=1)
 
     def text_condition(self, embeddings: Tensor) -> Tensor:
-        """Text embeddings brought to where image embeddings are, as far as `set_text_gap` says.
-
-        They are moved first, then projected: replaced by the mean of the bank's image embeddings, weighted by a
-        softmax of the cosines to them (DeCap, arXiv:2303.03032, eq. 4, with texts and images exchanged).
-
-        Args:
-            embeddings: `[N, E]`, L2-normalised.
-
-        Returns:
-            `[N, E]`, L2-normalised.
-        """
-        moved = F.normalize(embeddings + self.text_offset, dim=1)
-        if self.text_bank is None:
-            return moved
-        bank = self.text_bank.to(moved.dtype)
-        cosines = moved @ bank.T
-        if self.text_temperature == 0:
-            return bank[cosines.argmax(dim=1)]
-        return F.normalize((cosines / self.text_temperature).softmax(dim=1) @ bank, dim=1)
+        """Conditions of text embeddings `[N, E]`, L2-normalised both."""
+        return F.normalize(embeddings - self.text_centre, dim=1)
 
     def normalize(self, latents: Tensor) -> Tensor:
         """Latents of the generator `[N, L, D]` or `[N, 1, D]` -> `[N, L, D]` of mean 0 and variance 1 per channel."""
@@ -178,7 +139,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         return x * self.latent_std + self.latent_mean
 
     def filter_condition(self, condition: Tensor) -> Tensor:
-        """CLIP embeddings `[N, E]` -> centred, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
+        """Conditions `[N, E]` -> about their mean, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
         return (condition - self.condition_centre).to(self.embedding_filter.dtype) @ self.embedding_filter
 
     def forward(
@@ -194,7 +155,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
         Args:
             x: `[N, L, D]`, normalised latents with noise.
             t: `[N]` in [0, 1], 1 is pure noise.
-            condition: `[N, E]`, CLIP embeddings, L2-normalised.
+            condition: `[N, E]`, L2-normalised, see `image_condition` and `text_condition`.
             drop: `[N]` bool, True where the condition is to be ignored.
             noise_level: `[N]`, noise scale of pseudo-text; None is that of texts. Only told with `noise_level_input`.
 
@@ -213,11 +174,16 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases dec
 
 
 def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Read weights from before priors did anything to texts: nothing is done; and from when all centred conditions."""
+    """Read weights from before embeddings were centred, of priors that moved texts instead, if anything; and from when
+    all conditions were seen from their mean.
+    """
     assert isinstance(prior, Prior)
+    if prefix + "text_offset" in state:
+        state.setdefault(prefix + "text_centre", -state.pop(prefix + "text_offset"))
+    state.pop(prefix + "text_temperature", None)
     if prefix + "embedding_mean" in state:
         state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
-    for name, value in prior._text_defaults().items():
+    for name, value in prior._centring_defaults().items():
         state.setdefault(prefix + name, value.cpu() if value.device.type != "meta" else torch.zeros(value.shape))
 
 
@@ -262,7 +228,7 @@ class AdaptivePrior(Prior):
         self.level = embedding(TIME_CHANNELS) if noise_level_input else None
 
     def encode_condition(self, condition: Tensor, drop: Tensor | None = None) -> Tensor:
-        """CLIP embeddings -> what the blocks see of them; the learned null condition where dropped.
+        """Conditions -> what the blocks see of them; the learned null condition where dropped.
 
         Args:
             condition: `[N, E]`, L2-normalised.

@@ -34,7 +34,7 @@ class ResidualMLPPrior(AdaptivePrior):
         depth: residual blocks.
         dropout: probability inside the blocks while training.
         condition_width: channels of the joint embedding of time and condition; None means `width // 2`.
-        objective, latent_layout, noise_level_input, text_bank_size: see `Prior`.
+        objective, latent_layout, noise_level_input: see `Prior`.
     """
 
     @register_to_config
@@ -49,10 +49,9 @@ class ResidualMLPPrior(AdaptivePrior):
         objective: str = "flow",
         latent_layout: str = "w",
         noise_level_input: bool = False,
-        text_bank_size: int = 0,
     ) -> None:
         super().__init__()
-        self._set_up(latent_shape, embedding_dim, objective, latent_layout, text_bank_size)
+        self._set_up(latent_shape, embedding_dim, objective, latent_layout)
         channels = condition_width or width // 2
         self.width, self.depth = width, depth
         latent_size = math.prod(self.latent_shape)

@@ -35,7 +35,7 @@ class TransformerPrior(Prior):
         depth: blocks.
         num_heads: attention heads, of 64 channels each.
         dropout: probability inside the blocks while training.
-        objective, latent_layout, text_bank_size: see `Prior`; noise_level_input is not for this one.
+        objective, latent_layout: see `Prior`; noise_level_input is not for this one.
     """
 
     @register_to_config
@@ -49,10 +49,9 @@ class TransformerPrior(Prior):
         dropout: float = 0.0,
         objective: str = "sample",
         latent_layout: str = "w",
-        text_bank_size: int = 0,
     ) -> None:
         super().__init__()
-        self._set_up(latent_shape, embedding_dim, objective, latent_layout, text_bank_size)
+        self._set_up(latent_shape, embedding_dim, objective, latent_layout)
         num_latents, channels = self.latent_shape
         self.condition_in, self.latent_in = _bridge(embedding_dim, width), _bridge(channels, width)
         self.times = nn.Embedding(COSINE_STEPS, width)

@@ -39,7 +39,7 @@ OFF = {
         "match_among": 0,
         "random_noise_level": False,
     },
-    "text": {"embedding_filter": "raw", "prompts": None, "shift": 0, "bank_size": 0},
+    "text": {"embedding_filter": "raw", "prompts": None},
 }
 """What clip2latent doesn't do."""
 PAPER = {

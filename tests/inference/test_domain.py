@@ -158,7 +158,7 @@ def test_damaged_files_are_refused(domain: Domain, tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
-    with pytest.raises(InputError, match="expected image embeddings and in-domain prompts"):
+    with pytest.raises(InputError, match="expected conditions of images and in-domain prompts"):
         fit_domain(torch.zeros(0, DIM), torch.zeros(3, DIM))
 
 

@@ -28,6 +28,13 @@ def make(network: str, seed: int = 0, **options: Any) -> Prior:
     return prior
 
 
+def set_statistics(prior: Prior, images: Tensor | None = None, text_mean: Tensor | None = None) -> None:
+    """Statistics of images `[N, E]`, so or so of random ones, and the mean of texts `[E]`."""
+    images = unit_rows(20, 9) if images is None else images
+    mean, cov = images.mean(dim=0), torch.cov(images.T, correction=0)
+    prior.set_statistics(torch.zeros(4), torch.ones(4), mean, cov, text_mean=text_mean)
+
+
 def unit_rows(n: int, seed: int = 0) -> Tensor:
     return normalize(torch.randn(n, E, generator=torch.Generator().manual_seed(seed)), dim=1)
 
@@ -88,7 +95,7 @@ def test_untrained_network_is_the_best_linear_prediction(name: str, objective: s
 @pytest.mark.parametrize("name", ["residual_mlp", "dit"])
 def test_told_noise_level_changes_the_prediction_and_texts_have_their_own(name: str) -> None:
     prior, (x, t, condition) = make(name, noise_level_input=True), inputs(4)
-    prior.set_text_gap(noise_level=0.3)
+    prior.text_noise_level.fill_(0.3)
     of_texts = prior(x, t, condition)
     torch.testing.assert_close(prior(x, t, condition, None, torch.full((4,), 0.3)), of_texts)
     assert (prior(x, t, condition, None, torch.full((4,), 0.6)) - of_texts).abs().amax(dim=(1, 2)).min() > 1e-4
@@ -110,22 +117,35 @@ def test_transformer_is_causal() -> None:
 
 @torch.no_grad()
 def test_saved_prior_is_read_back(network: str, tmp_path: Path) -> None:
-    prior, (x, t, condition) = make(network, text_bank_size=5), inputs(4)
-    prior.set_text_gap(unit_rows(7, 1), 0.5, bank=unit_rows(5, 2), temperature=0.1, noise_level=0.2)
+    prior, (x, t, condition) = make(network), inputs(4)
+    set_statistics(prior, text_mean=unit_rows(7, 1).mean(dim=0))
+    prior.text_noise_level.fill_(0.2)
     prior.save_pretrained(tmp_path)
     loaded = prior_class(NETWORKS[network]).from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(x, t, condition), prior(x, t, condition))
     assert torch.equal(loaded.text_condition(condition), prior.text_condition(condition))
+    assert torch.equal(loaded.image_condition(condition), prior.image_condition(condition))
 
 
 def test_weights_from_before_text_gaps_are_read() -> None:
     prior = make("residual_mlp")
-    old = {name: value for name, value in prior.state_dict().items() if not name.startswith("text_")}
+    new = ("text_", "image_")
+    old = {name: value for name, value in prior.state_dict().items() if not name.startswith(new)}
     with torch.device("meta"):
         loaded = ResidualMLPPrior.from_config(prior.config)
     loaded.load_state_dict(old, assign=True)
     condition = unit_rows(3)
     torch.testing.assert_close(loaded.text_condition(condition), condition)
+
+
+def test_weights_from_when_texts_were_moved_are_read() -> None:
+    prior, texts, offset = make("residual_mlp"), unit_rows(3), 0.1 * torch.arange(E)
+    old = {
+        name: value for name, value in prior.state_dict().items() if not name.endswith(("text_centre", "image_centre"))
+    }
+    prior.load_state_dict({**old, "text_offset": offset, "text_temperature": torch.zeros(())})
+    torch.testing.assert_close(prior.text_condition(texts), normalize(texts + offset, dim=1))
+    torch.testing.assert_close(prior.image_condition(texts), texts)
 
 
 def test_weights_from_when_all_conditions_were_centred_are_read() -> None:
@@ -149,35 +169,38 @@ def test_texts_stay_where_they_are_by_default(network: str) -> None:
     torch.testing.assert_close(make(network).text_condition(condition), condition)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0])
-def test_shift_moves_the_mean_of_texts_towards_that_of_images(shift: float) -> None:
-    prior, texts = make("residual_mlp"), unit_rows(50, 3)
-    prior.embedding_mean.copy_(0.1 * torch.arange(E))
-    prior.set_text_gap(texts, shift)
-    expected = normalize(texts + shift * (prior.embedding_mean - texts.mean(0)), dim=1)
-    torch.testing.assert_close(prior.text_condition(texts), expected)
+def test_images_and_texts_are_seen_from_the_centre_of_their_kind(network: str) -> None:
+    prior, images, texts = make(network), normalize(unit_rows(50, 1) + 3, dim=1), normalize(unit_rows(40, 2) - 2, dim=1)
+    set_statistics(prior, images, texts.mean(dim=0))
+    for seen, whole in ((prior.image_condition(images), images), (prior.text_condition(texts), texts)):
+        torch.testing.assert_close(seen, normalize(whole - whole.mean(dim=0), dim=1))
+        assert seen.mean(dim=0).norm() < 0.2 < whole.mean(dim=0).norm()
+    torch.testing.assert_close(
+        prior.text_condition(texts + 5 * texts.mean(dim=0)), normalize(texts + 4 * texts.mean(0))
+    )
 
 
-def test_projection_is_the_nearest_or_a_softmax_over_the_bank() -> None:
-    prior, bank, texts = make("residual_mlp", text_bank_size=9), unit_rows(9, 1), unit_rows(4, 2)
-    prior.set_text_gap(bank=bank, temperature=0.0)
-    assert torch.equal(prior.text_condition(texts), bank[(texts @ bank.T).argmax(dim=1)])
-    prior.set_text_gap(bank=bank, temperature=0.2)
-    weights = torch.exp(texts @ bank.T / 0.2)
-    torch.testing.assert_close(prior.text_condition(texts), normalize(weights @ bank, dim=1))
+@torch.no_grad()
+def test_a_constant_gap_between_images_and_texts_changes_nothing(network: str) -> None:
+    """Not in any prediction, however large it is, once each kind is seen from its own centre."""
+    images, gap = 0.1 * unit_rows(50, 1), torch.arange(E) / E
+    near, far, (x, t, _) = make(network), make(network), inputs(4)
+    set_statistics(near, images, torch.zeros(E))
+    set_statistics(far, images, gap)
+    one, other = near.text_condition(images[:4]), far.text_condition(images[:4] + gap)
+    torch.testing.assert_close(near(x, t, one), far(x, t, other), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("gap", "message"),
+    ("mean", "message"),
     [
-        ({"bank": torch.zeros(3, E)}, "text bank: expected shape"),
-        ({"text_embeddings": torch.full((2, E), float("nan"))}, "text embeddings: expected finite"),
-        ({"text_embeddings": torch.zeros(2, E + 1)}, "text embeddings: expected shape"),
+        (torch.full((E,), float("nan")), "text mean: expected finite"),
+        (torch.zeros(E + 1), "text mean: expected shape"),
     ],
 )
-def test_wrong_text_gaps_are_refused(gap: dict[str, Tensor], message: str) -> None:
+def test_wrong_means_of_texts_are_refused(mean: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make("residual_mlp", text_bank_size=9).set_text_gap(**gap)
+        set_statistics(make("residual_mlp"), text_mean=mean)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: i
     """Return what is in the domain of a pipeline of the faces world."""
     prompts = in_domain_prompts(num_captions)
     conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
-    return fit_domain(own_embeddings(pipeline, num_images), conditions, fit_wording(pipeline.clip, prompts))
+    images = pipeline.prior.image_condition(own_embeddings(pipeline, num_images))
+    return fit_domain(images, conditions, fit_wording(pipeline.clip, prompts))
 
 
 def fit_faces_domain(prior: Path, num_images: int = SAMPLE_SIZE, num_captions: int = NUM_CAPTIONS) -> None:
