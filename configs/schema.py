@@ -274,13 +274,11 @@ KEPT_BY_DISTILLATION = (
 
 def idle_keys(config: TrainConfig) -> dict[str, str]:
     """Keys that training would ignore, each with what was expected instead."""
-    diffusion, text = config.diffusion, config.text
+    diffusion = config.diffusion
     has_components = diffusion.hidden_share or diffusion.gain_spread
     needed = {
         "diffusion.components": "" if has_components else "a hidden_share or gain_spread",
         "diffusion.noise_covariance": "" if diffusion.noise_scale else "a noise_scale other than 0",
-        "text.shift": "" if text.prompts else "--text.prompts",
-        "text.temperature": "" if text.bank_size else "a --text.bank-size",
     }
     for name in ("num_images", "guidance_scale", "steps", "num_captions"):
         needed[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"

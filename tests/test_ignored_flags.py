@@ -38,8 +38,6 @@ EVALUATE = ("evaluate", "--prompts", "p.txt", "--output", "out")
         (EVALUATE, "--force", NEEDED.format("--generator or --clip")),
         (("evaluate", "--images", "a.png", "--output", "out"), "--steps 3", "expected no such flag with --images"),
         (("evaluate", "--images", "a.png", "--output", "out"), "--num-own 30", "expected no such flag with --images"),
-        (TRAIN, "--text.shift 0.3", NEEDED.format("--text.prompts")),
-        (TRAIN, "--text.temperature 0.3", NEEDED.format("a --text.bank-size")),
         (TRAIN, "--validation.steps 3", NEEDED.format("--validation.prompts")),
         (
             (*TRAIN, "--diffusion.hidden-share", "0", "--diffusion.gain-spread", "0"),

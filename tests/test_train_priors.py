@@ -179,7 +179,7 @@ def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path
         ("--prior.width", "32"),
         ("--prior.network", "residual_mlp"),
         ("--prior.latent-layout", "w_plus"),
-        ("--text.shift", "0.5"),
+        ("--text.prompts", "faces"),
         ("--diffusion.sampler", "heun"),
         ("--diffusion.match-among", "8"),
         ("--diffusion.time-sampling", "uniform"),

@@ -64,13 +64,13 @@ def _shown(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
 
 
-def require_plots() -> None:
-    """Refuse to go on without matplotlib.
+def require_plots(what: str = "evaluate") -> None:
+    """Refuse to go on without matplotlib, which a verb or flag needs.
 
     Raises:
         InputError: with what to install.
     """
-    require_extra("evaluate", "evaluate", ["matplotlib"])
+    require_extra(what, "evaluate", ["matplotlib"])
 
 
 def save_plots(metrics: Mapping[str, Any], drawn: ArrayLike, own: ArrayLike, file: Path) -> None:

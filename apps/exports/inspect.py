@@ -1,4 +1,8 @@
-"""Tell what a model, a dataset, an exported file or a picture was made with: `text2latent inspect ANY`."""
+"""Tell what a model, a dataset, an exported file or a picture was made with: `text2latent inspect ANY`.
+
+With `--texts FILE`, tell how a CLIP and a set of pairs stand instead: how its texts lie to its images, where the texts
+of the file land among those of the pairs, whether CLIP tells them apart there, and what to change.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
-from text2latent.common.command import CommandParser, run_command
+from text2latent.common.command import CommandParser, check_output_file, run_command
+from text2latent.common.errors import UsageError
 
 
 def build_parser() -> CommandParser:
@@ -18,15 +24,46 @@ def build_parser() -> CommandParser:
         help="A zoo name, a run, prior, exported, generator, CLIP or dataset folder, a checkpoint, an exported .onnx "
         "or .pt2 file, a picture drawn by text2latent, or an https:// or hf:// address of one.")  # fmt: skip
     add("--json", action="store_true", help="Print everything as JSON.")
+    add("--texts", default=None, metavar="FILE",
+        help="Texts, a line each, to look at among the images of a dataset, or of a prior's dataset.")  # fmt: skip
+    add("--output", default=None, metavar="FILE", help="Picture of that, a PNG file.")
+    add("--overwrite", action="store_true", help="Replace that file.")
+    add("--pairs", default=None, metavar="FOLDER", help="Where a prior's dataset is now.")
+    add("--clip", default=None, metavar="SOURCE", help="Where the dataset's CLIP is now.")
     return parser
 
 
 def run(config: Namespace) -> None:
-    """Read what the source tells of itself and print it."""
+    """Read what the source tells of itself and print it, or diagnose it."""
+    if config.texts is not None:
+        return diagnose(config)
+    stray = [f"--{name}" for name in ("output", "overwrite", "pairs", "clip") if getattr(config, name)]
+    if stray:
+        raise UsageError(f"{stray[0]}: expected --texts with it")
     from text2latent.apps.exports.inspection import inspect_source, summary
 
     found = inspect_source(config.source)
     print(json.dumps(found, ensure_ascii=False, indent=2) if config.json else summary(found))
+
+
+def diagnose(config: Namespace) -> None:
+    """Print a page, and draw a picture if one is asked for, of how the texts land among the images."""
+    from text2latent.apps.evaluation.report import require_plots
+    from text2latent.inference.prompts import read_prompt_file
+
+    if config.output is not None:
+        check_output_file(config.output, config.overwrite)
+        require_plots("inspect --output")
+    prompts = [line.text for line in read_prompt_file(config.texts, "--texts")]
+    from text2latent.apps.evaluation import diagnosis, diagnosis_page, diagnosis_picture
+    from text2latent.apps.evaluation.diagnosis_subject import Sources, gather
+
+    subject, show = gather(Sources(config.source, config.pairs, config.clip), prompts)
+    found = diagnosis.diagnose(subject)
+    told = diagnosis.to_dict(subject, found)
+    print(json.dumps(told, ensure_ascii=False, indent=2) if config.json else diagnosis_page.page(subject, found))
+    if config.output is not None:
+        diagnosis_picture.save_picture(subject, found, show, Path(config.output))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -42,8 +43,8 @@ def digests(tiny_model: Path) -> dict[str, str]:
     return {part: record[part]["sha256"] for part in ("generator", "clip")}
 
 
-def told(inspect: Inspect, source: str | Path) -> dict[str, Any]:
-    code, out, _ = inspect(source, "--json")
+def told(inspect: Inspect, source: str | Path, *flags: str) -> dict[str, Any]:
+    code, out, _ = inspect(source, "--json", *flags)
     assert code == 0
     return json.loads(out)
 
@@ -192,3 +193,69 @@ def test_standard_library_is_not_hidden(tiny_model: Path, tmp_path: Path) -> Non
     root = Path(inspect_.__file__).parent
     assert not (root / "inspect.py").exists()
     assert shutil.which("python3") is None or (root / "inspect_.py").is_file()
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    file = tmp_path / "texts.txt"
+    file.write_text("a hat\n眼鏡の女性\na red house\n", encoding="utf-8")
+    return file
+
+
+def test_diagnosis_of_pairs(inspect: Inspect, tiny_pairs: Path, texts: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    code, out, error = inspect(tiny_pairs, "--texts", texts, "--output", picture)
+    assert (code, error) == (0, "")
+    assert "3 texts of yours, 3 general ones" in out
+    assert "pairs are few: sample 10000 or more" in out
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+        assert min(drawn.size) > 500
+    found = told(inspect, tiny_pairs, "--texts", str(texts))
+    assert found["alignment"]["embedding_dim"] == 16
+    assert [one["text"] for one in found["texts"]] == ["a hat", "眼鏡の女性", "a red house"]
+    assert set(found["landing"]) == {"as_they_are", "conditions"}
+
+
+def test_diagnosis_of_a_prior_sees_what_the_prior_sees(
+    inspect: Inspect, tiny_run: Path, tiny_pairs: Path, texts: Path, tmp_path: Path
+) -> None:
+    of_prior, of_pairs = (told(inspect, one, "--texts", str(texts)) for one in (tiny_run, tiny_pairs))
+    assert of_prior["landing"]["as_they_are"] == of_pairs["landing"]["as_they_are"]
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_pairs, moved)
+    assert told(inspect, tiny_run, "--texts", str(texts), "--pairs", str(moved))["landing"] == of_prior["landing"]
+
+
+def test_diagnosis_refuses_in_one_line(
+    inspect: Inspect, tiny_pairs: Path, tiny_model: Path, texts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").write_text("\n")
+    there = tmp_path / "there.png"
+    there.write_bytes(b"mine")
+    for arguments, code, message in (
+        ((tiny_pairs, "--output", tmp_path / "a.png"), 2, "--output: expected --texts with it"),
+        ((tiny_pairs, "--texts", tmp_path / "nowhere.txt"), 1, "--texts: cannot read"),
+        ((tiny_pairs, "--texts", tmp_path / "empty.txt"), 1, "expected at least one prompt"),
+        ((tiny_pairs, "--texts", texts, "--output", there), 1, "exists already"),
+        ((tiny_pairs, "--texts", texts, "--clip", "faces"), 1, "CLIP: expected"),
+        ((tiny_model, "--texts", texts, "--pairs", tmp_path / "gone"), 1, "--pairs: the pairs of"),
+        ((tmp_path / "nothing", "--texts", texts), 2, "nothing"),
+    ):
+        found, out, error = inspect(*arguments)
+        assert (found, out) == (code, ""), arguments
+        assert message in error
+        assert error.count("\n") == 1, error
+    assert there.read_bytes() == b"mine"
+
+
+def test_diagnosis_without_matplotlib_says_what_to_install(
+    inspect: Inspect, tiny_pairs: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, error = inspect(tiny_pairs, "--texts", texts, "--output", tmp_path / "a.png")
+    assert (code, out) == (1, "")
+    assert "inspect --output: plots need matplotlib" in error
+    code, out, _ = inspect(tiny_pairs, "--texts", texts)
+    assert code == 0
+    assert "What to change" in out
