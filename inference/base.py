@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.conditions import Conditions, embed_prompts, encode_queries
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
 
 ENCODED_AT_ONCE = 256
+Pipeline = TypeVar("Pipeline", bound="BasePipeline")
 
 
 class BasePipeline:
@@ -57,7 +57,7 @@ class BasePipeline:
         self.record = trained.record
         self.domain = domain
 
-    def to(self, device: str | torch.device) -> Self:
+    def to(self: Pipeline, device: str | torch.device) -> Pipeline:
         """Move all parts to a device; returns the pipeline itself."""
         # Convolutions run fastest with channels last. ModelMixin's own `to` would import diffusers' offloading, for
         # tenths of a second, and else do the same.

@@ -97,7 +97,7 @@ def imported_distributions(folders: list[Path]) -> set[str]:
     return {owners[module][0].lower() for module in modules}
 
 
-EXTRAS = {"zoo": "zoo", "exports": "export", "evaluation": "evaluate", "serving": "serve"}
+EXTRAS = {"zoo": "zoo", "exports": "export", "evaluation": "evaluate", "optimize": "evaluate", "serving": "serve"}
 """Extras that may be needed for what is in a folder."""
 
 
@@ -119,7 +119,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
     data = [
         *source.glob("configs/*.yaml"),
         *source.glob("configs/optimize/*.yaml"),
-        *source.glob("configs/prompts/*.txt"),
+        *source.glob("configs/prompts/*.*"),
         *source.glob("configs/slurm/*"),
         *source.glob("apps/evaluation/labels/*.txt"),
         *source.glob("apps/serving/page/*.css"),

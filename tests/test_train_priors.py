@@ -224,7 +224,8 @@ def test_mistakes_are_told_in_a_line_and_leave_no_run(
     code: int,
     message: str,
 ) -> None:
-    assert run(tiny_pairs, tmp_path / "run", *extra) == code
+    trained = distil if "--distill" in extra else run
+    assert trained(tiny_pairs, tmp_path / "run", *extra) == code
     error = capsys.readouterr().err
     assert message in error
     assert error.strip().count("\n") == 0

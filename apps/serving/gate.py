@@ -85,7 +85,7 @@ class Gate:
         elif method == "POST" and ASKED.fullmatch(path):
             return await self._ask(scope, receive, send, visit)
         elif method not in ("GET", "HEAD"):
-            response = _refusal(404, NOT_FOUND)
+            response = _refusal(404, f"address: nothing is there, got {method} {path}")
         elif path.startswith(f"{API}/file="):
             response = self._file(path.removeprefix(f"{API}/file="), visit)
         elif path == f"{API}/upload_progress":
@@ -95,7 +95,7 @@ class Gate:
             with self._listening(scope, path):
                 return await self._app(scope, receive, send)
         else:
-            response = _refusal(404, NOT_FOUND)
+            response = _refusal(404, f"address: nothing is there, got {method} {path}")
         await response(scope, receive, send)
 
     def _listening(self, scope: Scope, path: str) -> Any:

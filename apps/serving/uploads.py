@@ -74,26 +74,36 @@ def _decode(picture: Image.Image) -> Image.Image:
         # The decoder halves large pictures on its way, as far as they stay above the kept size.
         picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))
     picture.load()
-    kept = _reduced(picture)
-    kept.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
+    kept = _small(picture)
     ImageOps.exif_transpose(kept, in_place=True)
     kept.info.clear()
     return kept
 
 
-def _reduced(picture: Image.Image) -> Image.Image:
-    """The picture in RGB or RGBA, its sides divided by a whole number that leaves them above twice the kept size.
+def _small(picture: Image.Image) -> Image.Image:
+    """The picture in RGB or RGBA, `KEPT_SIDE` pixels at most, with the information beside its pixels."""
+    scale = min(1, KEPT_SIDE / max(picture.size))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    # At least twice as many pixels as are kept leave the filter enough to work on.
+    factors = max(1, picture.width // (2 * width)), max(1, picture.height // (2 * height))
+    reduced = _reduced(picture, factors)
+    # The last row and column of the reduced picture may stand for fewer pixels than the others.
+    covered = (0, 0, picture.width / factors[0], picture.height / factors[1])
+    whole = reduced.size == (width, height)
+    kept = reduced if whole else reduced.resize((width, height), Image.Resampling.LANCZOS, box=covered)
+    kept.info = dict(picture.info)
+    return kept
 
-    It goes strip by strip, so that there is no second copy of a large picture.
-    """
+
+def _reduced(picture: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    """The picture in RGB or RGBA, width and height divided by whole numbers; strip by strip, without a large copy."""
     mode = "RGBA" if picture.has_transparency_data else "RGB"
-    factor = max(1, max(picture.size) // (2 * KEPT_SIDE))
-    reduced = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
-    reduced.info = dict(picture.info)
+    across, down = factors
+    reduced = Image.new(mode, (-(-picture.width // across), -(-picture.height // down)))
     for top in range(0, reduced.height, STRIP_ROWS):
-        rows = factor * top, min(picture.height, factor * (top + STRIP_ROWS))
+        rows = down * top, min(picture.height, down * (top + STRIP_ROWS))
         strip = picture.crop((0, rows[0], picture.width, rows[1])).convert(mode)
-        reduced.paste(strip.reduce(factor), (0, top))
+        reduced.paste(strip.reduce(factors), (0, top))
     return reduced
 
 

@@ -240,7 +240,7 @@ def test_output_folder_may_hold_something_unless_it_must_be_empty(tmp_path):
     (tmp_path / "x").write_text("")
     assert check_output_folder(tmp_path) == tmp_path
     assert check_output_folder(tmp_path / "a" / "b", empty=True) == tmp_path / "a" / "b"
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="expected a new or empty folder, found x"):
         check_output_folder(tmp_path, empty=True)
     with pytest.raises(InputError, match="is a file"):
         check_output_folder(tmp_path / "x")

@@ -7,7 +7,9 @@ from PIL import Image
 
 import text2latent
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.pipeline import Settings, Text2LatentPipeline, seeds_of
+from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.seeds import seeds_of
+from text2latent.inference.settings import Settings
 from text2latent.models.priors.diffusion import initial_noise, sample
 from text2latent.models.priors.folder import load_prior
 

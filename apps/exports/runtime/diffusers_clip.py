@@ -73,6 +73,10 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         """As `forward`, with the hooks by which accelerate offloads networks."""
         return self(texts)
 
+    def encode_checked(self, texts: Sequence[str]) -> Tensor:
+        """As `encode_text`, which checks texts that have been checked already once more."""
+        return self(texts)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, E]` of unit length, on the model's device."""
         return self.encoder.encode_image(images)
