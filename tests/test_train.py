@@ -19,7 +19,7 @@ from text2latent.tests.train_runs import PROMPTS, arguments, rows
 
 def test_a_run_leaves_all_that_is_promised(tiny_run: Path) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == sorted(
-        ["checkpoints", "config.yaml", "grids", "logs", "prior", "run.json"]
+        [".lock", "checkpoints", "config.yaml", "grids", "logs", "prior", "run.json"]
     )
     kept = {f"step-{step:08d}.ckpt" for step in (5, 10, 12)}
     assert {path.name for path in (tiny_run / "checkpoints").iterdir()} == {

@@ -119,7 +119,11 @@ def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     except InputError as error:
         raise type(error)(f"{error}; --text.prompts null trains without asking it where texts lie") from error
     assert clip.identity is not None
-    require_same(recorded, clip.identity, "CLIP" if config.model is None else "--model: CLIP")
+    require_same(
+        recorded,
+        clip.identity,
+        "CLIP" if config.model is None else f"--model {config.model}: CLIP of the pairs {config.data.path}",
+    )
     return clip
 
 

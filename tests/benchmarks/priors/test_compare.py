@@ -192,7 +192,7 @@ def test_rival_is_the_papers_recipe_but_for_want_of_time() -> None:
 
 def test_recipes_are_known_by_what_they_do_not_by_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is added, off in the plain recipe and in this one, leaves the digest; one that is on doesn't."""
-    recipe = Recipe("ours", our_config(flags()))
+    recipe = Recipe("ours", our_config(flags("--val-pairs", "20")))
     before, settings = recipe.digest, training.decisive
     for added, same in ((0.0, True), (0.5, False)):
         monkeypatch.setattr(training, "plain_settings", lambda: {**settings(packaged_config(PLAIN)), "new": 0.0})
