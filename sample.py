@@ -53,7 +53,7 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
     generator = load_generator(config.generator or config.model)
     require_rgb(generator)
     clip = ClipEncoder.from_pretrained(config.clip or config.model)
-    generator.eval().to(device)  # type: ignore[arg-type]  # diffusers wraps `to` without its signature
+    generator.eval().to(device)
     return generator, clip.to(device)
 
 

@@ -50,7 +50,7 @@ def run(config: Namespace) -> None:
 
 def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
     """What was found in the file and written into the folder."""
-    from text2latent.models.generators.formats.folder import WEIGHTS
+    from text2latent.models.network import WEIGHTS
     from text2latent.models.sources.identity import sha256_of
 
     assert generator.identity is not None

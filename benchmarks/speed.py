@@ -27,6 +27,7 @@ from text2latent.common.command import CommandParser, positive_int, run_command,
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "blonde woman with glasses"
 BY_DEFAULT = ("renderer", "sample", "infer", "process", "imports")
+START_RATIO = "infer.py, processor time of a new process, over that of import torch"
 FEW_PAIRS, WARM_UP, HEAVIEST = 32, 3, 5
 GIB = 2**30
 
@@ -79,10 +80,13 @@ def infer_figures(config: Namespace) -> list[Figure]:
 
 
 def process_figures(config: Namespace) -> list[Figure]:
-    """Time from the start of infer.py to its end, with one PNG written."""
-    runs = [_infer(config) for _ in range(config.processes)]
+    """Time from the start of infer.py to its end, with one PNG written; each run beside one that only imports torch."""
+    pairs = [(_infer(config), run_measured([sys.executable, "-c", "import torch"])) for _ in range(config.processes)]
+    runs = [run for run, _ in pairs]
+    ours, torchs = (statistics.median(run.processor_seconds for run in part) for part in zip(*pairs, strict=True))
     return [
         Figure("infer.py, new process", statistics.median(run.seconds for run in runs), "s", target=5, at_most=True),
+        Figure(START_RATIO, ours / torchs, "times", target=2.2, at_most=True),
         Figure("infer.py, memory", max(run.peak_bytes for run in runs) / GIB, "GiB"),
     ]
 

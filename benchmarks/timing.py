@@ -24,11 +24,13 @@ class Finished:
 
     Attributes:
         seconds: wall-clock time from its start to its end.
+        processor_seconds: time of processors, in user code and in the system, that it and its children took.
         peak_bytes: memory (resident set) of the largest process among it and those that it started, at its peak.
         stderr: what it wrote there.
     """
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
     stderr: str
 
@@ -52,7 +54,7 @@ def run_measured(command: Sequence[str | Path], folder: Path | None = None) -> F
         last = (stderr.strip().splitlines() or ["it wrote nothing to stderr"])[-1]
         raise InputError(f"{' '.join(map(str, command))}: exit code {process.returncode}: {last}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Finished(seconds, usage.ru_maxrss * unit, stderr)
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, stderr)
 
 
 def import_seconds(stderr: str) -> dict[str, float]:

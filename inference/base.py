@@ -15,9 +15,8 @@ from text2latent.inference.query import Query
 from text2latent.inference.result import Draw, best_of, concatenate
 from text2latent.inference.settings import DEFAULT_BATCH_SIZE, Settings
 from text2latent.models.generators.layouts import layout_shape, to_w, w_statistics
-from text2latent.models.priors.diffusion import Denoiser, initial_noise, sample
+from text2latent.models.priors.diffusion import Denoiser, NegativePrior, initial_noise, sample
 from text2latent.models.priors.folder import TrainedPrior
-from text2latent.models.priors.guidance import NegativePrior
 from text2latent.models.priors.prior import Prior
 from text2latent.models.sources.identity import Identity, require_same
 
@@ -59,11 +58,9 @@ class BasePipeline:
 
     def to(self: Pipeline, device: str | torch.device) -> Pipeline:
         """Move all parts to a device; returns the pipeline itself."""
-        # Convolutions run fastest with channels last. ModelMixin's own `to` would import diffusers' offloading, for
-        # tenths of a second, and else do the same.
         for network in (self.generator, self.clip, self.prior):
-            torch.nn.Module.to(network, device)
-            torch.nn.Module.to(network, memory_format=torch.channels_last)
+            # Convolutions run fastest with channels last.
+            network.to(device).to(memory_format=torch.channels_last)
         return self
 
     @property

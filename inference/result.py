@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +18,7 @@ OUTPUT_TYPES = ("pil", "pt")
 
 
 @dataclass
-class Text2LatentOutput(BaseOutput):
+class Text2LatentOutput:
     """What the pipeline drew, N images in the order of the prompts.
 
     Attributes:

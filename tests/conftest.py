@@ -115,12 +115,11 @@ def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior folder with random weights for `tiny_world`, good as infer's `--model FOLDER`; read only."""
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
     from text2latent.models.priors.folder import TrainedPrior, save_prior
     from text2latent.models.priors.residual_mlp import ResidualMLPPrior
+    from text2latent.models.priors.schedulers import build_scheduler
 
     parts = {"generator": load_generator(str(tiny_world)), "clip": ClipEncoder.from_pretrained(str(tiny_world))}
     prior = ResidualMLPPrior((1, 16), 16, width=32, depth=2)
@@ -129,7 +128,7 @@ def tiny_model(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         parameter.data = 0.3 * torch.randn(parameter.shape, generator=rng)
     folder = tmp_path_factory.mktemp("priors") / "tiny"
     record = {part: network.identity.to_dict() for part, network in parts.items()}
-    save_prior(folder, TrainedPrior(prior, FlowMatchEulerDiscreteScheduler(), record))
+    save_prior(folder, TrainedPrior(prior, build_scheduler("euler", "flow"), record))
     return folder
 
 

@@ -266,3 +266,13 @@ def test_ctrl_c_while_starting_leaves_nothing(tiny_model: Path, tmp_path: Path) 
     assert "Traceback" not in err
     assert out == ""
     assert not [name for name in os.listdir(tmp_path) if not name.endswith(".png")]
+
+
+def test_drawing_imports_no_diffusers(tiny_model: Path, tmp_path: Path) -> None:
+    """Only export, training and samplers that are diffusers' alone need it."""
+    flags = ["--text", TEXT, "--model", str(tiny_model), "--device", "cpu", "--output", str(tmp_path / "a.png")]
+    code = f"import sys; from text2latent import infer; code = infer.main({flags!r}); assert code == 0;"
+    code += "print(sorted({'diffusers', 'lightning'} & sys.modules.keys()))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+    assert (tmp_path / "a.png").is_file()

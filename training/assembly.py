@@ -21,6 +21,7 @@ from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.layouts import layout_shape
+from text2latent.models.network import CLASS_NAME
 from text2latent.models.priors.folder import TrainedPrior, load_prior
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import create_prior
@@ -146,8 +147,8 @@ def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
         "training": describe_training(config),
         **teacher,
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "prior": describe_part(prior),
-        "scheduler": describe_part(scheduler),
+        "prior": {CLASS_NAME: type(prior).__name__, **prior.config},
+        "scheduler": {CLASS_NAME: scheduler.name, **scheduler.config},
     }
     return TrainedPrior(prior, scheduler, plain(record))
 
@@ -158,12 +159,6 @@ def describe_training(config: TrainConfig) -> dict[str, Any]:
     for section, _, name in (key.partition(".") for key in KEPT_BY_DISTILLATION if config.distill is not None):
         del tree[section][name]
     return plain({key: value for key, value in tree.items() if value != {}})
-
-
-def describe_part(part: Any) -> dict[str, Any]:
-    """The config of a prior or a scheduler and the name of its class."""
-    config = {key: value for key, value in part.config.items() if not key.startswith("_")}
-    return {"_class_name": type(part).__name__, **config}
 
 
 def build_pseudo_text(how: DiffusionConfig, data: PairDataModule, prior: Prior) -> PseudoText:

@@ -38,7 +38,7 @@ class Reflow:
         if objective != "flow":
             raise InputError(f"prior: expected a trained flow to distil, this one's objective is {objective}")
         self.teacher = teacher.eval().requires_grad_(False)
-        self.solver = build_scheduler("dpm++", "flow")
+        self.solver = build_scheduler("dpm++", "flow").to_diffusers()
         self.pseudo_text, self.condition_dropout = pseudo_text, condition_dropout
 
     def loss(
@@ -59,8 +59,7 @@ class Reflow:
 
     def solve(self, noise: Tensor, condition: Tensor, drop: Tensor, noise_level: Tensor) -> Tensor:
         """What the teacher makes of noise `[N, L, D]`, `[N, L, D]` in its normalised units."""
-        # diffusers wraps its networks' own `to` without its signature.
-        torch.nn.Module.to(self.teacher, noise.device)
+        self.teacher.to(noise.device)
         teacher = _Told(self.teacher, drop, noise_level)
         return integrate(teacher, self.solver, condition, TEACHER_STEPS, 1.0, noise).float()
 

@@ -12,10 +12,11 @@ import importlib
 import importlib.util
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 PACKAGE = "text2latent"
 ANNOTATION_FIELDS = ("annotation", "returns")
@@ -112,12 +113,14 @@ class Bundle:
 
     Attributes:
         dropped: methods to leave out, as `Class.method`.
+        replaced: modules in whose place others are taken that define the same names.
         needed: names of definitions by module.
         outside: imports from other packages.
         hints: names of this package that only annotations use.
     """
 
     dropped: Collection[str] = ()
+    replaced: Mapping[str, str] = field(default_factory=dict)
     needed: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     outside: set[Import] = field(default_factory=set)
     hints: set[str] = field(default_factory=set)
@@ -147,7 +150,7 @@ class Bundle:
             return
         assert found.attribute is not None, f"{found.module}: expected `from` imports in bundled modules"
         assert found.name == found.attribute, f"{found.alias}: expected no other name in bundled modules"
-        self.add(found.module, found.attribute)
+        self.add(self.replaced.get(found.module, found.module), found.attribute)
 
     def _add_hint(self, module: SourceModule, name: str) -> None:
         found = module.imports.get(name)
@@ -163,7 +166,7 @@ class Bundle:
         def visit(name: str) -> None:
             if name in self.modules and name not in ordered:
                 for other in self.modules[name].top_level_modules:
-                    visit(other)
+                    visit(self.replaced.get(other, other))
                 ordered.append(name)
 
         for name in list(self.modules):
@@ -196,7 +199,13 @@ class Bundle:
                     yield module.text(name, self.dropped)
 
 
-def bundle(module: str, name: str, docstring: str, dropped: Collection[str] = ()) -> str:
+def bundle(
+    module: str,
+    name: str,
+    docstring: str,
+    dropped: Collection[str] = (),
+    replaced: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Python source of a file that defines a class or function of this package without it.
 
     Args:
@@ -204,8 +213,9 @@ def bundle(module: str, name: str, docstring: str, dropped: Collection[str] = ()
         name: of the class or function.
         docstring: of the file.
         dropped: methods to leave out, as `Class.method`.
+        replaced: modules in whose place others are taken that define the same names.
     """
-    gathered = Bundle(dropped)
+    gathered = Bundle(dropped, replaced)
     gathered.add(module, name)
     return gathered.code(docstring)
 

@@ -15,6 +15,8 @@ from text2latent.models.sources.exported import MODEL_INDEX
 
 PIPELINE = "pipeline"
 DROPPED = ("ClipEncoder.from_pretrained",)
+REPLACED = {"text2latent.models.network": "text2latent.apps.exports.runtime.diffusers_network"}
+"""Networks in the folder are diffusers' own kind."""
 USAGE = """from diffusers import DiffusionPipeline
 
 pipe = DiffusionPipeline.from_pretrained(PATH, custom_pipeline=PATH, trust_remote_code=True)
@@ -36,7 +38,7 @@ def write_diffusers(pipeline: Text2LatentPipeline, folder: Path, record: dict[st
     index: dict[str, Any] = {
         "_class_name": [PIPELINE, LatentPriorPipeline.__name__],
         "_diffusers_version": importlib.metadata.version("diffusers"),
-        "scheduler": ["diffusers", type(pipeline.scheduler).__name__],
+        "scheduler": ["diffusers", pipeline.scheduler.name],
         "trained_with": {part: _public(record[part]) for part in ("generator", "clip")},
     }
     for part, cls in classes.items():
@@ -51,7 +53,7 @@ def class_source(cls: type) -> str:
     """Python source of a file that has a class of this package and all that it uses."""
     version = importlib.metadata.version("text2latent")
     about = f"{cls.__name__} of text2latent {version}, with all that it uses; written by `text2latent export`."
-    return bundle(cls.__module__, cls.__name__, about, DROPPED)
+    return bundle(cls.__module__, cls.__name__, about, DROPPED, REPLACED)
 
 
 def _public(identity: dict[str, Any]) -> dict[str, str]:

@@ -82,8 +82,8 @@ class LatentSampler(nn.Module):
 
     def __init__(self, pipeline: Text2LatentPipeline, how: GraphSettings) -> None:
         super().__init__()
-        if is_stochastic(pipeline.scheduler):
-            name = type(pipeline.scheduler).__name__
+        if is_stochastic(pipeline.scheduler.name):
+            name = pipeline.scheduler.name
             raise InputError(f"scheduler {name}: draws noise at each step; expected one that doesn't, such as DDIM")
         self.prior, self.generator, self.scheduler = pipeline.prior, pipeline.generator, pipeline.scheduler
         self.num_inference_steps, self.guidance_scale = how.num_inference_steps, how.guidance_scale

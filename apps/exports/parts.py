@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from safetensors import safe_open
 
 from text2latent.apps.exports.bundle import PACKAGE
@@ -18,7 +17,7 @@ from text2latent.inference.domain import save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip import files
 from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.models.priors.folder import CONFIG, WEIGHTS
+from text2latent.models.network import CONFIG, WEIGHTS, Network
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
 
@@ -66,8 +65,8 @@ def write_parts(pipeline: Text2LatentPipeline, folder: Path) -> dict[str, dict[s
     return {"generator": generator.to_dict(), "clip": clip.to_dict()}
 
 
-def _write_network(network: ModelMixin, source: Identity | None, part: str, folder: Path) -> Part:
-    """Copy the files of a network that diffusers has saved, if they are complete, or save it."""
+def _write_network(network: Network, source: Identity | None, part: str, folder: Path) -> Part:
+    """Copy the files of a network that has been saved, if they are complete, or save it."""
     if type(network).__module__.split(".")[0] != PACKAGE:
         raise InputError(f"{part} {type(network).__name__}: a class of your own; expected one of {PACKAGE}'s to export")
     identity = _known(source, part)
@@ -86,7 +85,7 @@ def _holds(folder: Path, identity: Identity) -> bool:
     return all((folder / name).is_file() for name in NETWORK_FILES) and sha256_of(folder / WEIGHTS) == identity.sha256
 
 
-def _is_complete(network: ModelMixin, weights: Path) -> bool:
+def _is_complete(network: Network, weights: Path) -> bool:
     """Whether a file has all of a network's tensors; our loaders fill in some, those of other tools don't."""
     with safe_open(weights, framework="pt") as file:
         return set(file.keys()) == set(network.state_dict())

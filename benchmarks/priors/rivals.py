@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.priors.diffusion import initial_noise
@@ -29,7 +28,6 @@ class RegressionPrior(ResidualMLPPrior):
         latent_shape, embedding_dim, width, depth: see `ResidualMLPPrior`.
     """
 
-    @register_to_config
     def __init__(self, latent_shape: Sequence[int], embedding_dim: int, width: int = 256, depth: int = 4) -> None:
         super().__init__(latent_shape, embedding_dim, width=width, depth=depth, objective="sample")
 
@@ -77,7 +75,6 @@ class VariationalPrior(RegressionPrior):
         latent_shape, embedding_dim, width, depth: of the decoder, see `ResidualMLPPrior`.
     """
 
-    @register_to_config
     def __init__(self, latent_shape: Sequence[int], embedding_dim: int, width: int = 256, depth: int = 4) -> None:
         super().__init__(latent_shape, embedding_dim, width=width, depth=depth)
         size = math.prod(self.latent_shape)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from text2latent.common.errors import InputError
+from text2latent.models.network import Network
 from text2latent.models.sources.identity import Identity
 
 RGB = 3
@@ -34,7 +33,7 @@ def require_rgb(generator: Generator) -> None:
         raise InputError(f"generator {generator.identity}: expected images of {RGB} channels, RGB; it draws {channels}")
 
 
-class Generator(ModelMixin, ConfigMixin):
+class Generator(Network):
     """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
 
     `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1] but not
@@ -45,8 +44,6 @@ class Generator(ModelMixin, ConfigMixin):
     `rough_options` (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
     only CLIP looks at).
     """
-
-    config_name = "config.json"  # type: ignore[assignment]  # diffusers declares it as None
 
     z_dim: int
     c_dim: int

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import RGB, Generator, check_at_least_one
@@ -194,7 +193,6 @@ class BigGANGenerator(Generator):
 
     synthesis: DeepSynthesis
 
-    @register_to_config
     def __init__(
         self,
         z_dim: int = 128,

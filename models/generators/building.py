@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from text2latent.common.errors import InputError
 from text2latent.models.generators.base import Generator
@@ -52,7 +52,7 @@ def build_generator(weights: GeneratorWeights, arguments_from: str, weights_from
     state = weights.state if has_average else {**weights.state, W_AVG: torch.zeros(generator.w_dim)}
     _load_state(generator, state, arguments_from, weights_from)
     # Convolutions on a CPU are up to a quarter faster with channels last, weights included.
-    nn.Module.to(generator, memory_format=torch.channels_last)
+    generator.to(memory_format=torch.channels_last)
     if not has_average and isinstance(generator, MappedGenerator):
         generator.update_w_avg()
     return generator.eval().requires_grad_(False)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import RGB, Generator, check_at_least_one
@@ -134,7 +133,6 @@ class DiscreteDecoder(Generator):
 
     synthesis: DecoderSynthesis
 
-    @register_to_config
     def __init__(
         self,
         vocab_size: int = 8192,

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
+
+from text2latent.models.noise import draw_normal
 
 LRELU_SLOPE = 0.2
 SEPARABLE_TAPS = 8
@@ -328,7 +329,7 @@ class SynthesisLayer(ModulatedLayer):
         if mode == "const":
             return self.noise_const
         shape, buffer = (n, 1, self.resolution, self.resolution), self.noise_const
-        return randn_tensor(shape, generator=generator, device=buffer.device, dtype=buffer.dtype)
+        return draw_normal(shape, generator, buffer.device, buffer.dtype)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """`x` [N, I, H, W], `w` [N, w_dim], `noise` broadcastable to [N, 1, H', W'] or None -> [N, O, H', W']."""

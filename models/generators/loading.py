@@ -9,8 +9,9 @@ from typing import Any
 from text2latent.common.errors import InputError, one_line
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import build_generator
-from text2latent.models.generators.formats.folder import CONFIG, WEIGHTS, folder_sha256, read_folder
+from text2latent.models.generators.formats.folder import folder_sha256, read_folder
 from text2latent.models.generators.formats.weights import GeneratorWeights
+from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources import zoo
 from text2latent.models.sources.fetching import fetch
 from text2latent.models.sources.identity import Identity, sha256_of

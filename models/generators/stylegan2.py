@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import check_at_least_one
@@ -247,7 +246,6 @@ class StyleGAN2Generator(MappedGenerator):
 
     synthesis: SynthesisNetwork
 
-    @register_to_config
     def __init__(
         self,
         z_dim: int = 512,

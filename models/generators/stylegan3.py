@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.generators.alias_free import design_lowpass, filtered_lrelu
@@ -273,7 +272,6 @@ class StyleGAN3Generator(MappedGenerator):
 
     synthesis: SynthesisNetwork
 
-    @register_to_config
     def __init__(
         self,
         z_dim: int = 512,

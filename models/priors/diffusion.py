@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from text2latent.common.errors import UsageError
-from text2latent.models.priors.schedulers import is_stochastic, set_steps
+from text2latent.models.noise import row_generators
+from text2latent.models.priors.schedulers import SchedulerConfig, is_stochastic, set_steps
 
 OnStep = Callable[[int, Tensor, Tensor], Tensor]
 
@@ -102,24 +103,23 @@ def sample(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
-    on_step: OnStep | None = None,
 ) -> Tensor:
     """Draw latents by going from noise to data with a scheduler.
 
     Args:
         prior: the prior, in eval mode.
-        scheduler: a diffusers scheduler for it, see `build_scheduler`; it is left as it is, a copy of its own is used.
+        scheduler: a `SchedulerConfig` for it, see `build_scheduler`; or a scheduler of diffusers', which is left as it
+            is, a copy of its own is used.
         condition: `[N, E]`, L2-normalised embeddings.
         num_inference_steps: the scheduler's steps, at least 1; but for Heun's method, which takes two in all steps but
             the last, evaluations of the prior.
         guidance: guidance, or only its scale.
         noise: `[N, L, D]`, see `initial_noise`; later noise of a stochastic sampler follows from it, row by row.
-        on_step: gets each step's number, timestep and normalised latents `[N, L, D]`, and gives those to go on with.
 
     Returns:
         `[N, L, D]`, in the generator's own units.
     """
-    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise, on_step))
+    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise))
 
 
 @torch.no_grad()
@@ -130,13 +130,34 @@ def integrate(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
-    on_step: OnStep | None = None,
 ) -> Tensor:
     """As `sample`, in the prior's normalised units."""
-    guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
-    scheduler = type(scheduler).from_config(scheduler.config)
+    how = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    own = scheduler.draws_with if isinstance(scheduler, SchedulerConfig) else None
+    if own is None:
+        return step_through(prior, fresh(scheduler), condition, num_inference_steps, how, noise)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        return guided_prediction(prior, x, t.expand(x.shape[0]), condition, how.scale_at(t), how.rescale)
+
+    return own(predict, noise, num_inference_steps)
+
+
+def step_through(
+    prior: Denoiser,
+    scheduler: Any,
+    condition: Tensor,
+    num_inference_steps: int,
+    guidance: Guidance,
+    noise: Tensor,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """As `integrate`, with a scheduler of diffusers' that nobody else uses, see `fresh`.
+
+    `on_step` gets each step's number, timestep and normalised latents `[N, L, D]`, and gives those to go on with.
+    """
     times = set_steps(scheduler, num_inference_steps, noise.device)
-    extra = {"generator": _generators(noise)} if is_stochastic(scheduler) else {}
+    extra = {"generator": row_generators(noise)} if is_stochastic(type(scheduler).__name__) else {}
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for step, (timestep, t) in enumerate(zip(scheduler.timesteps, times, strict=True)):
         scaled = scheduler.scale_model_input(x, timestep) if hasattr(scheduler, "scale_model_input") else x
@@ -147,7 +168,37 @@ def integrate(
     return x
 
 
-def _generators(noise: Tensor) -> list[torch.Generator]:
-    """A generator per row of `noise` `[N, L, D]`, seeded by the row's first numbers."""
-    bits = noise.detach().cpu().float().flatten(1)[:, :2].contiguous().view(torch.int32).tolist()
-    return [torch.Generator().manual_seed(hash(tuple(row)) % 2**63) for row in bits]
+def fresh(scheduler: Any) -> Any:
+    """A scheduler of diffusers' from a `SchedulerConfig` or from another, which is left as it is."""
+    made = getattr(scheduler, "to_diffusers", None)
+    return type(scheduler).from_config(scheduler.config) if made is None else made()
+
+
+class NegativePrior:
+    """A denoiser whose null condition is a negative one, row by row where there is one.
+
+    Guidance (arXiv:2207.12598) goes from the null condition's velocity towards the condition's; in place of the null
+    one, a negative text makes it go from what isn't wanted towards what is, as in diffusers' pipelines.
+
+    Args:
+        prior: the denoiser.
+        negative: `[N, E]`, L2-normalised conditions of what isn't wanted.
+        has_negative: `[N]` bool, False where the null condition stays.
+    """
+
+    def __init__(self, prior: Denoiser, negative: Tensor, has_negative: Tensor) -> None:
+        self.prior = prior
+        self.negative, self.has_negative = negative, has_negative
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
+        """Velocity `[M, L, D]` of M rows, the N images once or several times over; see `Denoiser`."""
+        if drop is None:
+            return self.prior(x, t, condition)
+        times = len(x) // len(self.negative)
+        replaced = drop & self.has_negative.repeat(times)
+        conditions = torch.where(replaced[:, None], self.negative.repeat(times, 1), condition)
+        return self.prior(x, t, conditions, drop & ~replaced)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Latents in the generator's units; see `Denoiser`."""
+        return self.prior.denormalize(x)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.priors.prior import AdaptivePrior, modulate, zero_
@@ -55,7 +54,6 @@ class DiTPrior(AdaptivePrior):
         objective, latent_layout, noise_level_input: see `Prior`.
     """
 
-    @register_to_config
     def __init__(
         self,
         latent_shape: Sequence[int],

@@ -23,9 +23,10 @@ from torch import Tensor
 from text2latent.common.errors import InputError
 from text2latent.common.folders import replace_folder
 from text2latent.common.json_file import read_object
+from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import DEFAULT_PRIOR, prior_class
-from text2latent.models.priors.schedulers import load_scheduler
+from text2latent.models.priors.schedulers import CONFIG_FILE, SchedulerConfig, load_scheduler
 from text2latent.models.sources import exported as exported_folder
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -33,8 +34,6 @@ from text2latent.models.sources.whereabouts import from_record
 
 RECORD = "text2latent.json"
 RUN_RECORD = "run.json"
-CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler"
 KIND = "a prior folder"
 STATE_PREFIX = "prior."
@@ -48,7 +47,7 @@ class TrainedPrior:
     """
 
     prior: Prior
-    scheduler: Any
+    scheduler: SchedulerConfig
     record: dict[str, Any]
     identity: Identity | None = None
 
@@ -142,7 +141,7 @@ def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
     exported = exported_folder.root_of(folder)
     record = exported_folder.read_record(exported) if exported else read_object(folder / RECORD, KIND)
     config = read_object(folder / CONFIG, KIND)
-    scheduler = read_object((exported or folder) / SCHEDULER / "scheduler_config.json", KIND)
+    scheduler = read_object((exported or folder) / SCHEDULER / CONFIG_FILE, KIND)
     try:
         state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -191,7 +190,7 @@ def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> P
     return prior.eval().requires_grad_(False)
 
 
-def _build_scheduler(config: dict[str, Any], path: Path) -> Any:
+def _build_scheduler(config: dict[str, Any], path: Path) -> SchedulerConfig:
     try:
         return load_scheduler(config)
     except Exception as error:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from text2latent.common.errors import InputError
+from text2latent.models.network import Network
 from text2latent.models.priors.filters import covariance_factors
 from text2latent.models.priors.parametrization import Parametrization
 
@@ -23,7 +22,7 @@ HEAD_CHANNELS = 64
 """Channels of an attention head in priors that are transformers."""
 
 
-class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases declare config_name differently
+class Prior(Network):
     """A network from CLIP embedding and noisy latent to what its objective predicts.
 
     Subclasses call `_set_up` and implement `_network`, whose input and output have unit variance; `forward` scales

@@ -65,6 +65,5 @@ def create_prior(
         options["noise_level_input"] = noise_level_input
     elif noise_level_input:
         raise UsageError("random_noise_level: expected false for network transformer, which can't be told the level")
-    # By keyword: diffusers would take positional arguments for defaults when it makes another from the config.
     options |= {"latent_shape": latent_shape, "embedding_dim": embedding_dim, "width": width, "depth": depth}
     return prior_class(NETWORKS[network])(**options)

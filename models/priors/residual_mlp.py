@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.priors.prior import AdaptivePrior, modulate, zero_
@@ -37,7 +36,6 @@ class ResidualMLPPrior(AdaptivePrior):
         objective, latent_layout, noise_level_input: see `Prior`.
     """
 
-    @register_to_config
     def __init__(
         self,
         latent_shape: Sequence[int],

@@ -1,4 +1,4 @@
-"""diffusers' schedulers by the names of samplers, and the times at which they evaluate a prior.
+"""Schedulers by the names of samplers: diffusers' classes and settings, and our functions that do what they do.
 
 A prior's times are its own (`Parametrization`), not a scheduler's steps: they follow from the scheduler's noise levels,
 so that any scheduler of the right kind samples any prior, however its noise levels were drawn in training.
@@ -6,16 +6,25 @@ so that any scheduler of the right kind samples any prior, however its noise lev
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from text2latent.common.errors import UsageError
+from text2latent.models.network import CLASS_NAME
+from text2latent.models.noise import row_generators
+from text2latent.models.priors import sampling
+from text2latent.models.priors.sampling import Predict
 
 SCHEDULER_MODULES = {
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
@@ -25,11 +34,46 @@ SCHEDULER_MODULES = {
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
     "HeunDiscreteScheduler": "scheduling_heun_discrete",
 }
+CONFIG_FILE = "scheduler_config.json"
 DEFAULT_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 _COSINE = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
 _UNCLIPPED = {**_COSINE, "clip_sample": False}
+_DDPM = {
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "trained_betas": None,
+    "clip_sample": True,
+    "prediction_type": "epsilon",
+    "thresholding": False,
+    "dynamic_thresholding_ratio": 0.995,
+    "clip_sample_range": 1.0,
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "steps_offset": 0,
+    "rescale_betas_zero_snr": False,
+}
 _LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 _DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+
+
+def _euler(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+    return sampling.sample_euler(predict, noise, sampling.euler_times(num_steps).to(noise.device))
+
+
+def _heun(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+    return sampling.sample_heun(predict, noise, sampling.heun_times(num_steps).to(noise.device))
+
+
+def _ddim(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+    return sampling.sample_ddim(predict, noise, sampling.trailing_steps(num_steps), prediction_type)
+
+
+def _ddpm(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+    steps, generators = sampling.trailing_steps(num_steps), row_generators(noise)
+    return sampling.sample_ddpm(predict, noise, steps, prediction_type, generators)
+
 
 SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "flow": {
@@ -51,11 +95,82 @@ SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 }
 """Scheduler class and settings of each sampler, for flows and for the objectives that preserve the variance."""
 PREDICTION_TYPES = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "FlowMatchEulerDiscreteScheduler": {
+        "num_train_timesteps": 1000,
+        "shift": 1.0,
+        "use_dynamic_shifting": False,
+        "base_shift": 0.5,
+        "max_shift": 1.15,
+        "base_image_seq_len": 256,
+        "max_image_seq_len": 4096,
+        "invert_sigmas": False,
+        "shift_terminal": None,
+        "use_karras_sigmas": False,
+        "use_exponential_sigmas": False,
+        "use_beta_sigmas": False,
+        "time_shift_type": "exponential",
+        "stochastic_sampling": False,
+    },
+    "FlowMatchHeunDiscreteScheduler": {"num_train_timesteps": 1000, "shift": 1.0},
+    "DDPMScheduler": {**_DDPM, "variance_type": "fixed_small"},
+    "DDIMScheduler": {**_DDPM, "set_alpha_to_one": True},
+}
+"""diffusers' defaults, of the classes whose work functions of ours do."""
+OWN: dict[str, tuple[dict[str, Any], Callable[..., Tensor]]] = {
+    "FlowMatchEulerDiscreteScheduler": ({}, _euler),
+    "FlowMatchHeunDiscreteScheduler": ({}, _heun),
+    "DDPMScheduler": (_UNCLIPPED, _ddpm),
+    "DDIMScheduler": (_UNCLIPPED, _ddim),
+}
+"""Our functions, and the settings besides the defaults with which they do the same."""
 SAMPLER_NAMES = tuple(dict.fromkeys(name for samplers in SAMPLERS.values() for name in samplers))
 
 
-def build_scheduler(sampler: str, objective: str) -> Any:
-    """A diffusers scheduler for a prior.
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Which of diffusers' schedulers a prior is sampled with, and how; the scheduler itself is made when it is needed.
+
+    Attributes:
+        name: its class, one of `SCHEDULER_MODULES`.
+        config: its settings, defaults included.
+    """
+
+    name: str
+    config: dict[str, Any]
+
+    def to_diffusers(self) -> Any:
+        """The scheduler, for which diffusers is imported; it raises what it does for unusable settings."""
+        return scheduler_class(self.name).from_config(dict(self.config))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `scheduler_config.json` into a folder, as the scheduler's own method does."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        version = importlib.metadata.version("diffusers")
+        record = {CLASS_NAME: self.name, "_diffusers_version": version, **self.config}
+        text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+    @property
+    def draws_with(self) -> Callable[[Predict, Tensor, int], Tensor] | None:
+        """A function of ours that draws what the scheduler draws, `f(predict, noise, num_inference_steps)`.
+
+        None where only diffusers has one: other classes, and other settings than `OWN` has.
+        """
+        known = OWN.get(self.name)
+        if known is None:
+            return None
+        settings, draw = known
+        defaults = DEFAULTS[self.name]
+        found, prediction = {**defaults, **self.config}, self.config.get("prediction_type", "")
+        expected = {**defaults, **settings, **({"prediction_type": prediction} if prediction else {})}
+        fits = found == expected and prediction in ("", *PREDICTION_TYPES.values())
+        return partial(draw, prediction_type=prediction) if fits else None
+
+
+def build_scheduler(sampler: str, objective: str) -> SchedulerConfig:
+    """The scheduler of a prior.
 
     Args:
         sampler: `euler`, `heun` or `dpm++` (DPM-Solver++, arXiv:2211.01095) for a flow; `ddpm` (arXiv:2006.11239),
@@ -70,7 +185,8 @@ def build_scheduler(sampler: str, objective: str) -> Any:
         raise UsageError(f"sampler: expected one of {', '.join(samplers)} for objective {objective}, got {sampler!r}")
     name, settings = samplers[sampler]
     prediction = {} if objective == "flow" else {"prediction_type": PREDICTION_TYPES[objective]}
-    return scheduler_class(name)(**settings, **prediction)
+    defaults = DEFAULTS[name] if name in DEFAULTS else _without_private(scheduler_class(name)().config)
+    return SchedulerConfig(name, {**defaults, **settings, **prediction})
 
 
 def scheduler_class(name: str) -> type[Any]:
@@ -79,19 +195,32 @@ def scheduler_class(name: str) -> type[Any]:
     Raises:
         UsageError: for another class than those of `SAMPLERS`.
     """
-    if name not in SCHEDULER_MODULES:
-        raise UsageError(f"scheduler {name!r}: expected one of {', '.join(SCHEDULER_MODULES)}")
+    _require_known(name)
     found: type[Any] = getattr(import_module(f"diffusers.schedulers.{SCHEDULER_MODULES[name]}"), name)
     return found
 
 
-def load_scheduler(config: Mapping[str, Any]) -> Any:
+def load_scheduler(config: Mapping[str, Any]) -> SchedulerConfig:
     """The scheduler of a `scheduler_config.json`; without a `_class_name`, a flow's Euler scheduler.
 
     Raises:
         UsageError: for an unknown class; and what diffusers raises for unusable settings.
     """
-    return scheduler_class(config.get("_class_name", DEFAULT_SCHEDULER)).from_config(dict(config))
+    scheduler = SchedulerConfig(config.get(CLASS_NAME, DEFAULT_SCHEDULER), _without_private(config))
+    _require_known(scheduler.name)
+    if scheduler.draws_with is None:
+        made = scheduler.to_diffusers()
+        return SchedulerConfig(scheduler.name, _without_private(made.config))
+    return SchedulerConfig(scheduler.name, {**DEFAULTS[scheduler.name], **scheduler.config})
+
+
+def _require_known(name: str) -> None:
+    if name not in SCHEDULER_MODULES:
+        raise UsageError(f"scheduler {name!r}: expected one of {', '.join(SCHEDULER_MODULES)}")
+
+
+def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -99,9 +228,9 @@ def is_flow(scheduler: Any) -> bool:
     return scheduler.__class__.__name__.startswith("FlowMatch") or bool(scheduler.config.get("use_flow_sigmas"))
 
 
-def is_stochastic(scheduler: Any) -> bool:
-    """Whether a scheduler's steps draw noise."""
-    return scheduler.__class__.__name__ == "DDPMScheduler"
+def is_stochastic(name: str) -> bool:
+    """Whether the steps of a class of schedulers draw noise."""
+    return name == "DDPMScheduler"
 
 
 def set_steps(scheduler: Any, num_inference_steps: int, device: torch.device) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from text2latent.models.priors.parametrization import COSINE_STEPS, cosine_steps
@@ -38,7 +37,6 @@ class TransformerPrior(Prior):
         objective, latent_layout: see `Prior`; noise_level_input is not for this one.
     """
 
-    @register_to_config
     def __init__(
         self,
         latent_shape: Sequence[int],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.models.priors.folder import TrainedPrior, save_prior
 from text2latent.models.priors.residual_mlp import ResidualMLPPrior
+from text2latent.models.priors.schedulers import build_scheduler
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +30,5 @@ def untrained_faces(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(tiny_world / "clip", world / "clip")
     networks = {"generator": load_generator(world), "clip": ClipEncoder.from_pretrained(str(world))}
     record = {part: network.identity.to_dict() for part, network in networks.items()}
-    save_prior(world / "prior", TrainedPrior(prior, FlowMatchEulerDiscreteScheduler(), record))
+    save_prior(world / "prior", TrainedPrior(prior, build_scheduler("euler", "flow"), record))
     return world

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from text2latent.benchmarks.report import read_parts
-from text2latent.benchmarks.speed import BY_DEFAULT, PARTS, main
+from text2latent.benchmarks.speed import BY_DEFAULT, PARTS, START_RATIO, main
 
 
 def figures(tmp_path, *arguments: str) -> dict[str, float]:
@@ -28,6 +28,7 @@ def test_new_process_and_its_imports(tmp_path, tiny_model):
     started = time.perf_counter()
     measured = figures(tmp_path, *flags)
     assert 0 < measured["infer.py, new process"] < time.perf_counter() - started
+    assert 1 < measured[START_RATIO] < 20
     assert 0.05 < measured["infer.py, memory"] < 8
     assert 0 < measured["imports: torch"] < measured["infer.py, all imports"]
 

@@ -18,6 +18,16 @@ def test_seconds_are_those_of_the_command():
     assert 0.3 <= ran.seconds < 30
 
 
+def test_processor_time_counts_children_and_no_sleep():
+    busy = "import time\nwhile time.process_time() < 0.4: pass"
+    parent = (
+        f"import subprocess, sys, time; time.sleep(0.5); subprocess.run([sys.executable, '-c', {busy!r}], check=True)"
+    )
+    ran = run_measured([sys.executable, "-c", parent])
+    assert ran.processor_seconds >= 0.4
+    assert ran.seconds >= 0.5 + 0.4
+
+
 def test_memory_counts_the_largest_child_too():
     child = f"b'x' * {BIG * MIB}"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"

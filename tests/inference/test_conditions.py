@@ -11,8 +11,7 @@ from text2latent.inference.images import from_pil
 from text2latent.inference.optimization.refine import Optimization, optimize_latents
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.query import Query
-from text2latent.models.priors.diffusion import guided_prediction
-from text2latent.models.priors.guidance import NegativePrior
+from text2latent.models.priors.diffusion import NegativePrior, guided_prediction
 
 WOMAN, GLASSES = "blonde woman", "glasses"
 

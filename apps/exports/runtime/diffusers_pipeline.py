@@ -23,8 +23,7 @@ from text2latent.inference.images import to_pil
 from text2latent.inference.seeds import seeds_per_image
 from text2latent.inference.settings import DEFAULT_STEPS, Settings, choose_guidance_scale, require_count
 from text2latent.models.generators.layouts import to_w
-from text2latent.models.priors.diffusion import Denoiser, Guidance, initial_noise, sample
-from text2latent.models.priors.guidance import NegativePrior
+from text2latent.models.priors.diffusion import Denoiser, Guidance, NegativePrior, fresh, initial_noise, step_through
 from text2latent.models.priors.schedulers import set_steps
 from text2latent.models.sources.identity import Identity, require_same, sha256_of
 
@@ -189,9 +188,9 @@ class LatentPriorPipeline(DiffusionPipeline):
         steps = settings.num_inference_steps
         self._guidance_scale, self._num_timesteps = settings.guidance_scale, count_timesteps(self.scheduler, steps)
         with self.progress_bar(total=self._num_timesteps) as watch.bar:
-            drawn = sample(prior, self.scheduler, condition, steps, PipelineGuidance(self), noise, watch)
+            drawn = step_through(prior, fresh(self.scheduler), condition, steps, PipelineGuidance(self), noise, watch)
         generator = fetched(self.generator)
-        latents = to_w(drawn, self.prior.latent_layout, generator)
+        latents = to_w(prior.denormalize(drawn), self.prior.latent_layout, generator)
         if not latents.isfinite().all():
             raise UsageError(f"guidance_scale: {self.guidance_scale} gives infinite latents; expected a moderate one")
         return latents if settings.truncation == 1 else generator.truncate(latents, settings.truncation)
@@ -242,7 +241,7 @@ class Watch:
         self.pipeline, self.condition, self.callback, self.names = pipeline, condition, callback, names
 
     def __call__(self, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
-        """See `sample`."""
+        """See `step_through`."""
         self.bar.update()
         if self.callback is None:
             return latents
@@ -262,7 +261,7 @@ def require_one_of(name: str, values: Sequence[Any], choices: Sequence[str]) -> 
 
 def count_timesteps(scheduler: Any, num_inference_steps: int) -> int:
     """Evaluations that a scheduler makes of so many steps."""
-    return len(set_steps(type(scheduler).from_config(scheduler.config), num_inference_steps, torch.device("cpu")))
+    return len(set_steps(fresh(scheduler), num_inference_steps, torch.device("cpu")))
 
 
 def fetched(network: Any) -> Any:

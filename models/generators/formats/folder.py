@@ -1,4 +1,4 @@
-"""Our own format: a folder of `config.json` and safetensors weights, as diffusers' `save_pretrained` writes it."""
+"""Our own format: a folder of `config.json` and safetensors weights, as `save_pretrained` writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from text2latent.common.errors import InputError
 from text2latent.common.folders import new_parents, replace_folder
@@ -22,10 +22,9 @@ from text2latent.common.litter import files_of, name_files
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.building import one_line
 from text2latent.models.generators.formats.weights import GeneratorWeights
+from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources.identity import sha256_of
 
-CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 KIND = "a generator folder"
 ORIGIN = "_converted_from"
 WRITTEN = "weights_sha256"
@@ -127,6 +126,6 @@ def in_half(generator: Generator) -> Generator:
     if large:
         raise InputError(f"--half: {large[0]}: too large for float16")
     with torch.device("meta"):
-        copy = type(generator)(**{key: value for key, value in generator.config.items() if not key.startswith("_")})
-    nn.Module.load_state_dict(copy, {**generator.state_dict(), **state}, assign=True)
+        copy = type(generator).from_config(generator.config)
+    copy.load_state_dict({**generator.state_dict(), **state}, assign=True)
     return copy

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,9 +12,19 @@ from torch import Tensor
 from text2latent.common.errors import UsageError
 from text2latent.models.priors.diffusion import initial_noise, sample
 from text2latent.models.priors.parametrization import Parametrization
-from text2latent.models.priors.schedulers import PREDICTION_TYPES, SAMPLERS, build_scheduler, load_scheduler, set_steps
+from text2latent.models.priors.schedulers import (
+    CONFIG_FILE,
+    DEFAULTS,
+    PREDICTION_TYPES,
+    SAMPLERS,
+    build_scheduler,
+    load_scheduler,
+    scheduler_class,
+    set_steps,
+)
 
 MEAN, STD = 3.0, 0.5
+UNCLIPPED = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing", "clip_sample": False}
 COMBINATIONS = [("flow", sampler) for sampler in SAMPLERS["flow"]] + [
     (objective, sampler) for objective in PREDICTION_TYPES for sampler in SAMPLERS["diffusion"]
 ]
@@ -81,9 +94,9 @@ def test_rows_of_a_stochastic_sampler_depend_on_their_own_seed_only() -> None:
 @pytest.mark.parametrize(("objective", "sampler"), COMBINATIONS)
 def test_times_fall_and_scheduler_survives_its_config(objective: str, sampler: str) -> None:
     scheduler = build_scheduler(sampler, objective)
-    config = {**scheduler.config, "_class_name": type(scheduler).__name__}
-    times = set_steps(load_scheduler(config), 10, torch.device("cpu"))
-    torch.testing.assert_close(times, set_steps(scheduler, 10, torch.device("cpu")))
+    loaded = load_scheduler({**scheduler.config, "_class_name": scheduler.name})
+    assert loaded == scheduler
+    times = set_steps(loaded.to_diffusers(), 10, torch.device("cpu"))
     assert times.max() <= 1
     assert times.min() > 0
     assert (times.diff() <= 0).all()
@@ -94,6 +107,38 @@ def test_sampler_for_another_objective_is_refused() -> None:
         build_scheduler("ddim", "flow")
     with pytest.raises(UsageError, match="sampler: expected one of ddpm, ddim"):
         build_scheduler("euler", "v")
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_diffusers(name: str) -> None:
+    found = scheduler_class(name)().config
+    assert {key: value for key, value in found.items() if not key.startswith("_")} == DEFAULTS[name]
+
+
+@pytest.mark.parametrize(("objective", "sampler"), COMBINATIONS)
+def test_file_is_the_one_that_diffusers_writes(objective: str, sampler: str, tmp_path: Path) -> None:
+    scheduler = build_scheduler(sampler, objective)
+    scheduler.save_pretrained(tmp_path / "ours")
+    scheduler.to_diffusers().save_pretrained(tmp_path / "theirs")
+    written, expected = (json.loads((tmp_path / name / CONFIG_FILE).read_text()) for name in ("ours", "theirs"))
+    assert written == expected
+    assert load_scheduler(written) == scheduler
+
+
+@pytest.mark.parametrize(
+    ("config", "ours"),
+    [
+        ({}, True),
+        ({"shift": 1.0}, True),
+        ({"shift": 3.0}, False),
+        ({"_class_name": "DDIMScheduler"}, False),
+        ({"_class_name": "DDIMScheduler", **UNCLIPPED, "prediction_type": "sample"}, True),
+        ({"_class_name": "DDPMScheduler", **UNCLIPPED, "variance_type": "fixed_large"}, False),
+        ({"_class_name": "DPMSolverMultistepScheduler"}, False),
+    ],
+)
+def test_functions_of_ours_draw_with_the_settings_that_they_know(config: dict[str, object], ours: bool) -> None:
+    assert (load_scheduler(config).draws_with is not None) == ours
 
 
 def test_foreign_scheduler_is_refused() -> None:

@@ -1,0 +1,36 @@
+"""Normal random numbers that don't depend on the device which they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def draw_normal(
+    shape: Sequence[int],
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Standard normal numbers on a device, drawn where their generator is.
+
+    Args:
+        shape: `[N, ...]`.
+        generator: one for all, or one for each of the N rows; None is torch's own, on the device.
+        device: where they are to be.
+        dtype: of which kind.
+    """
+    if generator is None:
+        return torch.randn(*shape, device=device, dtype=dtype)
+    if isinstance(generator, torch.Generator):
+        return torch.randn(*shape, generator=generator, device=generator.device, dtype=dtype).to(device)
+    rows = [torch.randn(1, *shape[1:], generator=one, device=one.device, dtype=dtype) for one in generator]
+    return torch.cat(rows).to(device)
+
+
+def row_generators(noise: Tensor) -> list[torch.Generator]:
+    """A generator on the CPU per row of `noise` `[N, ...]`, seeded by the row's first numbers."""
+    bits = noise.detach().cpu().float().flatten(1)[:, :2].contiguous().view(torch.int32).tolist()
+    return [torch.Generator().manual_seed(hash(tuple(row)) % 2**63) for row in bits]
