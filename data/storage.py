@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError, named_line
 from text2latent.common.extras import require_extra
 from text2latent.common.litter import is_litter
 
@@ -327,13 +327,13 @@ class RemoteStore(Store):
                 raise
             except FileNotFoundError as error:
                 if verb == "write":  # a bucket that isn't there
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {_reason(error)}") from error
+                    raise InputError(f"cannot {verb} {self.locate(name)}: {named_line(error)}") from error
                 raise
             except Exception as error:
                 # fsspec's backends raise errors of their own libraries, of many kinds.
                 if attempt == self.attempts or not _may_pass(error):
                     tried = f"; tried {attempt} times in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
-                    reason = _reason(error) + self._hint(error) + tried
+                    reason = named_line(error) + self._hint(error) + tried
                     raise InputError(f"cannot {verb} {self.locate(name)}: {reason}") from error
             # Processes that failed together shouldn't come back together.
             time.sleep(self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
@@ -353,11 +353,6 @@ def _may_pass(error: Exception) -> bool:
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
     # Anything else, such as missing credentials or a wrong setting, is the same in the next attempt.
     return isinstance(error, (OSError, EOFError, asyncio.TimeoutError)) or bool(kinds & PASSING_KINDS)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 from text2latent.inference.prompts import parse_prompt
 from text2latent.inference.wording import Wording, is_latin
 
@@ -201,7 +201,7 @@ def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
         threshold = float(tensors["threshold"])
         wording = Wording(*(tensors[name] for name in WORDING_PARTS)) if WORDING_PARTS[0] in tensors else None
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{path}: expected a prior's domain: {one_line(error)}") from error
     domain = Domain(mean, sample, calibration, threshold, wording)
     _require_sound(path, domain, embedding_dim)
     return domain

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -48,8 +48,7 @@ def read_picture(path: str | Path, flag: str = "--image") -> Image.Image:
     except FileNotFoundError:
         raise InputError(f"{flag}: {path}: no such file; expected an image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{flag}: {path}: expected an image file: {reason}") from error
+        raise InputError(f"{flag}: {path}: expected an image file: {one_line(error, 120)}") from error
 
 
 def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 from text2latent.inference.images import move_into_place
 
 KEY = "w"
@@ -86,7 +86,7 @@ def _read(path: str | Path, flag: str, shape: str) -> np.ndarray:
             w = arrays[KEY]
     except Exception as error:
         # Missing, foreign and damaged files make numpy raise zipfile, value, key, memory and end-of-file errors.
-        raise InputError(f"{expected}: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{expected}: {one_line(error, 120)}") from error
     if w.ndim != 3 or not len(w) or w.dtype.kind not in "fiu":
         raise InputError(f"{expected}, got {w.dtype} {list(w.shape)}")
     if not np.isfinite(w := w.astype(np.float32)).all():

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, named_line
 from text2latent.common.launch import LAUNCH_MINUTES
 from text2latent.training.interruption import SignalWatch, TrainingInterrupted
 
@@ -166,8 +166,7 @@ def read_progress(checkpoint: Path) -> tuple[int, float]:
         return int(data["global_step"]), float(data["seconds"])
     except Exception as error:
         # Damaged files raise many kinds; with weights_only none of their code has run.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {reason}") from error
+        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {named_line(error)}") from error
 
 
 @dataclass(frozen=True)

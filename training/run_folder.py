@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 from text2latent.common.litter import files_of, name_files
 from text2latent.data.storage import write_atomic
 
@@ -174,7 +174,7 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         data = parse(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: damaged: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: damaged: expected keys and values")
     return data

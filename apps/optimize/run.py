@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, named_line, one_line
 from text2latent.common.litter import files_of, name_files
 from text2latent.inference.images import save_png, to_pil
 from text2latent.inference.latents_file import save_latents
@@ -114,7 +114,7 @@ def _require_same(file: Path, description: Mapping[str, Any]) -> None:
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: damaged: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{file}: damaged: {one_line(error)}") from error
     new = json.loads(json.dumps(description))
     differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
     if differing:
@@ -266,5 +266,6 @@ class Run:
             self.best, self.image = Best(**state["best"]), state["image"]
         except Exception as error:
             # Damaged files raise many kinds; with weights_only none of their code has run.
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise InputError(f"{file}: expected the state of a run: {reason}; start again with --overwrite") from error
+            raise InputError(
+                f"{file}: expected the state of a run: {named_line(error)}; start again with --overwrite"
+            ) from error

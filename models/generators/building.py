@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
 from text2latent.models.generators.mapping import MappedGenerator
@@ -91,8 +91,3 @@ def _load_state(generator: Generator, state: dict[str, Tensor], arguments_from: 
     except RuntimeError as error:
         place = "their arguments" if arguments_from == weights_from else arguments_from.rpartition("/")[2]
         raise InputError(f"{weights_from}: the weights don't fit {place}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """An error's message, of which a traceback would take many lines."""
-    return " ".join(str(error).split())[:limit]

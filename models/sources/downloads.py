@@ -307,7 +307,7 @@ def _explain_status(url: str, error: HTTPError, partial: Partial) -> None:
         partial.remove()
         raise _Interrupted("the server has less than was downloaded before") from error
     # urllib's own reasons, such as that of endless redirects, take several lines.
-    answer = f"the server answered {error.code} {' '.join(str(error.reason).split())}"
+    answer = f"the server answered {error.code} {one_line(error.reason)}"
     if error.code in TRANSIENT_STATUS:
         raise _Interrupted(answer) from error
     raise InputError(f"{url}: {answer}: {REASONS.get(error.code, 'it does not give the file')}") from error

@@ -15,12 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 from text2latent.common.folders import new_parents, replace_folder
 from text2latent.common.json_file import read_object
 from text2latent.common.litter import files_of, name_files
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.building import one_line
 from text2latent.models.generators.formats.weights import GeneratorWeights
 from text2latent.models.sources.identity import sha256_of
 
