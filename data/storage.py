@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, TypeVar
 
 from text2latent.common.errors import InputError, UsageError, named_line
 from text2latent.common.extras import require_extra
+from text2latent.common.files import create_atomic, write_atomic
 from text2latent.common.litter import is_litter
 
 T = TypeVar("T")
@@ -121,45 +120,6 @@ def open_store(place: str | Path | Store) -> Store:
     return RemoteStore(str(place).rstrip("/"))
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a local file whole or not at all, by a hidden file beside it and a rename.
-
-    Raises:
-        InputError: when it can't be written (full disk, no permission, ...).
-    """
-    beside = _write_beside(path, data)
-    try:
-        os.replace(beside, path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-    finally:
-        _discard(beside)
-
-
-def _write_beside(path: Path, data: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        _discard(beside)
-        if isinstance(error, OSError):
-            raise _not_written(path, error) from error
-        raise
-    return beside
-
-
-def _discard(path: Path) -> None:
-    with suppress(OSError):  # a disk that refuses to write may also refuse to remove
-        path.unlink(missing_ok=True)
-
-
-def _not_written(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror or error}")
-
-
 @dataclass(frozen=True)
 class LocalStore(Store):
     """A folder of this machine, or of a disk that machines share."""
@@ -187,20 +147,8 @@ class LocalStore(Store):
         write_atomic(self.folder / name, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless there is one, by a hard link, which fails where the name is taken."""
-        path = self.folder / name
-        beside = _write_beside(path, data)
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a disk that knows no hard links
-            if path.exists():
-                return False
-            write_atomic(path, data)
-        finally:
-            _discard(beside)
-        return True
+        """Write a file unless there is one; see `Store.create`."""
+        return create_atomic(self.folder / name, data)
 
     def names(self) -> set[str]:
         """Names of all files."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import replacing
 from text2latent.inference.prompts import parse_prompt
 from text2latent.inference.wording import Wording, is_latin
 
@@ -178,12 +179,8 @@ def save_domain(folder: str | Path, domain: Domain) -> None:
     if domain.wording is not None:
         tensors |= {name: getattr(domain.wording, name) for name in WORDING_PARTS}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = Path(folder) / f".{FILE}.partial"
-    try:
+    with replacing(Path(folder) / FILE) as partial:
         save_file({**plain, "threshold": torch.tensor(domain.threshold)}, partial)
-        partial.replace(Path(folder) / FILE)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:

@@ -11,9 +11,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
+from text2latent.common.files import write_text
 from text2latent.training.checkpoints import RunCheckpoints
 from text2latent.training.module import PriorTraining
-from text2latent.training.run_folder import write_text
 
 ROWS = {
     "steps": "steps",

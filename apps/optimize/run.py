@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import threading
 import time
@@ -30,12 +29,12 @@ import torch
 from torch import Tensor
 
 from text2latent.common.errors import InputError, named_line, one_line
+from text2latent.common.files import replacing, write_text
 from text2latent.common.litter import files_of, name_files
 from text2latent.inference.images import save_png, to_pil
 from text2latent.inference.latents_file import save_latents
 from text2latent.inference.optimization.descent import Descent, Diverged
 from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.training.run_folder import write_text
 
 RUN, STATE, CURVE = "run.json", "state.pt", "curve.csv"
 IMAGE, BEST, LATENTS, PROGRESS = "image.png", "best.png", "best.npz", "progress"
@@ -231,18 +230,14 @@ class Run:
 
     def save(self) -> None:
         """Write the state and the results, each file whole or not at all."""
-        partial = self.folder / f".{STATE}.{os.getpid()}.partial"
         state = {
             "descent": self.descent.state_dict(),
             "points": [astuple(point) for point in self.points],
             "best": None if self.best is None else asdict(self.best),
             "image": self.image,
         }
-        try:
+        with replacing(self.folder / STATE) as partial:
             torch.save(state, partial)
-            os.replace(partial, self.folder / STATE)
-        finally:
-            partial.unlink(missing_ok=True)
         self._write_results()
 
     def _write_results(self) -> None:

@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader
 from text2latent import train
 from text2latent.benchmarks.priors.configs import decisive, plain_settings
 from text2latent.benchmarks.priors.report import RESULTS
-from text2latent.benchmarks.report import replacing
 from text2latent.common.command import CommandParser, positive_int, seed
+from text2latent.common.files import replacing
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
 from text2latent.models.priors.prior import Prior

@@ -7,8 +7,6 @@ layout), `scheduler/scheduler_config.json`, and `text2latent.json`: the record o
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,8 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from text2latent.common.errors import InputError, named_line
-from text2latent.common.folders import replace_folder
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object, replacing
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import DEFAULT_PRIOR, prior_class
 from text2latent.models.priors.schedulers import load_scheduler
@@ -91,17 +88,11 @@ def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
     Raises:
         OSError: when the disk refuses; what was there before stays.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with replacing(Path(folder)) as partial:
         trained.prior.save_pretrained(partial)
         trained.scheduler.save_pretrained(partial / SCHEDULER)
         text = json.dumps(trained.record, indent=2, ensure_ascii=False, sort_keys=True)
         (partial / RECORD).write_text(text + "\n", encoding="utf-8")
-        replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_prior(source: str | Path) -> TrainedPrior:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from text2latent.common.errors import UsageError
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object
 from text2latent.models.sources.fetching import KINDS, fetch, is_remote
 
 PARTS = ("generator", "clip", "prior")
