@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from text2latent.common.errors import InputError, UsageError, named_line
 from text2latent.common.extras import require_extra
 from text2latent.common.files import create_atomic, write_atomic
 from text2latent.common.litter import is_litter
+from text2latent.common.retrying import PASSING_STATUSES, GivenUpError, ask_again
 
 T = TypeVar("T")
 
@@ -33,8 +32,6 @@ PIECE_BYTES = 8 << 20
 STALL_SECONDS = 30
 """A connection that brings nothing for so long is given up and tried again."""
 
-PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
-
 PASSING_KINDS = frozenset(
     (
         *("aiohttp.client_exceptions.ClientError", "botocore.exceptions.HTTPClientError"),
@@ -44,6 +41,9 @@ PASSING_KINDS = frozenset(
     )
 )
 """Errors of a network that aren't Python's own, of libraries that may not be installed."""
+
+ANSWERS = (FileExistsError, FileNotFoundError, NotImplementedError)
+"""Errors that say what a store has or can do, and pass on as they are."""
 
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or a profile in ~/.aws",
@@ -255,11 +255,6 @@ class RemoteStore(Store):
         except (FileNotFoundError, NotImplementedError):
             return
 
-    def _hint(self, error: Exception) -> str:
-        """What was expected, where credentials are missing or refused."""
-        expected = CREDENTIALS.get(self._scheme)
-        return f"; expected {expected}" if expected and _is_of_credentials(error) else ""
-
     def _persist(self, verb: str, name: str, request: Callable[[str], T]) -> T:
         """Result of a request, which is tried again after what may pass.
 
@@ -267,25 +262,24 @@ class RemoteStore(Store):
             FileNotFoundError, FileExistsError, NotImplementedError: as the store answers.
             InputError: naming the file, once all attempts failed or at once where another wouldn't help.
         """
-        started = time.monotonic()
-        for attempt in range(1, self.attempts + 1):
-            try:
-                return request(self.locate(name))
-            except (FileExistsError, NotImplementedError):
-                raise
-            except FileNotFoundError as error:
-                if verb == "write":  # a bucket that isn't there
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {named_line(error)}") from error
-                raise
-            except Exception as error:
-                # fsspec's backends raise errors of their own libraries, of many kinds.
-                if attempt == self.attempts or not _may_pass(error):
-                    tried = f"; tried {attempt} times in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
-                    reason = named_line(error) + self._hint(error) + tried
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {reason}") from error
-            # Processes that failed together shouldn't come back together.
-            time.sleep(self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
-        raise AssertionError("attempts is at least 1")
+        try:
+            return ask_again(lambda: request(self.locate(name)), _may_pass, self.attempts, self.first_pause)
+        except ANSWERS as error:
+            if verb == "write" and isinstance(error, FileNotFoundError):  # a bucket that isn't there
+                raise self._failed(verb, name, error) from error
+            raise
+        except GivenUpError as stop:
+            tried = f"; tried {stop.attempts} times in {stop.seconds:.0f} s" if stop.attempts > 1 else ""
+            raise self._failed(verb, name, stop.error, tried) from stop.error
+        except Exception as error:
+            # fsspec's backends raise errors of their own libraries, of many kinds.
+            raise self._failed(verb, name, error) from error
+
+    def _failed(self, verb: str, name: str, error: Exception, tried: str = "") -> InputError:
+        """What was asked for and why it failed, and what was expected where credentials are missing or refused."""
+        expected = CREDENTIALS.get(self._scheme)
+        hint = f"; expected {expected}" if expected and _is_of_credentials(error) else ""
+        return InputError(f"cannot {verb} {self.locate(name)}: {named_line(error)}{hint}{tried}")
 
 
 def _is_of_credentials(error: Exception) -> bool:
@@ -293,6 +287,8 @@ def _is_of_credentials(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
+    if isinstance(error, ANSWERS):
+        return False
     status = getattr(error, "status", None) or getattr(error, "code", None)
     if isinstance(status, int) and status:
         return status in PASSING_STATUSES
