@@ -144,7 +144,7 @@ def build_watchers(
 ) -> list[Callback]:
     """What is done with the averaged weights after each validation: the prior's folder, the grid of the prompts."""
     from text2latent.models.priors.folder import save_prior
-    from text2latent.models.sources.worlds import find_attribute_measure
+    from text2latent.models.sources.zoo import find_attribute_measure
     from text2latent.training.callbacks import PriorFolder, ValidationGrids
 
     def save(metrics: Mapping[str, float]) -> None:
@@ -188,8 +188,8 @@ def build_trainer(
     from lightning.pytorch import Trainer
 
     from text2latent.training.checkpoints import AtomicCheckpointIO
+    from text2latent.training.logs import build_loggers
     from text2latent.training.process_group import LaunchedProcesses, Meeting, MeetingStrategy
-    from text2latent.training.run_loggers import build_loggers
     from text2latent.training.sharding import ShardedStrategy
 
     meeting = Meeting(config.launch_timeout, announce)
