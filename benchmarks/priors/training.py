@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from text2latent import train
 from text2latent.benchmarks.priors.configs import decisive, plain_settings
 from text2latent.benchmarks.priors.report import RESULTS
 from text2latent.common.command import CommandParser, positive_int, seed
@@ -36,6 +35,7 @@ from text2latent.models.priors.schedulers import build_scheduler
 from text2latent.training import assembly
 from text2latent.training.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.training.module import Objective, PriorTraining
+from text2latent.training.running import build_training, quiet_lightning
 from text2latent.zoo.faces.evaluation import SEED
 
 UNLIMITED_STEPS = 10**9
@@ -223,7 +223,7 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
     assert config.max_minutes is not None
     objective = (recipe.new_objective or assembly.build_objective)(config, data)
     unlimited = dataclasses.replace(config, max_steps=UNLIMITED_STEPS)
-    module = train.build_training(unlimited, prior, objective, clock=time.process_time)
+    module = build_training(unlimited, prior, objective, clock=time.process_time)
     averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
     seconds = 60 * config.max_minutes
     snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS])
@@ -237,7 +237,7 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with train.quiet_lightning():
+    with quiet_lightning():
         trainer.fit(module, load_batches(data, config.data.batch_size, config.seed))
     final = {name: value.clone() for name, value in prior.state_dict().items()}
     return Fitted(module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])
