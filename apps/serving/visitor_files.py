@@ -12,13 +12,13 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
 from text2latent.apps.serving.limits import MIB
-from text2latent.common.files import replacing
 
 UPLOADS_BYTES = 256 * MIB
 UPLOADS_OF_A_CLIENT = 4
@@ -100,9 +100,11 @@ class Uploads:
 def keep(data: bytes, name: str, folder: str | Path) -> Path:
     """Write a file below a folder, under a name that can't be guessed and that `read_kept` knows; returns its path."""
     place = Path(folder) / _sign(hashlib.sha256(data).digest(), name)
+    place.mkdir(parents=True, exist_ok=True)
     # A picture is kept again each time it is shown, perhaps while a browser fetches it.
-    with replacing(place / name) as whole:
-        whole.write_bytes(data)
+    with tempfile.NamedTemporaryFile(dir=place, delete=False) as whole:
+        whole.write(data)
+    os.replace(whole.name, place / name)
     return place / name
 
 
