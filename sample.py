@@ -119,8 +119,8 @@ def finish(output: str, state: PartialState) -> None:
     """Write statistics and manifest if all shards are there, each process reading its part; tell what there is."""
     from accelerate.utils import gather_object
 
-    from text2latent.data.finishing import add_moments, conclude, measure_shards
     from text2latent.data.records import read_manifest
+    from text2latent.data.stats import add_moments, conclude, measure_shards
 
     manifest = read_manifest(output)
     there, wanted = len(manifest.finished()), manifest.num_shards

@@ -28,10 +28,10 @@ from text2latent.common.command import CommandParser, positive_int, run_command
 from text2latent.common.errors import InputError
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.filling import fill_shards
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard
+from text2latent.data.stats import finish_dataset
 from text2latent.data.storage import open_store
 from text2latent.data.streaming import SHUFFLE_PAIRS, StreamedPairs
 from text2latent.models.sources.identity import Identity

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import Figure, read_parts, replacing, script_parser
+from text2latent.benchmarks.report import Figure, read_parts, script_parser
 from text2latent.benchmarks.tables import between
 from text2latent.common.command import CommandParser, check_output_file, positive_float, run_command
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "benchmarks" / "cluster.json"

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import Figure, read_parts, replacing, script_parser
+from text2latent.benchmarks.report import Figure, read_parts, script_parser
 from text2latent.benchmarks.tables import ROOT, between
 from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
 FIGURES = ROOT / "benchmarks" / "exports.json"
 DOCS = ROOT / "docs" / "export.md"

@@ -20,10 +20,10 @@ from text2latent.benchmarks.report import script_parser
 from text2latent.common.command import CommandParser, check_output_folder, progress, run_command
 from text2latent.common.errors import UsageError
 from text2latent.data.filling import fill_shards
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, read_shard
+from text2latent.data.stats import finish_dataset
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HeadedClip, read_base

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.benchmarks.optimizers import SECONDS, SHOWN, SIMILARITY
-from text2latent.benchmarks.report import Figure, read_parts, replacing, script_parser
+from text2latent.benchmarks.report import Figure, read_parts, script_parser
 from text2latent.benchmarks.tables import FIGURES, ROOT, between
 from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
 DOCS = ROOT / "docs" / "optimize.md"
 MARK = "<!-- {part}: written by benchmarks/optimize_table.py -->"

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2latent.benchmarks.priors.report import RESULTS, Results, claims_table, markdown, save_plot
-from text2latent.benchmarks.report import replacing, script_parser
+from text2latent.benchmarks.report import script_parser
 from text2latent.benchmarks.tables import README, ROOT, between
 from text2latent.common.command import CommandParser, check_output_file, run_command
+from text2latent.common.files import replacing
 
 DOCS = ROOT / "docs" / "priors.md"
 PLOT = ROOT / "docs" / "images" / "priors.svg"

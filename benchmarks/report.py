@@ -6,14 +6,14 @@ import json
 import os
 import platform
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from text2latent.common.command import CommandParser, check_output_file
 from text2latent.common.errors import InputError, UsageError
+from text2latent.common.files import replacing
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -185,18 +185,6 @@ def keep_part(file: Path, part: str, command: str, figures: Iterable[Figure]) ->
     plain = {name: {**kept, "figures": [asdict(figure) for figure in kept["figures"]]} for name, kept in parts.items()}
     with replacing(file) as partial:
         partial.write_text(json.dumps({"parts": plain}, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A name beside `file` to write to, which takes the place of `file` when all went well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def machine() -> str:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import FIGURES_HEAD, figure_lines, read_parts, replacing, script_parser
+from text2latent.benchmarks.report import FIGURES_HEAD, figure_lines, read_parts, script_parser
 from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "benchmarks" / "figures.json"

@@ -24,7 +24,7 @@ from text2latent.common.constraints import (
     seed,
     unit_interval,
 )
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.common.litter import files_of, name_files
 from text2latent.common.progress import progress
 from text2latent.common.validation import (
@@ -139,7 +139,7 @@ class CommandParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise `UsageError` with `message` on one line."""
-        raise UsageError(" ".join(message.split())) from ex
+        raise UsageError(one_line(message, None)) from ex
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Write the help with dashes in the names of flags."""
@@ -177,7 +177,7 @@ def run_command(
 
 def describe_failure(error: BaseException) -> str | None:
     """Put a failure of the machine (file, disk, memory) into one line; `None` if `error` is none of these."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error), None)
     if isinstance(error, OSError):
         files = [os.fspath(name) for name in (error.filename, error.filename2) if isinstance(name, (str, os.PathLike))]
         reason = error.strerror or text or type(error).__name__

@@ -18,7 +18,18 @@ class UsageError(InputError):
     exit_code = 2
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of another library's error on one line of at most `limit` characters, or its kind if it has none."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[:limit]}..."
+def one_line(text: object, limit: int | None = 300) -> str:
+    """The text of another library's error, or any text, on one line of at most `limit` characters and an ellipsis.
+
+    An error without a text gives the name of its kind. None is no limit.
+    """
+    line = " ".join(str(text).split())
+    if not line and isinstance(text, BaseException):
+        return type(text).__name__
+    return line if limit is None or len(line) <= limit else f"{line[:limit]}..."
+
+
+def named_line(error: BaseException, limit: int = 200) -> str:
+    """The kind of an error and its text on one line, for errors whose text alone says little."""
+    kind, line = type(error).__name__, one_line(error, limit)
+    return kind if line == kind else f"{kind}: {line}"

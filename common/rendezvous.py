@@ -15,7 +15,7 @@ from datetime import timedelta
 import torch
 from torch.distributed import PrefixStore, Store, TCPStore
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
 
 POLL_SECONDS = 0.2
 TELL_SECONDS = 10.0  # of waiting, after which a line tells whom for
@@ -57,8 +57,9 @@ def join_processes(
             backend, store=PrefixStore("group", attempt), rank=rank, world_size=processes, device_id=device
         )
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"rank {rank} of {processes}: lost the others at {_named(address)}: {reason}") from error
+        raise InputError(
+            f"rank {rank} of {processes}: lost the others at {_named(address)}: {one_line(error)}"
+        ) from error
 
 
 class Deadline:

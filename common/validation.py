@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, get_loader
 
 from text2latent.common.constraints import Constraint, Filled, Range
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError, one_line
 
 _WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", type(None): "null"}
 _PLURALS = {int: "whole numbers", float: "finite numbers", str: "texts", bool: "true or false values"}
@@ -253,7 +253,7 @@ def _load(text: str, source: str) -> Any:
     try:
         return get_loader("yaml")(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{source}: expected YAML, got {' '.join(str(error).split())}") from error
+        raise InputError(f"{source}: expected YAML, got {one_line(error)}") from error
 
 
 def _show(value: object, width: int = 60) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,20 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from text2latent.common.errors import InputError
 from text2latent.data.manifest import Manifest
-from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.records import read_manifest
-from text2latent.data.resumable import ResumableBatches
 from text2latent.data.shards import Pairs, iterate_shards, load_pairs, require_complete
 from text2latent.data.stats import PairStatistics, load_statistics
 from text2latent.data.storage import open_store
-from text2latent.data.streaming import Batch, StreamedPairs, describe_samples, finite_rows
-from text2latent.data.workers import as_it_is, leave_signals_to_the_main_process
+from text2latent.data.streaming import (
+    Batch,
+    StreamedPairs,
+    describe_samples,
+    finite_rows,
+    num_batches,
+    share,
+    this_process,
+)
+from text2latent.data.workers import Reception, as_it_is, leave_signals_to_the_main_process
 
 MEMORY_SHARE = 0.5  # of the memory that is free
 VAL_SHARE, MOST_VAL_PAIRS = 10, 1000
@@ -57,7 +64,7 @@ class PairTensors(Dataset[Batch]):
 class RowBatches(Sampler[Tensor]):
     """Index tensors ``[B]``, one per batch, in an order that follows from the seed and the epoch.
 
-    Each process of a group gets its own part of the rows, see `data.partition`.
+    Each process of a group gets its own part of the rows, see `data.streaming.share`.
 
     Args:
         size: number of rows.
@@ -99,6 +106,51 @@ class RowBatches(Sampler[Tensor]):
     def _slice(self, batch: int) -> slice:
         within = share(len(self._rows), self._batches, batch)
         return slice(self._rows.start + within.start, self._rows.start + within.stop)
+
+
+class ResumableBatches:
+    """Batches of a loader, with the position in the epoch as state that Lightning keeps in its checkpoints.
+
+    The loader's order must follow from its epoch alone, as that of `RowBatches` and of `StreamedPairs` does.
+
+    Args:
+        loader: yields the same batches in the same order in each run of an epoch.
+        announce: told a line when the loader has to do without shared memory, or without its workers.
+    """
+
+    def __init__(self, loader: DataLoader[Any], announce: Callable[[str], None] = lambda line: None) -> None:
+        self.loader, self._reception = loader, Reception(announce)
+        self._given = 0
+        self._skip = 0
+
+    @property
+    def sampler(self) -> Any:
+        """What decides the order, which Lightning tells the epoch."""
+        return self.loader.dataset if isinstance(self.loader.dataset, StreamedPairs) else self.loader.sampler
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._given, self._skip = self._skip, 0
+        for batch in self._rest():
+            self._given += 1
+            yield batch
+
+    def _rest(self) -> Iterator[Any]:
+        """Batches behind those given: a stream is entered there, rows in memory are passed over."""
+        if isinstance(self.loader.dataset, StreamedPairs):
+            self.loader.dataset.start_at(self._given)
+            return self._reception.iterate(self.loader)
+        return islice(iter(self.loader), self._given, None)
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches given in this epoch."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Skip in the next epoch what was given already; nothing where that was all."""
+        self._skip = state["batches"] % len(self)
 
 
 def fits_in_memory(manifest: Manifest, processes: int = 1) -> bool:

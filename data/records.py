@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError
+from text2latent.common.files import is_unfinished, remove_unfinished
 from text2latent.common.litter import name_files
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.storage import LocalStore, Store, open_store
@@ -70,11 +71,8 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the hidden files and claims of processes that were killed on this machine."""
     import psutil
 
+    remove_unfinished(folder)
     host = socket.gethostname()
-    for path in folder.glob(f".*.{host}.*.tmp"):
-        pid = path.name.split(".")[-2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            path.unlink(missing_ok=True)
     for path in folder.glob(".shard-*.claim"):
         words = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
         if len(words) == 2 and words[0] == host and words[1].isdigit() and not psutil.pid_exists(int(words[1])):
@@ -150,7 +148,7 @@ def open_dataset(place: str | Path | Store, wanted: Manifest) -> Manifest:
     """
     store = open_store(place)
     _make_folder(store)
-    there = {name for name in store.names() if not name.endswith(".tmp")}
+    there = {name for name in store.names() if not is_unfinished(name)}
     if not there and store.create(MANIFEST, encode_json(wanted.to_dict())):
         _require_listing(store)
         return wanted

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import socket
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError, named_line
 from text2latent.common.extras import require_extra
+from text2latent.common.files import create_atomic, write_atomic
 from text2latent.common.litter import is_litter
+from text2latent.common.retrying import PASSING_STATUSES, GivenUpError, ask_again
 
 T = TypeVar("T")
 
@@ -34,8 +32,6 @@ PIECE_BYTES = 8 << 20
 STALL_SECONDS = 30
 """A connection that brings nothing for so long is given up and tried again."""
 
-PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
-
 PASSING_KINDS = frozenset(
     (
         *("aiohttp.client_exceptions.ClientError", "botocore.exceptions.HTTPClientError"),
@@ -45,6 +41,9 @@ PASSING_KINDS = frozenset(
     )
 )
 """Errors of a network that aren't Python's own, of libraries that may not be installed."""
+
+ANSWERS = (FileExistsError, FileNotFoundError, NotImplementedError)
+"""Errors that say what a store has or can do, and pass on as they are."""
 
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or a profile in ~/.aws",
@@ -121,45 +120,6 @@ def open_store(place: str | Path | Store) -> Store:
     return RemoteStore(str(place).rstrip("/"))
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a local file whole or not at all, by a hidden file beside it and a rename.
-
-    Raises:
-        InputError: when it can't be written (full disk, no permission, ...).
-    """
-    beside = _write_beside(path, data)
-    try:
-        os.replace(beside, path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-    finally:
-        _discard(beside)
-
-
-def _write_beside(path: Path, data: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        _discard(beside)
-        if isinstance(error, OSError):
-            raise _not_written(path, error) from error
-        raise
-    return beside
-
-
-def _discard(path: Path) -> None:
-    with suppress(OSError):  # a disk that refuses to write may also refuse to remove
-        path.unlink(missing_ok=True)
-
-
-def _not_written(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror or error}")
-
-
 @dataclass(frozen=True)
 class LocalStore(Store):
     """A folder of this machine, or of a disk that machines share."""
@@ -187,20 +147,8 @@ class LocalStore(Store):
         write_atomic(self.folder / name, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless there is one, by a hard link, which fails where the name is taken."""
-        path = self.folder / name
-        beside = _write_beside(path, data)
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a disk that knows no hard links
-            if path.exists():
-                return False
-            write_atomic(path, data)
-        finally:
-            _discard(beside)
-        return True
+        """Write a file unless there is one; see `Store.create`."""
+        return create_atomic(self.folder / name, data)
 
     def names(self) -> set[str]:
         """Names of all files."""
@@ -307,11 +255,6 @@ class RemoteStore(Store):
         except (FileNotFoundError, NotImplementedError):
             return
 
-    def _hint(self, error: Exception) -> str:
-        """What was expected, where credentials are missing or refused."""
-        expected = CREDENTIALS.get(self._scheme)
-        return f"; expected {expected}" if expected and _is_of_credentials(error) else ""
-
     def _persist(self, verb: str, name: str, request: Callable[[str], T]) -> T:
         """Result of a request, which is tried again after what may pass.
 
@@ -319,25 +262,24 @@ class RemoteStore(Store):
             FileNotFoundError, FileExistsError, NotImplementedError: as the store answers.
             InputError: naming the file, once all attempts failed or at once where another wouldn't help.
         """
-        started = time.monotonic()
-        for attempt in range(1, self.attempts + 1):
-            try:
-                return request(self.locate(name))
-            except (FileExistsError, NotImplementedError):
-                raise
-            except FileNotFoundError as error:
-                if verb == "write":  # a bucket that isn't there
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {_reason(error)}") from error
-                raise
-            except Exception as error:
-                # fsspec's backends raise errors of their own libraries, of many kinds.
-                if attempt == self.attempts or not _may_pass(error):
-                    tried = f"; tried {attempt} times in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
-                    reason = _reason(error) + self._hint(error) + tried
-                    raise InputError(f"cannot {verb} {self.locate(name)}: {reason}") from error
-            # Processes that failed together shouldn't come back together.
-            time.sleep(self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
-        raise AssertionError("attempts is at least 1")
+        try:
+            return ask_again(lambda: request(self.locate(name)), _may_pass, self.attempts, self.first_pause)
+        except ANSWERS as error:
+            if verb == "write" and isinstance(error, FileNotFoundError):  # a bucket that isn't there
+                raise self._failed(verb, name, error) from error
+            raise
+        except GivenUpError as stop:
+            tried = f"; tried {stop.attempts} times in {stop.seconds:.0f} s" if stop.attempts > 1 else ""
+            raise self._failed(verb, name, stop.error, tried) from stop.error
+        except Exception as error:
+            # fsspec's backends raise errors of their own libraries, of many kinds.
+            raise self._failed(verb, name, error) from error
+
+    def _failed(self, verb: str, name: str, error: Exception, tried: str = "") -> InputError:
+        """What was asked for and why it failed, and what was expected where credentials are missing or refused."""
+        expected = CREDENTIALS.get(self._scheme)
+        hint = f"; expected {expected}" if expected and _is_of_credentials(error) else ""
+        return InputError(f"cannot {verb} {self.locate(name)}: {named_line(error)}{hint}{tried}")
 
 
 def _is_of_credentials(error: Exception) -> bool:
@@ -345,6 +287,8 @@ def _is_of_credentials(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
+    if isinstance(error, ANSWERS):
+        return False
     status = getattr(error, "status", None) or getattr(error, "code", None)
     if isinstance(status, int) and status:
         return status in PASSING_STATUSES
@@ -353,11 +297,6 @@ def _may_pass(error: Exception) -> bool:
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
     # Anything else, such as missing credentials or a wrong setting, is the same in the next attempt.
     return isinstance(error, (OSError, EOFError, asyncio.TimeoutError)) or bool(kinds & PASSING_KINDS)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 An epoch's order follows from the seed and the epoch: the shards are permuted, the row of pairs that they make is cut
 into a part for each worker of each process, a part into batches, and the pairs of some consecutive batches (a group)
 are permuted. Where a batch lies follows by arithmetic, so a resumed run reads nothing twice; only a group and a
-shard are in memory.
+shard are in memory. Everyone gets as many batches, so that nobody waits at an epoch's end.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.data.manifest import Manifest, shard_name
-from text2latent.data.partition import num_batches, share, this_process
 from text2latent.data.shards import Pairs, read_recorded
 from text2latent.data.storage import Store
 from text2latent.data.workers import Sent, send
@@ -43,6 +42,32 @@ def describe_samples(samples: NDArray[np.int64], manifest: Manifest, limit: int 
     shards = sorted({shard_name(int(index)) for index in samples // manifest.shard_size})
     named = ", ".join(shards[:limit]) + (", ..." if len(shards) > limit else "")
     return f"sample{'s' if len(samples) > 1 else ''} {shown} of {named}"
+
+
+def share(total: int, parts: int, part: int) -> range:
+    """Part number `part` of `parts` consecutive parts of ``range(total)``, whose sizes differ by at most 1."""
+    return range(total * part // parts, total * (part + 1) // parts)
+
+
+def num_batches(total: int, parts: int, batch_size: int) -> int:
+    """Batches that each of `parts` parts of `total` pairs is cut into, of near equal sizes up to `batch_size`.
+
+    None is empty, for which batches of 1 may become 2 where the parts differ in size.
+
+    Raises:
+        UsageError: when a part would have no pairs.
+    """
+    if total < parts:
+        raise UsageError(f"--data.path: {total} pairs are too few for {parts} processes and workers")
+    largest = -(-total // parts)
+    return min(-(-largest // batch_size), total // parts)
+
+
+def this_process() -> tuple[int, int]:
+    """Rank of this process and number of processes in torch.distributed's group; (0, 1) where there is none."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
 
 
 @dataclass(frozen=True)

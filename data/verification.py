@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from text2latent.common.errors import InputError
-from text2latent.data.finishing import PairMoments, add_moments, measure_pairs
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.records import read_manifest
 from text2latent.data.shards import BLOCK, OWNER_DIGITS, Member, Pairs, decode_shard, key_of, read_members
-from text2latent.data.stats import STATISTICS, PairStatistics, load_statistics
+from text2latent.data.stats import STATISTICS, PairMoments, PairStatistics, add_moments, load_statistics, measure_pairs
 from text2latent.data.storage import Store, open_store
 
 STATISTICS_TOLERANCE = 1e-6  # relative to the largest value; orders of summation differ by far less

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from text2latent.common.extras import require_extra
-from text2latent.inference.images import move_into_place
+from text2latent.common.files import replacing
 
 FRAMES_PER_SECOND = 8
 SUFFIXES = (".gif", ".mp4")
@@ -50,14 +49,9 @@ def save_animation(
     """
     path = Path(path)
     require_writer(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial{path.suffix.lower()}")
-    try:
-        write = write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
+    write = write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
+    with replacing(path, overwrite) as partial:
         write(frames, partial, description, fps)
-        move_into_place(partial, path, overwrite)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_gif(frames: Sequence[Image.Image], path: Path, description: str, fps: float) -> None:
@@ -88,7 +82,7 @@ def write_mp4(frames: Iterable[Image.Image], path: Path, description: str, fps: 
         codec="libx264",
         quality=8,
         macro_block_size=2,
-        output_params=["-metadata", f"comment={description}"],
+        output_params=["-metadata", f"comment={description}", "-f", "mp4"],
     )
     writer.send(None)
     for frame in itertools.chain([first], coming):

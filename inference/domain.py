@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import replacing
 from text2latent.inference.prompts import parse_prompt
 from text2latent.inference.wording import Wording, is_latin
 
@@ -179,12 +180,8 @@ def save_domain(folder: str | Path, domain: Domain) -> None:
     if domain.wording is not None:
         tensors |= {name: getattr(domain.wording, name) for name in WORDING_PARTS}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = Path(folder) / f".{FILE}.partial"
-    try:
+    with replacing(Path(folder) / FILE) as partial:
         save_file({**plain, "threshold": torch.tensor(domain.threshold)}, partial)
-        partial.replace(Path(folder) / FILE)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
@@ -202,7 +199,7 @@ def load_domain(folder: str | Path, embedding_dim: int) -> Domain | None:
         threshold = float(tensors["threshold"])
         wording = Wording(*(tensors[name] for name in WORDING_PARTS)) if WORDING_PARTS[0] in tensors else None
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: expected a prior's domain: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{path}: expected a prior's domain: {one_line(error)}") from error
     domain = Domain(mean, sample, calibration, threshold, wording)
     _require_sound(path, domain, embedding_dim)
     return domain

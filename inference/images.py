@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import replacing
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -48,8 +48,7 @@ def read_picture(path: str | Path, flag: str = "--image") -> Image.Image:
     except FileNotFoundError:
         raise InputError(f"{flag}: {path}: no such file; expected an image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{flag}: {path}: expected an image file: {reason}") from error
+        raise InputError(f"{flag}: {path}: expected an image file: {one_line(error, 120)}") from error
 
 
 def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:
@@ -99,22 +98,5 @@ def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str]
         InputError: when the file exists and isn't to be replaced, also when it came up since an earlier check.
         OSError: when the disk refuses.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
-    try:
+    with replacing(Path(path), overwrite) as partial:
         partial.write_bytes(png_bytes(picture, metadata))
-        move_into_place(partial, path, overwrite)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def move_into_place(partial: Path, path: Path, overwrite: bool) -> None:
-    """Give a finished file its name.
-
-    Raises:
-        InputError: when there is a file of that name and it isn't to be replaced.
-    """
-    if not overwrite and os.path.lexists(path):
-        raise InputError(f"{path} exists already; expected a new name, or --overwrite")
-    os.replace(partial, path)

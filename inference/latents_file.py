@@ -6,7 +6,6 @@ It is what StyleGAN2-ADA's projector writes and `gen_images.py --projected-w` re
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text2latent.common.errors import InputError
-from text2latent.inference.images import move_into_place
+from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import replacing
 
 KEY = "w"
 
@@ -41,14 +40,8 @@ def save_latents(path: str | Path, latents: Sequence[Tensor], num_ws: int, overw
         InputError: when the file exists and isn't to be replaced.
         OSError: when the disk refuses.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial")
-    try:
+    with replacing(Path(path), overwrite) as partial:
         partial.write_bytes(latents_bytes(latents, num_ws))
-        move_into_place(partial, path, overwrite)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def count_latents(path: str | Path, flag: str = "--latents") -> int:
@@ -86,7 +79,7 @@ def _read(path: str | Path, flag: str, shape: str) -> np.ndarray:
             w = arrays[KEY]
     except Exception as error:
         # Missing, foreign and damaged files make numpy raise zipfile, value, key, memory and end-of-file errors.
-        raise InputError(f"{expected}: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{expected}: {one_line(error, 120)}") from error
     if w.ndim != 3 or not len(w) or w.dtype.kind not in "fiu":
         raise InputError(f"{expected}, got {w.dtype} {list(w.shape)}")
     if not np.isfinite(w := w.astype(np.float32)).all():

@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_in_a_line_and_costs_nothing(tiny_run: Path, tiny_pa
     assert done.stderr.strip().endswith(f"error: cannot write {run}/checkpoints/step-00000015.ckpt: File too large")
     assert (run / "checkpoints/last.ckpt").read_bytes() == (tiny_run / "checkpoints/last.ckpt").read_bytes()
     load_prior(run)
-    assert not list(run.rglob("*.partial"))
+    assert not list(run.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, named_line
+from text2latent.common.files import replacing, write_atomic
 from text2latent.common.launch import LAUNCH_MINUTES
 from text2latent.training.interruption import SignalWatch, TrainingInterrupted
 
@@ -36,20 +37,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             InputError: when the disk refuses; a checkpoint of that name stays as it was.
         """
         target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
         # Straight to a file, torch.save hides the reason of a failure.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name with few of its bytes
-            os.replace(partial, target)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+        write_atomic(target, buffer.getbuffer())
 
 
 class RunCheckpoints(Checkpoint):
@@ -136,13 +131,11 @@ class RunCheckpoints(Checkpoint):
 
 def _replace_with_copy(source: Path, target: Path) -> None:
     """Give `source` a second name, atomically; a real copy where the disk knows no hard links."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    os.replace(partial, target)
+    with replacing(target) as partial:
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
 
 
 def numbered_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -166,8 +159,7 @@ def read_progress(checkpoint: Path) -> tuple[int, float]:
         return int(data["global_step"]), float(data["seconds"])
     except Exception as error:
         # Damaged files raise many kinds; with weights_only none of their code has run.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {reason}") from error
+        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {named_line(error)}") from error
 
 
 @dataclass(frozen=True)

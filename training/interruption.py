@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from text2latent.common.errors import one_line
 from text2latent.common.launch import LAUNCH_MINUTES
 from text2latent.common.watchdog import Watchdog
 from text2latent.training.module import PriorTraining
@@ -175,5 +176,4 @@ def requeue_job() -> str | None:
         ran = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"SLURM job {job} could not be requeued: {error}"
-    reason = " ".join(ran.stderr.split())
-    return f"SLURM job {job} is requeued" if ran.returncode == 0 else f"SLURM job {job} is not requeued: {reason}"
+    return f"SLURM job {job} is " + ("requeued" if ran.returncode == 0 else f"not requeued: {one_line(ran.stderr)}")

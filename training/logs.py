@@ -1,7 +1,11 @@
-"""What a run has come to: a table for people at its end, metrics.json for programs while it goes."""
+"""What a run has come to: a table for people at its end, metrics.json for programs while it goes, and logs.
+
+The logs are CSV, TensorBoard and Weights & Biases.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,10 +14,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
+from text2latent.common.files import write_text
 from text2latent.training.checkpoints import RunCheckpoints
 from text2latent.training.module import PriorTraining
-from text2latent.training.run_folder import write_text
 
 ROWS = {
     "steps": "steps",
@@ -90,3 +95,26 @@ class RunMetrics(Checkpoint):
             plain = {key: value if math.isfinite(value) else None for key, value in figures.items()}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, json.dumps(plain, indent=1) + "\n")
+
+
+def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None, run_name: str) -> list[Logger]:
+    """The loggers asked for; each session has a CSV version of its own, the others go on in one.
+
+    Args:
+        folder: of the logs.
+        csv, tensorboard: whether to write these.
+        wandb: a project of Weights & Biases, or None.
+        run_name: of the run there.
+    """
+    loggers: list[Logger] = []
+    if csv:
+        loggers.append(CSVLogger(folder, name="csv", flush_logs_every_n_steps=1))
+    if tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    if wandb is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An id that follows from the place lets a resumed session go on in the same run, and no other.
+        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+        run_id = f"{run_name}-{place}"
+        loggers.append(WandbLogger(name=run_name, id=run_id, project=wandb, save_dir=folder, resume="allow"))
+    return loggers

@@ -23,9 +23,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import is_unfinished, remove_unfinished, write_text
 from text2latent.common.litter import files_of, name_files
-from text2latent.data.storage import write_atomic
 
 LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was told to stop
 
@@ -114,7 +114,7 @@ def occupied(run: RunFolder) -> Iterator[None]:
 
 def _require_run(run: RunFolder) -> bool:
     """Whether the folder holds a run, rather than nothing; refuses other files."""
-    found = [name for name in files_of(run.root) if name != run.lock.name and not _is_partial(name)]
+    found = [name for name in files_of(run.root) if name != run.lock.name and not is_unfinished(name)]
     if found and not (run.config.is_file() and run.description.is_file()):
         raise InputError(
             f"--output {run.root}: expected a new folder or one of a training run, found {name_files(found)}"
@@ -122,13 +122,10 @@ def _require_run(run: RunFolder) -> bool:
     return bool(found)
 
 
-def _is_partial(name: str) -> bool:
-    """Whether a file is what `write_atomic` leaves when it is killed."""
-    return name.startswith(".") and name.endswith(".tmp")
-
-
 def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any], resume: bool) -> None:
     """Start a run in a new or empty folder, or go on with one of the same configuration and dataset.
+
+    What a process that was killed has left unfinished there goes, as nobody else trains there (see `occupied`).
 
     Args:
         run: the folder.
@@ -145,6 +142,8 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
         if not resume:
             raise InputError(f"--output {run.root}: holds a run already and --resume is never; name another folder")
     run.root.mkdir(parents=True, exist_ok=True)
+    for folder in (run.root, run.checkpoints):
+        remove_unfinished(folder, is_alone=True)
     write_text(run.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     write_text(run.description, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
@@ -174,7 +173,7 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         data = parse(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: damaged: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: damaged: expected keys and values")
     return data
@@ -194,12 +193,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all.
-
-    Raises:
-        InputError: when it can't be written.
-    """
-    write_atomic(path, text.encode())

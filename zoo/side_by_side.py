@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import InputError, UsageError
+from text2latent.common.files import replacing
 
 MARGIN, TITLE_HEIGHT, TITLE_SIZE = 12, 36, 22
 
@@ -47,10 +48,8 @@ def run(config: Namespace) -> None:
         raise UsageError(f"--titles: expected {len(config.images)}, one per picture, got {len(config.titles)}")
     output = check_output_file(config.output, overwrite=True)
     sheet = side_by_side([_read(path) for path in config.images], config.titles)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    sheet.save(partial, format="PNG")
-    partial.replace(output)
+    with replacing(output) as partial:
+        sheet.save(partial, format="PNG")
 
 
 def _read(path: str) -> Image.Image:

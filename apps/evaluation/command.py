@@ -200,7 +200,7 @@ def evaluate(
 def write(metrics: dict[str, Any], drawn: Any, own: Any, workplace: Workplace) -> None:
     """Write the results; the parts that they were made from go."""
     from text2latent.apps.evaluation.report import save_plots, to_markdown
-    from text2latent.training.run_folder import write_text
+    from text2latent.common.files import write_text
 
     folder = workplace.folder
     save_plots(metrics, drawn, own, folder / "plots.png")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from text2latent.apps.evaluation.judging import Judge, Seen
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 from text2latent.common.progress import progress
 from text2latent.inference.images import make_grid, save_png, to_pil
 from text2latent.inference.pipeline import Settings, Text2LatentPipeline
@@ -70,13 +70,8 @@ class Workplace:
 
     def save(self, name: str, **arrays: Any) -> None:
         """Write a part, whole or not at all."""
-        partial = self.parts / f".{name}.{os.getpid()}.partial"
-        try:
-            with open(partial, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(partial, self.parts / f"{name}.npz")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(self.parts / f"{name}.npz") as partial, open(partial, "wb") as file:
+            np.savez(file, **arrays)
 
 
 def measure_prompts(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from text2latent.common.extras import require_extra
+from text2latent.common.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,12 +92,8 @@ def save_plots(metrics: Mapping[str, Any], drawn: ArrayLike, own: ArrayLike, fil
     _plot_shares(shares, metrics)
     _plot_scores(scores, metrics)
     _plot_places(places, np.asarray(drawn, dtype=np.float64), np.asarray(own, dtype=np.float64))
-    partial = file.with_name(f".{file.name}.partial")
-    try:
+    with replacing(file) as partial:
         figure.savefig(partial, format="png", dpi=100)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _plot_shares(axes: Axes, metrics: Mapping[str, Any]) -> None:

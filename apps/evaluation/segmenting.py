@@ -12,10 +12,10 @@ from PIL import Image
 
 from text2latent.apps.contact_sheet import with_legend
 from text2latent.apps.evaluation.segmentation import Found, Segmenter, colors, overlay
+from text2latent.common.files import write_text
 from text2latent.common.progress import progress
 from text2latent.inference.images import from_pil, read_picture, save_png
 from text2latent.inference.writing import slugify
-from text2latent.training.run_folder import write_text
 
 FOLDER, RESULTS = "segmentation", "segmentation.json"
 GAP = 2

@@ -20,7 +20,7 @@ from text2latent.common.command import (
 )
 from text2latent.common.constraints import Range, whole_number
 from text2latent.common.errors import InputError, UsageError
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object
 from text2latent.inference.flags import add_force_flag
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 

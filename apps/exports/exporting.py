@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from text2latent.apps.exports.parts import write_parts
 from text2latent.apps.exports.provenance import make_record, write_record
 from text2latent.apps.exports.pt2_folder import write_pt2
 from text2latent.common.errors import InputError
-from text2latent.common.folders import new_parents, replace_folder
+from text2latent.common.files import new_parents, replacing
 from text2latent.common.litter import files_of, name_files
 from text2latent.inference.images import make_grid
 from text2latent.inference.pipeline import Text2LatentPipeline
@@ -84,17 +82,12 @@ def export_model(
     Raises:
         InputError: when something cannot be exported; nothing is left behind then.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    writer = _Writer(pipeline, partial, wanted, title=folder.name)
-    with new_parents(folder):
-        try:
-            partial.mkdir()
-            for step in shown(["parts", "samples", *wanted.formats, "card"]):
-                writer.write(step)
-            write_record(partial, writer.record)
-            replace_folder(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with new_parents(folder), replacing(folder) as partial:
+        partial.mkdir()
+        writer = _Writer(pipeline, partial, wanted, title=folder.name)
+        for step in shown(["parts", "samples", *wanted.formats, "card"]):
+            writer.write(step)
+        write_record(partial, writer.record)
     return writer.record
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from text2latent.apps.exports.provenance import METADATA_KEY
 from text2latent.common.errors import InputError, one_line
 from text2latent.common.extras import require_extra
-from text2latent.common.json_file import MAX_BYTES, read_object
+from text2latent.common.files import MAX_BYTES, read_object
 from text2latent.common.litter import files_of
 from text2latent.models.sources import exported, zoo
 from text2latent.models.sources.exported import RECORD, SECTION

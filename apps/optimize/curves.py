@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2latent.apps.optimize.job import PERCENT, Amortised
 from text2latent.apps.optimize.run import Point
+from text2latent.common.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,9 +73,5 @@ def _means(runs: Sequence[Sequence[Point]]) -> tuple[list[float], ...]:
 
 
 def _save(figure: Figure, output: Path) -> None:
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
+    with replacing(output) as partial:
         figure.savefig(partial, format="png", dpi=100)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)

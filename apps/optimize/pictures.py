@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,8 +10,9 @@ from PIL import GifImagePlugin, Image
 
 from text2latent.apps.contact_sheet import contact_sheet
 from text2latent.common.errors import UsageError
+from text2latent.common.files import replacing
 from text2latent.inference.animation import SUFFIXES, require_writer, write_mp4
-from text2latent.inference.images import make_grid, move_into_place, save_png
+from text2latent.inference.images import make_grid, save_png
 
 STRIP_IMAGES = 8
 PALETTE_FRAMES = 16
@@ -74,17 +74,12 @@ def save_video(
         InputError: when the file exists and isn't to be replaced.
         OSError: when the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.stem[:16]}.partial{path.suffix.lower()}")
-    try:
+    with replacing(path, overwrite) as partial:
         if path.suffix.lower() == ".mp4":
             write_mp4(_held(files, round(fps * hold_seconds)), partial, description, fps)
         else:
             with open(partial, "wb") as file:
                 _stream_gif(files, file, fps, hold_seconds, description)
-        move_into_place(partial, path, overwrite)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Image.Image:

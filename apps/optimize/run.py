@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import threading
 import time
@@ -29,13 +28,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, named_line, one_line
+from text2latent.common.files import replacing, write_text
 from text2latent.common.litter import files_of, name_files
 from text2latent.inference.images import save_png, to_pil
 from text2latent.inference.latents_file import save_latents
 from text2latent.inference.optimization.descent import Descent, Diverged
 from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.training.run_folder import write_text
 
 RUN, STATE, CURVE = "run.json", "state.pt", "curve.csv"
 IMAGE, BEST, LATENTS, PROGRESS = "image.png", "best.png", "best.npz", "progress"
@@ -114,7 +113,7 @@ def _require_same(file: Path, description: Mapping[str, Any]) -> None:
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: damaged: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{file}: damaged: {one_line(error)}") from error
     new = json.loads(json.dumps(description))
     differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
     if differing:
@@ -231,18 +230,14 @@ class Run:
 
     def save(self) -> None:
         """Write the state and the results, each file whole or not at all."""
-        partial = self.folder / f".{STATE}.{os.getpid()}.partial"
         state = {
             "descent": self.descent.state_dict(),
             "points": [astuple(point) for point in self.points],
             "best": None if self.best is None else asdict(self.best),
             "image": self.image,
         }
-        try:
+        with replacing(self.folder / STATE) as partial:
             torch.save(state, partial)
-            os.replace(partial, self.folder / STATE)
-        finally:
-            partial.unlink(missing_ok=True)
         self._write_results()
 
     def _write_results(self) -> None:
@@ -266,5 +261,6 @@ class Run:
             self.best, self.image = Best(**state["best"]), state["image"]
         except Exception as error:
             # Damaged files raise many kinds; with weights_only none of their code has run.
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise InputError(f"{file}: expected the state of a run: {reason}; start again with --overwrite") from error
+            raise InputError(
+                f"{file}: expected the state of a run: {named_line(error)}; start again with --overwrite"
+            ) from error

@@ -13,8 +13,8 @@ from text2latent.apps.contact_sheet import contact_sheet
 from text2latent.apps.optimize.curves import save_curves
 from text2latent.apps.optimize.job import PERCENT, PRIOR, Amortised, Drawn
 from text2latent.apps.optimize.run import Point
+from text2latent.common.files import write_text
 from text2latent.inference.images import save_png
-from text2latent.training.run_folder import write_text
 
 TABLE, RESULTS, CURVES, GRID = "table.md", "results.json", "curves.png", "grid.png"
 

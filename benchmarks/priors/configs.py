@@ -8,10 +8,10 @@ from argparse import Namespace
 from functools import cache
 from typing import Any
 
-from text2latent import train
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import default_val_pairs
 from text2latent.data.records import read_manifest
+from text2latent.train import build_parser, with_packaged_configs
 
 SECTIONS = ("prior", "diffusion", "optimizer", "text")
 OTHER_KEYS = ("data.batch_size", "data.val_pairs", "max_minutes", "precision", "seed")
@@ -57,7 +57,7 @@ def read_config(flags: Namespace, minutes: float, name: str = OURS) -> TrainConf
 def packaged_config(name: str, *words: str) -> TrainConfig:
     """What `text2latent train --config NAME` and further words make, with places that are yet to be named."""
     needed = ["--data.path", "pairs", "--output", "run"]
-    config: TrainConfig = train.build_parser().parse(train.with_packaged_configs(["--config", name, *needed, *words]))
+    config: TrainConfig = build_parser().parse(with_packaged_configs(["--config", name, *needed, *words]))
     return config
 
 

@@ -27,7 +27,7 @@ from text2latent.apps.evaluation.metrics import (
     frechet_distance,
     pairwise_diversity,
 )
-from text2latent.benchmarks.report import replacing
+from text2latent.common.files import replacing
 from text2latent.common.progress import progress
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import Generator, load_generator

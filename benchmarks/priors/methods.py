@@ -13,7 +13,7 @@ from torch import Tensor
 
 from text2latent.benchmarks.priors.measuring import Bench, Draw, Drawn
 from text2latent.benchmarks.priors.rivals import NearestNeighbours, RegressionPrior
-from text2latent.benchmarks.report import replacing
+from text2latent.common.files import replacing
 from text2latent.inference.optimization.refine import LatentDistribution, Optimization, optimize_latents
 from text2latent.inference.pipeline import Settings, Text2LatentPipeline
 from text2latent.models.generators.layouts import to_w

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.apps.evaluation.metrics import Estimate
-from text2latent.benchmarks.report import FIGURES_HEAD, Figure, figure_lines, machine, replacing
+from text2latent.benchmarks.report import FIGURES_HEAD, Figure, figure_lines, machine
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers", "open_clip_torch", "numpy")
 RESULTS = Path(__file__).parents[1] / "results"

@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from text2latent.benchmarks.report import add_model_flag, replacing, script_parser
+from text2latent.benchmarks.report import add_model_flag, script_parser
 from text2latent.common.command import (
     CommandParser,
     check_output_file,
@@ -19,6 +19,7 @@ from text2latent.common.command import (
     run_command,
     seed,
 )
+from text2latent.common.files import replacing
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.zoo.faces import evaluation
 from text2latent.zoo.faces.judge import Judge, load_judge

@@ -24,11 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from text2latent import train
 from text2latent.benchmarks.priors.configs import decisive, plain_settings
 from text2latent.benchmarks.priors.report import RESULTS
-from text2latent.benchmarks.report import replacing
 from text2latent.common.command import CommandParser, positive_int, seed
+from text2latent.common.files import replacing
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule, PairTensors, RowBatches
 from text2latent.models.priors.prior import Prior
@@ -36,6 +35,7 @@ from text2latent.models.priors.schedulers import build_scheduler
 from text2latent.training import assembly
 from text2latent.training.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.training.module import Objective, PriorTraining
+from text2latent.training.running import build_training, quiet_lightning
 from text2latent.zoo.faces.evaluation import SEED
 
 UNLIMITED_STEPS = 10**9
@@ -225,7 +225,7 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
     objective = (recipe.new_objective or assembly.build_objective)(config, data, prior)
     steps = config.max_steps if config.max_minutes is None else UNLIMITED_STEPS
     limited = dataclasses.replace(config, max_steps=steps)
-    module = train.build_training(limited, prior, objective, clock=time.process_time)
+    module = build_training(limited, prior, objective, clock=time.process_time)
     averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
     seconds = 60 * (config.max_minutes or 0)
     snapshots = Snapshots(averages, [share * seconds for share in SNAPSHOTS if seconds])
@@ -239,7 +239,7 @@ def fit(recipe: Recipe, prior: Prior, data: PairDataModule) -> Fitted:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with train.quiet_lightning():
+    with quiet_lightning():
         trainer.fit(module, load_batches(data, config.data.batch_size, config.seed))
     final = {name: value.clone() for name, value in prior.state_dict().items()}
     return Fitted(module.seconds() / 60, trainer.global_step, [*snapshots.kept, (module.seconds(), final)])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from text2latent.common.errors import UsageError
+from text2latent.common.errors import UsageError, one_line
 
 STUDY_RATES = {"adam": 0.05, "adamw": 0.03, "rmsprop": 0.05, "adagrad": 0.3, "adadelta": 50.0, "sgd": 15.0}
 """Learning rates of the study of six optimisers on Big Sleep, whose loss is 100 times a cosine."""
@@ -84,7 +84,7 @@ def make_optimizer(
     try:
         return cls(list(parameters), lr=learning_rate, **(arguments or {}))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"optimizer_arguments: {cls.__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(f"optimizer_arguments: {cls.__name__}: {one_line(error)}") from error
 
 
 def parse_comparison(text: str) -> list[str]:

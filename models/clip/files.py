@@ -7,7 +7,6 @@ The folder layout is open_clip's own (`open_clip_config.json` beside `open_clip_
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.common.extras import require_extra
+from text2latent.common.files import replacing
 from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_base, read_heads
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch, is_remote
 from text2latent.models.sources.hub import NotInRepository, fetch_from_hub
@@ -234,18 +234,13 @@ def save_hub_folder(
     """
     from safetensors.torch import save_file
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
-    weights_part, config_part = folder / f"{WEIGHTS_NAME}.part", folder / f"{CONFIG_NAME}.part"
-    try:
+    with (
+        replacing(Path(folder) / CONFIG_NAME) as config_part,
+        replacing(Path(folder) / WEIGHTS_NAME) as weights_part,
+    ):
         save_file(weights, weights_part)
         config_part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        os.replace(weights_part, folder / WEIGHTS_NAME)
-        os.replace(config_part, folder / CONFIG_NAME)
-    finally:
-        weights_part.unlink(missing_ok=True)
-        config_part.unlink(missing_ok=True)
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import replacing
 
 HEAD_NAME = "head.safetensors"
 MODALITIES = ("image", "text")
@@ -125,12 +126,8 @@ def save_heads(path: Path, heads: Mapping[str, EmbeddingHead], base: str, base_s
         for modality in MODALITIES
         for name, value in heads[modality].state_dict().items()
     }
-    partial = path.with_suffix(".part")
-    try:
+    with replacing(path) as partial:
         save_file(tensors, partial, {BASE: base, BASE_SHA256: base_sha256})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

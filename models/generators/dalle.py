@@ -1,37 +1,17 @@
-"""The decoder of DALL-E's discrete VAE (arXiv:2102.12092, appendix A.2): a grid of codes -> image 8 times its size.
-
-Its published file is a pickled network. Only the tensors are taken from it, and none of its code is run.
-"""
+"""The decoder of DALL-E's discrete VAE (arXiv:2102.12092, appendix A.2): a grid of codes -> image 8 times its size."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from text2latent.models.generators.base import RGB, Generator, check_at_least_one
-from text2latent.models.generators.formats.pickle_machine import PickleError, shown
-from text2latent.models.generators.formats.torch_files import TensorRecord, is_torch_file, read_torch_objects
-from text2latent.models.generators.formats.weights import GeneratorWeights
 
 GROUP_WIDTHS = (8, 4, 2, 1)
 """Channels of the groups of blocks, in units of `n_hid`; between groups, sides are doubled."""
 BOTTLENECK = 4
 LOGIT_EPS = 0.1
-CLASSES = (
-    ("dall_e.decoder", "Decoder"),
-    ("dall_e.decoder", "DecoderBlock"),
-    ("dall_e.utils", "Conv2d"),
-    ("torch.nn.modules.activation", "ReLU"),
-    ("torch.nn.modules.container", "Sequential"),
-    ("torch.nn.modules.linear", "Identity"),
-    ("torch.nn.modules.upsampling", "Upsample"),
-)
 
 
 class Convolution(nn.Module):
@@ -167,78 +147,3 @@ class DiscreteDecoder(Generator):
         if psi == 1:
             return w
         return torch.cat([psi * w[:, :cutoff], w[:, len(w[0]) if cutoff is None else cutoff :]], dim=1)
-
-
-@dataclass(eq=False)
-class PickledModule:
-    """A network or layer in a pickle: its class by name, its attributes."""
-
-    name: str
-    state: dict[str, Any] = field(default_factory=dict)
-
-    def set_state(self, state: Any) -> None:
-        """Take the attributes."""
-        if not isinstance(state, dict):
-            raise TypeError("expected a dictionary")
-        self.state = state
-
-
-def _stand_in(name: str) -> Callable[[], PickledModule]:
-    return lambda: PickledModule(name)
-
-
-def read_decoder(path: Path, data: memoryview) -> GeneratorWeights:
-    """What the published `decoder.pkl` holds.
-
-    Args:
-        path: the file.
-        data: its bytes.
-
-    Raises:
-        PickleError: when it is damaged, asks for anything but the decoder's classes, or has none of its parts.
-    """
-    extra: dict[tuple[str, str], Any] = {(module, name): _stand_in(name) for module, name in CLASSES}
-    for builtins in ("builtins", "__builtin__"):
-        extra[builtins, "set"] = lambda items=(): set(items)
-    decoder = read_torch_objects(path, data, extra)
-    if not isinstance(decoder, PickledModule) or decoder.name != "Decoder":
-        raise PickleError(f"a pickle of {shown(getattr(decoder, 'name', decoder))}: expected DALL-E's decoder")
-    arguments = {
-        "vocab_size": _number(decoder, "vocab_size"),
-        "n_init": _number(decoder, "n_init"),
-        "n_hid": _number(decoder, "n_hid"),
-        "blocks_per_group": _number(decoder, "n_blk_per_group"),
-    }
-    state = {f"synthesis.{name}": record.load().float() for name, record in _tensors(decoder)}
-    return GeneratorWeights("DiscreteDecoder", arguments, state)
-
-
-def _number(module: PickledModule, name: str) -> int:
-    value = module.state.get(name)
-    if not isinstance(value, int):
-        raise PickleError(f"decoder: {name}: expected a whole number, got {shown(value)}")
-    return value
-
-
-def _tensors(module: PickledModule, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, TensorRecord]]:
-    """Names and records of the tensors of a network and of all that it is made of."""
-    if depth > 8:
-        raise PickleError("a network of layers within layers without end")
-    for name, value in _section(module, "_parameters"):
-        if isinstance(value, TensorRecord):
-            yield f"{prefix}{name}", value
-    for name, part in _section(module, "_modules"):
-        if isinstance(part, PickledModule):
-            yield from _tensors(part, f"{prefix}{name}.", depth + 1)
-
-
-def _section(module: PickledModule, key: str) -> list[tuple[str, Any]]:
-    section = module.state.get(key)
-    if not isinstance(section, dict):
-        raise PickleError(f"{module.name}: {key}: expected a dictionary, got {shown(section)}")
-    return list(section.items())
-
-
-def is_decoder(data: memoryview) -> bool:
-    """Whether a PyTorch file names DALL-E's decoder."""
-    return is_torch_file(data) and bytes(data[: 1 << 16]).find(b"dall_e.decoder") >= 0

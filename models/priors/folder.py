@@ -7,8 +7,6 @@ layout), `scheduler/scheduler_config.json`, and `text2latent.json`: the record o
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from text2latent.common.errors import InputError
-from text2latent.common.folders import replace_folder
-from text2latent.common.json_file import read_object
+from text2latent.common.errors import InputError, named_line
+from text2latent.common.files import read_object, replacing
 from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import DEFAULT_PRIOR, prior_class
@@ -90,17 +87,11 @@ def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
     Raises:
         OSError: when the disk refuses; what was there before stays.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with replacing(Path(folder)) as partial:
         trained.prior.save_pretrained(partial)
         trained.scheduler.save_pretrained(partial / SCHEDULER)
         text = json.dumps(trained.record, indent=2, ensure_ascii=False, sort_keys=True)
         (partial / RECORD).write_text(text + "\n", encoding="utf-8")
-        replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_prior(source: str | Path) -> TrainedPrior:
@@ -145,7 +136,7 @@ def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
     try:
         state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {_one_line(error)}") from error
+        raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {named_line(error)}") from error
     prior = _build(config, state, folder / WEIGHTS)
     record = _with_parts_found(record, folder)
     return TrainedPrior(prior, _build_scheduler(scheduler, folder), record, _identify(source, folder / WEIGHTS))
@@ -163,7 +154,7 @@ def _load_checkpoint(path: Path) -> TrainedPrior:
         state = checkpoint["state_dict"].items()
     except Exception as error:
         # Foreign and damaged pickles raise many kinds; with weights_only none of their code has run.
-        raise InputError(f"{path}: expected a checkpoint of text2latent train: {_one_line(error)}") from error
+        raise InputError(f"{path}: expected a checkpoint of text2latent train: {named_line(error)}") from error
     weights = {key.removeprefix(STATE_PREFIX): value for key, value in state if key.startswith(STATE_PREFIX)}
     prior = _build(config, weights, path)
     record = _with_parts_found(record, path)
@@ -184,7 +175,7 @@ def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> P
         prior.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except Exception as error:
         # A config is anyone's JSON: a wrong type or an absurd size can fail anywhere in the constructor.
-        raise InputError(f"{path}: the weights don't fit the prior's config: {_one_line(error)}") from error
+        raise InputError(f"{path}: the weights don't fit the prior's config: {named_line(error)}") from error
     if not all(value.isfinite().all() for value in prior.state_dict().values()):
         raise InputError(f"{path}: expected finite weights, got NaN or infinity")
     return prior.eval().requires_grad_(False)
@@ -195,9 +186,4 @@ def _build_scheduler(config: dict[str, Any], path: Path) -> SchedulerConfig:
         return load_scheduler(config)
     except Exception as error:
         # As with the prior's config.
-        raise InputError(f"{path}: not the config of a scheduler for priors: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"
+        raise InputError(f"{path}: not the config of a scheduler for priors: {named_line(error)}") from error

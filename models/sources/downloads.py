@@ -9,7 +9,6 @@ import re
 import shutil
 import ssl
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 
 from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.common.progress import progress
+from text2latent.common.retrying import PASSING_STATUSES, GivenUpError, ask_again
 from text2latent.models.sources.identity import sha256_of
 
 TIMEOUT_SECONDS = 30.0
@@ -36,7 +36,6 @@ BACKOFF_SECONDS = 1.0
 """Pause before the second try; it doubles with each further one."""
 
 CHUNK_BYTES = 1 << 20
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 REASONS = {
     401: "it asks for a login",
     403: "it refuses access",
@@ -191,19 +190,18 @@ def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) ->
     """Ask for the file until all of it has arrived."""
     if not has_checksum and partial.validator() is None:
         partial.remove()  # nothing would tell whether its bytes are of the file that the server has now
-    failures = 0
-    while True:
-        before = partial.size
-        try:
-            return _transfer(url, partial, max_bytes, has_checksum)
-        except _Interrupted as error:
-            failures = 1 if partial.size > before else failures + 1
-            if failures >= TRIES:
-                kept = f"; {partial.size} bytes are kept, run again to go on" if partial.size else ""
-                raise InputError(f"{url}: {error}, after {TRIES} tries{kept}") from error
-            pause = BACKOFF_SECONDS * 2 ** (failures - 1)
-            _tell(f"{url}: {error}; going on in {pause:g} s")
-        time.sleep(pause)
+    try:
+        ask_again(
+            lambda: _transfer(url, partial, max_bytes, has_checksum),
+            lambda error: isinstance(error, _Interrupted),
+            TRIES,
+            BACKOFF_SECONDS,
+            arrived=lambda: partial.size,
+            on_pause=lambda error, pause: _tell(f"{url}: {error}; going on in {pause:g} s"),
+        )
+    except GivenUpError as stop:
+        kept = f"; {partial.size} bytes are kept, run again to go on" if partial.size else ""
+        raise InputError(f"{url}: {stop.error}, after {TRIES} tries{kept}") from stop
 
 
 def _transfer(url: str, partial: Partial, max_bytes: int, has_checksum: bool) -> None:
@@ -307,8 +305,8 @@ def _explain_status(url: str, error: HTTPError, partial: Partial) -> None:
         partial.remove()
         raise _Interrupted("the server has less than was downloaded before") from error
     # urllib's own reasons, such as that of endless redirects, take several lines.
-    answer = f"the server answered {error.code} {' '.join(str(error.reason).split())}"
-    if error.code in TRANSIENT_STATUS:
+    answer = f"the server answered {error.code} {one_line(error.reason)}"
+    if error.code in PASSING_STATUSES:
         raise _Interrupted(answer) from error
     raise InputError(f"{url}: {answer}: {REASONS.get(error.code, 'it does not give the file')}") from error
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from text2latent.common.errors import InputError
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object
 from text2latent.models.sources.identity import Identity, sha256_of
 
 RECORD = "text2latent.json"

@@ -5,16 +5,21 @@ Worlds are found by path and none of their Python code is imported, so that addi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from text2latent.common.errors import UsageError
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object
 from text2latent.models.sources.fetching import KINDS, fetch, is_remote
+from text2latent.models.sources.identity import Identity
 
 PARTS = ("generator", "clip", "prior")
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 SHARED = "shared.json"
 """File of a world's weights that says which other world has the parts that it doesn't have itself."""
+MEASURES = "text2latent.attribute_accuracy"
+"""Entry points, ``NAME = MODULE:FUNCTION`` in a package's setup.cfg, of what its world NAME knows to measure."""
 
 
 def zoo_names() -> list[str]:
@@ -78,3 +83,13 @@ def _zoo_part(name: str, part: str) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{part} {name!r}: this zoo world ships no {part} ({folder} is missing)")
     return folder
+
+
+def find_attribute_measure(generator: Identity) -> Callable[..., float] | None:
+    """The measure of the world whose generator this is; None where none is registered under its name.
+
+    It takes a pipeline, a number of captions and the pipeline's settings as keyword arguments, and returns the share
+    of what the captions name that is in the pictures.
+    """
+    found = entry_points(group=MEASURES, name=generator.name)
+    return next(iter(found)).load() if found else None

@@ -175,7 +175,7 @@ def test_a_disk_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("text2latent.models.generators.formats.folder.replace_folder", fail)
+    monkeypatch.setattr("text2latent.common.files.replace_folder", fail)
     assert convert.main([*arguments, "--overwrite"]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert listing(tmp_path) == before

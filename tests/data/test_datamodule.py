@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from text2latent.common.errors import InputError
-from text2latent.data.datamodule import PairDataModule, RowBatches, default_val_pairs, fits_in_memory
-from text2latent.data.finishing import finish_dataset
+from text2latent.data.datamodule import (
+    PairDataModule,
+    PairTensors,
+    ResumableBatches,
+    RowBatches,
+    default_val_pairs,
+    fits_in_memory,
+)
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, load_pairs, publish_shard
+from text2latent.data.stats import finish_dataset
 from text2latent.models.sources.identity import Identity
 
 NUM_PAIRS = 230
@@ -286,3 +296,46 @@ def test_a_limited_copy_has_the_first_pairs_only(tiny_pairs: Path) -> None:
     assert (limited.num_train_pairs, module.num_train_pairs) == (7, 40)
     expected = module.embeddings(7)
     assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+BATCHES = 5
+
+
+def resumable() -> ResumableBatches:
+    numbers = torch.arange(4 * BATCHES)
+    pairs = PairTensors(numbers[:, None, None], numbers[:, None])
+    return ResumableBatches(DataLoader(pairs, batch_size=None, sampler=RowBatches(len(pairs), 4, True, seed=1)))
+
+
+def latents_of(batches: Any) -> list[list[float]]:
+    return [latents.flatten().tolist() for latents, _ in batches]
+
+
+@pytest.mark.parametrize("given", range(BATCHES))
+def test_the_rest_of_the_epoch_follows_and_then_whole_epochs(given: int) -> None:
+    whole = latents_of(resumable())
+    left = resumable()
+    assert latents_of(islice(left, given)) == whole[:given]
+    state = left.state_dict()
+    resumed = resumable()
+    resumed.load_state_dict(state)
+    assert latents_of(resumed) == whole[given:]
+    assert latents_of(resumed) == whole
+    assert len(resumed) == BATCHES
+
+
+def test_a_finished_epoch_is_followed_by_a_whole_one() -> None:
+    done = resumable()
+    whole = latents_of(done)
+    resumed = resumable()
+    resumed.load_state_dict(done.state_dict())
+    assert latents_of(resumed) == whole
+
+
+def test_the_sampler_hears_of_the_epoch() -> None:
+    batches = resumable()
+    first = latents_of(batches)
+    batches.sampler.set_epoch(1)
+    second = latents_of(batches)
+    assert first != second
+    assert sorted(chain(*first)) == sorted(chain(*second))

@@ -16,10 +16,10 @@ import pytest
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.data.filling import fill_shards, parse_shards
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import claim_name, open_dataset, read_manifest, remove_leftovers
 from text2latent.data.shards import encode_shard, load_pairs, read_bytes
+from text2latent.data.stats import finish_dataset
 from text2latent.data.storage import LocalStore
 from text2latent.data.verification import find_problems
 from text2latent.models.sources.identity import Identity

@@ -21,11 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from text2latent.common.errors import InputError
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest, ShardRecord
 from text2latent.data.records import open_dataset, read_manifest, record_name, remove_leftovers
 from text2latent.data.shards import encode_shard, is_whole, key_of, load_pairs, publish_shard, read_members, read_shard
-from text2latent.data.stats import load_statistics
+from text2latent.data.stats import finish_dataset, load_statistics
 from text2latent.models.sources.identity import Identity
 
 MANIFEST = Manifest(

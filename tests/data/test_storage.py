@@ -16,11 +16,10 @@ import pytest
 from text2latent.common.errors import InputError, UsageError
 from text2latent.data import storage
 from text2latent.data.filling import fill_shards
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, load_pairs, publish_shard
-from text2latent.data.stats import load_statistics
+from text2latent.data.stats import finish_dataset, load_statistics
 from text2latent.data.storage import LocalStore, RemoteStore, Store, open_store
 from text2latent.data.verification import find_problems
 from text2latent.models.sources.identity import Identity

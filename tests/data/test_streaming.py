@@ -17,14 +17,13 @@ from torch.utils.data import DataLoader
 
 from text2latent.benchmarks.cluster import streaming_peak
 from text2latent.common.errors import UsageError
-from text2latent.data.finishing import finish_dataset
+from text2latent.data.datamodule import ResumableBatches
 from text2latent.data.manifest import Manifest
-from text2latent.data.partition import num_batches, share
 from text2latent.data.records import open_dataset, read_manifest
-from text2latent.data.resumable import ResumableBatches
 from text2latent.data.shards import encode_shard, publish_shard
+from text2latent.data.stats import finish_dataset
 from text2latent.data.storage import open_store
-from text2latent.data.streaming import StreamedPairs
+from text2latent.data.streaming import StreamedPairs, num_batches, share
 from text2latent.models.sources.identity import Identity
 
 UNKNOWN = Identity("numbers", "numbers", "0" * 64)

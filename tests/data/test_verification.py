@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from text2latent.common.errors import InputError
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, publish_shard
-from text2latent.data.stats import load_statistics, save_statistics
+from text2latent.data.stats import finish_dataset, load_statistics, save_statistics
 from text2latent.data.verification import find_problems
 from text2latent.models.sources.identity import Identity
 

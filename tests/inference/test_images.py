@@ -74,11 +74,11 @@ def test_existing_files_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
 
 
 def test_failed_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(*args: object, **kwargs: object) -> None:
-        (tmp_path / f".{os.getpid()}-a.partial").write_text("half")
+    def full_disk(path: Path, data: bytes) -> None:
+        path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_png(Image.new("RGB", (2, 2)), tmp_path / "a.png", {})
     assert os.listdir(tmp_path) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 import yaml
 
 from text2latent.common.errors import InputError
-from text2latent.tests.sample_runs import largest_file
-from text2latent.training.run_folder import RunFolder, flatten, occupied, open_run, plain, write_text
+from text2latent.training.run_folder import RunFolder, flatten, occupied, open_run, plain
 
 CONFIG: dict[str, Any] = {
     "output": "run",
@@ -137,16 +135,9 @@ def test_plain_values_survive_yaml() -> None:
     assert dict(flatten(value)) == {"a": [1, [2.5, None]], "b.c": "猫"}
 
 
-def test_a_failed_write_leaves_the_file_and_no_other(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(tmp_path / "a.txt", "\ud800")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "run.json"
-    write_text(file, "whole")
-    with largest_file(100), pytest.raises(InputError, match=re.escape(f"cannot write {file}: File too large")):
-        write_text(file, "x" * 1000)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+def test_what_a_killed_session_left_unfinished_goes(run: RunFolder) -> None:
+    (run.root / ".prior.7.elsewhere.12.tmp").mkdir()
+    (run.checkpoints / ".step-00000005.ckpt.7.elsewhere.12.tmp").touch()
+    open_run(run, CONFIG, RECORD, resume=True)
+    assert [path.name for path in run.root.rglob("*.tmp")] == []
+    assert (run.checkpoints / "last.ckpt").read_bytes() == b"state"

@@ -15,8 +15,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from text2latent.data.datamodule import PairTensors, RowBatches
-from text2latent.data.resumable import ResumableBatches
+from text2latent.data.datamodule import PairTensors, ResumableBatches, RowBatches
 from text2latent.models.priors.residual_mlp import ResidualMLPPrior
 from text2latent.training.callbacks import EmaWeights, training_callbacks
 from text2latent.training.checkpoints import AtomicCheckpointIO, RunCheckpoints

@@ -1,4 +1,4 @@
-"""The measure that training of a prior for this world logs; see `models.sources.worlds`."""
+"""The measure that training of a prior for this world logs; see `models.sources.zoo`."""
 
 from __future__ import annotations
 

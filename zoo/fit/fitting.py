@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from text2latent.common.files import replacing
 
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[[Network, int], tuple[Tensor, dict[str, float]]]
@@ -146,9 +147,8 @@ def _log(path: Path, step: int, plan: FitPlan, rate: float, minutes: float, valu
 
 
 def _save(path: Path, parts: Mapping[str, Any], step: int) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
 
 
 def _restore(path: Path, parts: Mapping[str, Any]) -> int:

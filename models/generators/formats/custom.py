@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError, UsageError, named_line, one_line
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.building import one_line
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity
 
@@ -142,7 +141,7 @@ def _require_shape(what: str, value: torch.Tensor, expected: tuple[int, ...]) ->
 
 
 def _describe(error: Exception) -> str:
-    return one_line(error) if isinstance(error, InputError) else f"{type(error).__name__}: {one_line(error)}"
+    return one_line(error) if isinstance(error, InputError) else named_line(error)
 
 
 def _digest(generator: Generator, class_path: str, init_args: dict[str, Any]) -> str:

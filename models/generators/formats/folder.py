@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from text2latent.common.errors import InputError
-from text2latent.common.folders import new_parents, replace_folder
-from text2latent.common.json_file import read_object
+from text2latent.common.errors import InputError, one_line
+from text2latent.common.files import new_parents, read_object, replacing
 from text2latent.common.litter import files_of, name_files
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.building import one_line
 from text2latent.models.generators.formats.weights import GeneratorWeights
 from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources.identity import sha256_of
@@ -99,20 +96,11 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
         InputError: when a parameter is too large for float16.
     """
     stored = in_half(generator) if half else generator
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    with new_parents(folder):
-        _save_whole(stored, folder, partial, origin, half)
-
-
-def _save_whole(generator: Generator, folder: Path, partial: Path, origin: Mapping[str, Any], half: bool) -> None:
-    try:
-        generator.save_pretrained(partial)
+    with new_parents(folder), replacing(folder) as partial:
+        stored.save_pretrained(partial)
         written = {} if half else {WRITTEN: sha256_of(partial / WEIGHTS)}
         config = {**read_object(partial / CONFIG, KIND), ORIGIN: {**origin, **written}}
         (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def in_half(generator: Generator) -> Generator:

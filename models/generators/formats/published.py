@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from text2latent.common.errors import InputError
-from text2latent.common.json_file import read_object
+from text2latent.common.files import read_object
 from text2latent.models.generators.formats.weights import GeneratorWeights
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch
 from text2latent.models.sources.hub import parse_hub_address

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from text2latent import infer
 from text2latent.apps.exports import command as export
 from text2latent.apps.exports.provenance import list_files
-from text2latent.common import json_file
+from text2latent.common import files
 from text2latent.common.errors import InputError
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.priors.folder import load_prior
@@ -218,7 +218,7 @@ def test_tampered_generator_with_a_true_record_is_another_model(folder: Path) ->
 
 
 def test_huge_json_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_file, "MAX_BYTES", 100)
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
     with pytest.raises(InputError, match="expected a JSON file of at most"):
         load_prior(folder)
 
