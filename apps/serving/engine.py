@@ -17,10 +17,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from text2latent.apps.serving.batching import BatchQueue, Closed
 from text2latent.apps.serving.library import ModelInfo, ModelLibrary
 from text2latent.apps.serving.limits import Batching, Limits
-from text2latent.apps.serving.operations import Progress, compare, edit, mix, refine
+from text2latent.apps.serving.operations import (
+    CompareRequest,
+    Comparison,
+    EditRequest,
+    EditResult,
+    MixRequest,
+    MixResult,
+    Progress,
+    RefineRequest,
+    RefineResult,
+    compare,
+    edit,
+    mix,
+    refine,
+)
 from text2latent.apps.serving.passes import Task, draw_together
-from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
-from text2latent.apps.serving.results import Comparison, DrawResult, EditResult, MixResult, RefineResult, ServedImage
+from text2latent.apps.serving.requests import DrawRequest
+from text2latent.apps.serving.results import DrawResult, ServedImage
 
 if TYPE_CHECKING:
     import torch

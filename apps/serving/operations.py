@@ -4,24 +4,81 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PIL import Image
 
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
-from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
-from text2latent.apps.serving.results import Comparison, EditResult, MixResult, RefineResult, ServedImage
+from text2latent.apps.serving.requests import DrawRequest, check_number, check_text, check_whole
+from text2latent.apps.serving.results import ServedImage
+from text2latent.inference.animation import save_animation
 from text2latent.inference.drawing import DrawnImage, Edit, draw_frames, draw_latents
-from text2latent.inference.images import to_pil
+from text2latent.inference.images import make_grid, to_pil
 from text2latent.inference.query import Query
+from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_STRENGTH, MAX_STRENGTH
 from text2latent.inference.writing import edit_label
+
+if TYPE_CHECKING:
+    from text2latent.apps.optimize.run import Point
+    from text2latent.apps.serving.limits import Limits
 
 T = TypeVar("T")
 Progress = Callable[[float, str], object]
 """Called with a share in [0, 1] and what is being done; whatever it raises ends the work."""
 OPTIMIZER = "adam"
+DEFAULT_REFINE = 30
+DEFAULT_ITERATIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class MixRequest:
+    """The way from one text to another.
+
+    Attributes:
+        start: the first frame's text.
+        end: the last frame's.
+        frames: at least 2.
+        how: model, seed, guidance and all else; its prompt, image, `n` and `rerank` don't count.
+    """
+
+    start: str
+    end: str
+    frames: int = DEFAULT_FRAMES
+    how: DrawRequest = field(default_factory=DrawRequest)
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("start", self.start, limits)
+        check_text("end", self.end, limits)
+        check_whole("frames", self.frames, 2, limits.max_frames)
+
+
+@dataclass(frozen=True, eq=False)
+class MixResult:
+    """The way between two texts; `frames` are its images, and `seconds` the time from the request to the result."""
+
+    frames: list[ServedImage]
+    seconds: float
+
+    def strip(self) -> Image.Image:
+        """All frames side by side."""
+        return make_grid([frame.picture for frame in self.frames], len(self.frames))
+
+    def animation(self, suffix: str = ".gif", fps: float = 8.0) -> bytes:
+        """A `.gif` or `.mp4` file that goes there and back.
+
+        Raises:
+            InputError: for `.mp4` without imageio-ffmpeg.
+        """
+        pictures = [frame.picture for frame in self.frames]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"mix{suffix}"
+            save_animation(pictures + pictures[-2:0:-1], path, self.frames[0].label, fps)
+            return path.read_bytes()
 
 
 def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
@@ -45,6 +102,42 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
         for index, image in enumerate(drawn)
     ]
     return MixResult(frames, task.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class EditRequest:
+    """Images moved along the direction from one text to another.
+
+    Attributes:
+        base: what to draw first, or images that have been drawn.
+        source: what is to go, or what the images show.
+        target: what is to come.
+        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
+    """
+
+    base: DrawRequest | tuple[ServedImage, ...]
+    source: str
+    target: str
+    strength: float = DEFAULT_STRENGTH
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("source", self.source, limits)
+        check_text("target", self.target, limits)
+        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
+        if isinstance(self.base, DrawRequest):
+            self.base.check(limits)
+        else:
+            check_whole("images", len(self.base), 1, limits.max_images)
+
+
+@dataclass(frozen=True, eq=False)
+class EditResult:
+    """Images before and after an edit, in the same order; `seconds` is the time from the request to the result."""
+
+    before: list[ServedImage]
+    after: list[ServedImage]
+    seconds: float
 
 
 def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
@@ -75,6 +168,35 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     return EditResult(before, after, task.seconds)
 
 
+@dataclass(frozen=True, eq=False)
+class RefineRequest:
+    """CLIP-guided gradient descent from an image that has been drawn.
+
+    Attributes:
+        image: where to start.
+        iterations: gradient steps.
+        prompt: what to come near to; None takes what the image was drawn from.
+    """
+
+    image: ServedImage
+    iterations: int = DEFAULT_REFINE
+    prompt: str | None = None
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("prompt", self.prompt, limits)
+        check_whole("iterations", self.iterations, 1, limits.max_refine)
+
+
+@dataclass(frozen=True, eq=False)
+class RefineResult:
+    """An image before and after its refinement; `seconds` is the time from the request to the result."""
+
+    before: ServedImage
+    after: ServedImage
+    seconds: float
+
+
 def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResult:
     """Move an image's latent by gradient descent, as `--refine` does after drawing."""
     from text2latent.inference.optimization.refine import Optimization, optimize_latents
@@ -103,6 +225,43 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
     settings = replace(task.settings, refine=request.iterations)
     after = task.serve(drawn, query, time.perf_counter() - started, recipe, settings=settings)
     return RefineResult(start, after, task.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareRequest:
+    """One text drawn by the prior, and searched for by optimisation.
+
+    Attributes:
+        prompt: the text.
+        iterations: gradient steps of the optimisation.
+        how: model, seed and how the prior draws; its prompt, image and `n` don't count.
+    """
+
+    prompt: str
+    iterations: int = DEFAULT_ITERATIONS
+    how: DrawRequest = field(default_factory=DrawRequest)
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_text("prompt", self.prompt, limits)
+        check_whole("iterations", self.iterations, 1, limits.max_iterations)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One text, two ways.
+
+    Attributes:
+        amortised: what the prior draws; its `seconds` are those of this one image.
+        optimised: the image of the highest CLIP score on the optimisation's way; its `seconds` are the whole way's.
+        points: that way, an entry per iteration.
+        seconds: from the request to the result.
+    """
+
+    amortised: ServedImage
+    optimised: ServedImage
+    points: Sequence[Point]
+    seconds: float
 
 
 def compare(task: Task, request: CompareRequest, progress: Progress) -> Comparison:

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 from text2latent.common.errors import UsageError
 from text2latent.inference.prompts import check_prompts
 from text2latent.inference.settings import (
-    DEFAULT_FRAMES,
     DEFAULT_IMAGE_WEIGHT,
     DEFAULT_STEPS,
-    DEFAULT_STRENGTH,
     MAX_SEED,
-    MAX_STRENGTH,
     Settings,
     choose_guidance_scale,
     require_count,
@@ -25,11 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from text2latent.apps.serving.limits import Limits
-    from text2latent.apps.serving.results import ServedImage
     from text2latent.inference.query import Query
-
-DEFAULT_REFINE = 30
-DEFAULT_ITERATIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,96 +96,6 @@ class DrawRequest:
         require_fraction("image_weight", self.image_weight)
         if self.negative is not None and self.guidance_scale == 1:
             raise UsageError("guidance_scale: expected other than 1 with a negative prompt, which has no effect at 1")
-
-
-@dataclass(frozen=True, eq=False)
-class MixRequest:
-    """The way from one text to another.
-
-    Attributes:
-        start: the first frame's text.
-        end: the last frame's.
-        frames: at least 2.
-        how: model, seed, guidance and all else; its prompt, image, `n` and `rerank` don't count.
-    """
-
-    start: str
-    end: str
-    frames: int = DEFAULT_FRAMES
-    how: DrawRequest = DrawRequest()
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("start", self.start, limits)
-        check_text("end", self.end, limits)
-        check_whole("frames", self.frames, 2, limits.max_frames)
-
-
-@dataclass(frozen=True, eq=False)
-class EditRequest:
-    """Images moved along the direction from one text to another.
-
-    Attributes:
-        base: what to draw first, or images that have been drawn.
-        source: what is to go, or what the images show.
-        target: what is to come.
-        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
-    """
-
-    base: DrawRequest | tuple[ServedImage, ...]
-    source: str
-    target: str
-    strength: float = DEFAULT_STRENGTH
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("source", self.source, limits)
-        check_text("target", self.target, limits)
-        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
-        if isinstance(self.base, DrawRequest):
-            self.base.check(limits)
-        else:
-            check_whole("images", len(self.base), 1, limits.max_images)
-
-
-@dataclass(frozen=True, eq=False)
-class RefineRequest:
-    """CLIP-guided gradient descent from an image that has been drawn.
-
-    Attributes:
-        image: where to start.
-        iterations: gradient steps.
-        prompt: what to come near to; None takes what the image was drawn from.
-    """
-
-    image: ServedImage
-    iterations: int = DEFAULT_REFINE
-    prompt: str | None = None
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
-        check_whole("iterations", self.iterations, 1, limits.max_refine)
-
-
-@dataclass(frozen=True, eq=False)
-class CompareRequest:
-    """One text drawn by the prior, and searched for by optimisation.
-
-    Attributes:
-        prompt: the text.
-        iterations: gradient steps of the optimisation.
-        how: model, seed and how the prior draws; its prompt, image and `n` don't count.
-    """
-
-    prompt: str
-    iterations: int = DEFAULT_ITERATIONS
-    how: DrawRequest = DrawRequest()
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
-        check_whole("iterations", self.iterations, 1, limits.max_iterations)
 
 
 def check_text(name: str, text: str | None, limits: Limits) -> None:

@@ -97,14 +97,14 @@ def read_file(path: Path) -> GeneratorWeights:
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
     """
-    from text2latent.models.generators import dalle
+    from text2latent.models.generators.dalle import is_decoder, read_decoder
     from text2latent.models.generators.formats import official, rosinality, tensorflow, torch_files, unpickling
     from text2latent.models.generators.formats.pickle_machine import PickleError
 
     data = unpickling.map_file(path)
     try:
-        if dalle.is_decoder(data):
-            return dalle.read_decoder(path, data)
+        if is_decoder(data):
+            return read_decoder(path, data)
         if torch_files.is_torch_file(data):
             return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
         if not unpickling.is_pickle(data):

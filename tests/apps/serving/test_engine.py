@@ -20,14 +20,9 @@ from text2latent import __main__
 from text2latent.apps.serving.batching import Closed, QueueFull
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.apps.serving.operations import CompareRequest, EditRequest, MixRequest, RefineRequest
 from text2latent.apps.serving.passes import draw_together
-from text2latent.apps.serving.requests import (
-    CompareRequest,
-    DrawRequest,
-    EditRequest,
-    MixRequest,
-    RefineRequest,
-)
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import Recipe, ServedImage
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.domain import fit_domain

@@ -19,7 +19,8 @@ from PIL import Image
 
 from text2latent import Text2LatentPipeline, infer
 from text2latent.apps.serving.engine import Engine
-from text2latent.apps.serving.requests import DrawRequest, EditRequest, RefineRequest
+from text2latent.apps.serving.operations import EditRequest, RefineRequest
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.latents_file import load_latents
 from text2latent.models.sources.zoo import ZOO
