@@ -16,12 +16,19 @@ from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.prompts import read_prompt_file
 from text2latent.inference.query import Query
 from text2latent.inference.settings import DEFAULT_STRENGTH
-from text2latent.inference.writing import edit_label, plan_files, plan_frames, plan_grid
+from text2latent.inference.writing import (
+    edit_label,
+    plan_files,
+    plan_frames,
+    plan_grid,
+    write_frames,
+    write_separately,
+    write_sheet,
+)
 
 if TYPE_CHECKING:
-    from text2latent.inference.drawing import DrawnImage
-    from text2latent.inference.file_writing import Written
     from text2latent.inference.pipeline import Settings, Text2LatentPipeline
+    from text2latent.inference.result import Draw
 
 
 @dataclass(frozen=True)
@@ -50,21 +57,19 @@ class Request(ABC):
     @abstractmethod
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """Draw all images in order, or of all only the wanted ones."""
 
     def plan(self, output: str | None) -> list[Path]:
-        """The files to write: one for all images, or one for each; errors as for `outputs.plan_files`."""
+        """The files to write: one for all images, or one for each; errors as for `writing.plan_files`."""
         planned = plan_grid if self.grid else plan_files
         files = planned(output, self.labels, self.seeds)
         return [files] if isinstance(files, Path) else files
 
     def write(
-        self, images: Iterable[DrawnImage], files: Sequence[Path], description: dict[str, Any], overwrite: bool
-    ) -> Written:
-        """Write images to their files, which are yielded with them; see `text2latent.inference.file_writing`."""
-        from text2latent.inference.file_writing import write_separately, write_sheet
-
+        self, images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
+    ) -> Iterator[tuple[Path, Draw]]:
+        """Write images to their files, which are yielded with them; see `text2latent.inference.writing`."""
         if self.grid:
             return write_sheet(images, files[0], description, len(self.seeds), overwrite)
         return write_separately(images, files, description, overwrite)
@@ -90,7 +95,7 @@ class QueriesRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`."""
         from text2latent.inference.drawing import draw_pairs
 
@@ -113,7 +118,7 @@ class FramesRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`; all frames are drawn."""
         from text2latent.inference.drawing import draw_frames
 
@@ -125,11 +130,9 @@ class FramesRequest(Request):
         return [planned(output, self.labels, self.seeds)]
 
     def write(
-        self, images: Iterable[DrawnImage], files: Sequence[Path], description: dict[str, Any], overwrite: bool
-    ) -> Written:
+        self, images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
+    ) -> Iterator[tuple[Path, Draw]]:
         """See `Request`."""
-        from text2latent.inference.file_writing import write_frames
-
         return write_frames(images, files[0], description, len(self.seeds), overwrite)
 
 
@@ -158,7 +161,7 @@ class LatentsRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`."""
         from text2latent.inference.drawing import draw_latents
         from text2latent.inference.editing import Edit, draw_starts

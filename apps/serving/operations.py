@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from PIL import Image
 
 from text2latent.apps.serving.passes import Task, draw_together
@@ -16,9 +17,11 @@ from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_r
 from text2latent.apps.serving.requests import DrawRequest, check_number, check_text, check_whole
 from text2latent.apps.serving.results import ServedImage
 from text2latent.inference.animation import save_animation
-from text2latent.inference.drawing import DrawnImage, Edit, draw_frames, draw_latents
-from text2latent.inference.images import make_grid, to_pil
+from text2latent.inference.drawing import draw_frames, draw_latents
+from text2latent.inference.editing import Edit
+from text2latent.inference.images import make_grid
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_STRENGTH, MAX_STRENGTH
 from text2latent.inference.writing import edit_label
 
@@ -216,11 +219,8 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
         lambda step, *_: progress(step / request.iterations, "refining"),
     )
     draw = pipeline.render(latents, target)
-    assert draw.clip_scores is not None
     label = start.label if request.prompt is None else query.label
-    drawn = DrawnImage(
-        to_pil(draw.images)[0], label, start.seed, _round(float(draw.clip_scores[0])), draw.latents[0].cpu()
-    )
+    drawn = _as_row(draw, label, start.seed)
     recipe = refine_recipe(task.source, start, request.prompt, request.iterations)
     settings = replace(task.settings, refine=request.iterations)
     after = task.serve(drawn, query, time.perf_counter() - started, recipe, settings=settings)
@@ -288,8 +288,8 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
             lambda point: progress(point.iteration / request.iterations, "optimising"),
         )
     assert run.best is not None
-    picture = to_pil(run.best.image[None])[0]
-    drawn = DrawnImage(picture, text, task.seed, _round(run.best.clip_score), run.best.latents)
+    best = Draw(run.best.image[None], run.best.latents[None], torch.tensor([run.best.clip_score]))
+    drawn = _as_row(best, text, task.seed)
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
@@ -303,7 +303,6 @@ def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Ite
         yield image
 
 
-def _round(score: float) -> float:
-    from text2latent.inference.drawing import SCORE_DIGITS
-
-    return round(score, SCORE_DIGITS)
+def _as_row(draw: Draw, label: str, seed: int) -> Draw:
+    """The one image of a draw, as it is served."""
+    return next(draw.named([(label, seed, None)]).rows())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from text2latent.apps.serving.recipes import draw_recipe
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import DrawResult, Recipe, ServedImage
-from text2latent.inference.drawing import DrawnImage, describe, draw_pairs
+from text2latent.inference.drawing import describe, draw_pairs
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Task:
 
     def serve(
         self,
-        drawn: DrawnImage,
+        drawn: Draw,
         query: Query,
         seconds: float,
         recipe: Recipe,
@@ -74,7 +75,7 @@ class Task:
 
     def serve_described(
         self,
-        drawn: DrawnImage,
+        drawn: Draw,
         query: Query,
         seconds: float,
         recipe: Recipe,
@@ -107,8 +108,8 @@ def draw_together(tasks: Sequence[Task]) -> list[DrawResult]:
     return results
 
 
-def _serve_drawn(task: Task, query: Query, drawn: DrawnImage, seconds: float) -> ServedImage:
-    origin = replace(task.request, n=1, seed=drawn.seed)
+def _serve_drawn(task: Task, query: Query, drawn: Draw, seconds: float) -> ServedImage:
+    origin = replace(task.request, n=1, seed=drawn.seeds[0])
     mixed = origin.image is not None and origin.prompt is not None
     return task.serve(
         drawn,

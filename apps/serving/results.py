@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 from torch import Tensor
 
-from text2latent.inference.drawing import DrawnImage, png_metadata
 from text2latent.inference.images import png_bytes
 from text2latent.inference.latents_file import latents_bytes
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import Settings
-from text2latent.inference.writing import slugify
+from text2latent.inference.writing import png_metadata, slugify
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.requests import DrawRequest
@@ -44,7 +44,7 @@ class ServedImage:
     """One image.
 
     Attributes:
-        drawn: picture, label, seed, CLIP score, latent `[L, D]` and domain score.
+        drawn: the image, its latent and its name; one row.
         query: what it was to show.
         model: the name that the engine lists.
         settings: how it was drawn.
@@ -56,7 +56,7 @@ class ServedImage:
             other images.
     """
 
-    drawn: DrawnImage
+    drawn: Draw
     query: Query
     model: str
     settings: Settings
@@ -74,28 +74,27 @@ class ServedImage:
     @property
     def latent(self) -> Tensor:
         """`[L, D]`, on the CPU; L is 1 where one w is for all layers."""
-        assert self.drawn.latent is not None
-        return self.drawn.latent
+        return self.drawn.latents[0]
 
     @property
     def seed(self) -> int:
         """What draws it again."""
-        return self.drawn.seed
+        return self.drawn.seeds[0]
 
     @property
     def clip_score(self) -> float | None:
         """Cosine similarity to what was asked for, in [-1, 1]; None where it wasn't computed."""
-        return self.drawn.clip_score
+        return self.drawn.record["clip_score"]
 
     @property
     def label(self) -> str:
         """What was asked for, in words."""
-        return self.drawn.prompt
+        return self.drawn.prompts[0]
 
     @property
     def out_of_domain(self) -> DomainScore | None:
         """How far the prompt is from what the generator draws; None where it can't be told."""
-        return self.drawn.out_of_domain
+        return self.drawn.out_of_domain[0]
 
     @property
     def stem(self) -> str:
