@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.prompts import read_prompt_file
+from text2latent.inference.prompts import Prompt, read_prompt_file
 from text2latent.inference.query import Query
 from text2latent.inference.settings import DEFAULT_STRENGTH
 from text2latent.inference.writing import (
@@ -192,13 +192,14 @@ def make_request(config: Namespace) -> Request:
     """
     _check_together(config)
     seeds = range(config.seed, config.seed + config.num_images)
+    negative = None if config.negative_text is None else Prompt(config.negative_text)
     if config.interpolate:
-        start, end = (_query(config, text) for text in config.interpolate)
+        start, end = (_query(config, negative, text) for text in config.interpolate)
         labels = [f"{start.label} to {end.label}"] * config.frames
         return FramesRequest(labels, seeds, config.grid, start, end)
-    queries = _read_queries(config)
+    queries = _read_queries(config, negative)
     if config.latents or config.edit:
-        return _latents_request(config, queries, seeds)
+        return _latents_request(config, queries, negative, seeds)
     if not queries:
         raise UsageError(
             "--text: expected at least one text; or --prompts, --image, --latents, --edit or --interpolate"
@@ -245,15 +246,15 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _read_queries(config: Namespace) -> list[Query]:
+def _read_queries(config: Namespace, negative: Prompt | None) -> list[Query]:
     """Queries of `--text`, `--prompts` and `--image`: every text with every image."""
-    texts: list[str | None] = list(config.text or ())
+    texts: list[str | None] = [Prompt(text) for text in config.text or ()]
     if config.prompts:
         texts = [line.text for line in read_prompt_file(config.prompts)]
     images = [_existing(path) for path in config.image or ()]
     if not images:
-        return [_query(config, text) for text in texts]
-    return [_query(config, text, image) for text in texts or [None] for image in images]
+        return [_query(config, negative, text) for text in texts]
+    return [_query(config, negative, text, image) for text in texts or [None] for image in images]
 
 
 def _existing(path: str) -> Path:
@@ -262,16 +263,18 @@ def _existing(path: str) -> Path:
     return Path(path)
 
 
-def _query(config: Namespace, text: str | None, image: Path | None = None) -> Query:
-    return Query(text, image, config.image_weight, config.negative_text)
+def _query(config: Namespace, negative: Prompt | None, text: str | None, image: Path | None = None) -> Query:
+    return Query(text, image, config.image_weight, negative)
 
 
-def _latents_request(config: Namespace, queries: list[Query], seeds: Sequence[int]) -> LatentsRequest:
+def _latents_request(
+    config: Namespace, queries: list[Query], negative: Prompt | None, seeds: Sequence[int]
+) -> LatentsRequest:
     file = None if config.latents is None else Path(config.latents)
     labels = [query.label for query in queries] or ["image" if file is None else file.stem]
     edit = None
     if config.edit:
-        source, target = (_query(config, text) for text in config.edit)
+        source, target = (_query(config, negative, text) for text in config.edit)
         edit = (source, target, DEFAULT_STRENGTH if config.strength is None else config.strength)
         labels = [edit_label(label, source.label, target.label) for label in labels]
     if file is None:

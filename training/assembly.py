@@ -13,7 +13,7 @@ from text2latent.common.launch import read_launch
 from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
-from text2latent.inference.prompt_lists import embed_prompts
+from text2latent.inference.prompts import embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
@@ -99,7 +99,8 @@ def set_text_gap(prior: Prior, config: TrainConfig, data: PairDataModule) -> Non
     if text.bank_size:
         prior.set_text_gap(bank=data.embeddings(text.bank_size), temperature=text.temperature)
     if text.prompts is not None:
-        prior.set_text_gap(embed_prompts(ask_where_texts_lie(config, data.manifest.clip), text.prompts), text.shift)
+        clip = ask_where_texts_lie(config, data.manifest.clip)
+        prior.set_text_gap(embed_prompt_list(clip, text.prompts), text.shift)
 
 
 def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:

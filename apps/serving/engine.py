@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from text2latent.inference.domain import DomainScore
+    from text2latent.inference.query import Query
 
 R = TypeVar("R")
 SEED_LIMIT = 2**32
@@ -123,9 +124,10 @@ class Engine:
 
     def domain_score(self, prompt: str, model: str | None = None) -> DomainScore | None:
         """How far a prompt is from what a model draws, without drawing; None where it can't be told."""
-        DrawRequest(prompt, model).check(self.limits)
-        scores = self.library.get(model).domain_scores([prompt.strip()])
-        return None if scores is None else scores[0]
+        request = DrawRequest(prompt, model)
+        request.check(self.limits)
+        pipeline = self.library.get(model)
+        return pipeline.score_domain([request.query])[0] if pipeline.domain else None
 
     def draw(self, request: DrawRequest) -> DrawResult:
         """Draw images of a text, variations of an image, or both mixed."""
@@ -167,7 +169,8 @@ class Engine:
     ) -> Future[MixResult]:
         """As `mix`."""
         request.check(self.limits)
-        task = self._prepare(replace(request.how, prompt=request.start, image=None, n=1, rerank=1))
+        how = replace(request.how, prompt=request.start, image=None, n=1, rerank=1)
+        task = self._prepare(how, request.ends[0])
         work = self._until_closing(lambda told: mix(task, request, told), progress)
         return self._changes.submit(work, client)
 
@@ -207,25 +210,29 @@ class Engine:
     ) -> Future[Comparison]:
         """As `compare`."""
         request.check(self.limits)
-        task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1))
+        task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
         work = self._until_closing(lambda told: compare(task, request, told), progress)
         return self._comparisons.submit(work, client)
 
-    def _prepare(self, request: DrawRequest) -> Task:
-        """Check a request, and fill in its model, which is loaded, and its seed."""
+    def _prepare(self, request: DrawRequest, query: Query | None = None) -> Task:
+        """Check a request, of which `query` may have been made already, and fill in its model, loaded, and its seed."""
         submitted = time.perf_counter()
-        request.check(self.limits)
+        if query is None:
+            request.check(self.limits)
+            query = request.query
+        else:
+            request.check_numbers(self.limits)
         name = self.library.check(request.model)
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
         request = replace(request, model=name, seed=seed)
         settings = request.settings(self.batching.max_images)
-        return Task(request, settings, self.library.get(name), self.library.public_source(name), submitted)
+        return Task(request, query, settings, self.library.get(name), self.library.public_source(name), submitted)
 
     def _prepare_from(self, image: ServedImage) -> Task:
         """A task that goes on from an image, with its model, seed and settings."""
         name, request = image.model, DrawRequest(image.label, image.model, seed=image.seed)
         source = self.library.public_source(name)
-        return Task(request, image.settings, self.library.get(name), source, time.perf_counter())
+        return Task(request, image.query, image.settings, self.library.get(name), source, time.perf_counter())
 
     def _until_closing(self, work: Callable[[Progress], R], progress: Progress) -> Callable[[], R]:
         def tell(share: float, what: str) -> None:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
-from text2latent.apps.serving.requests import DrawRequest, check_number, check_text, check_whole
+from text2latent.apps.serving.requests import DrawRequest, check_length, check_number, check_whole, read_text
 from text2latent.apps.serving.results import ServedImage
 from text2latent.inference.animation import save_animation
 from text2latent.inference.drawing import draw_frames, draw_latents
@@ -53,10 +54,19 @@ class MixRequest:
     frames: int = DEFAULT_FRAMES
     how: DrawRequest = field(default_factory=DrawRequest)
 
+    @cached_property
+    def ends(self) -> tuple[Query, Query]:
+        """Start and end, as the pipeline takes them; errors are as for `DrawRequest.query`."""
+        start, end = read_text("start", self.start), read_text("end", self.end)
+        negative = self.how.read_negative()
+        return Query(start, negative=negative), Query(end, negative=negative)
+
     def check(self, limits: Limits) -> None:
         """As `DrawRequest.check`."""
-        check_text("start", self.start, limits)
-        check_text("end", self.end, limits)
+        check_length("start", self.start, limits)
+        check_length("end", self.end, limits)
+        check_length("negative_prompt", self.how.negative, limits)
+        _ = self.ends
         check_whole("frames", self.frames, 2, limits.max_frames)
 
 
@@ -87,9 +97,8 @@ class MixResult:
 def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     """Draw the frames of the way between two texts, all with the task's seed."""
     started = time.perf_counter()
-    texts = request.start.strip(), request.end.strip()
-    negative = task.request.negative
-    ends = Query(texts[0], negative=negative), Query(texts[1], negative=negative)
+    ends, negative = request.ends, task.request.negative
+    texts = ends[0].label, ends[1].label
     drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
     drawn = list(_told(drawing, request.frames, "drawing frames", progress))
     share = (time.perf_counter() - started) / len(drawn)
@@ -123,10 +132,16 @@ class EditRequest:
     target: str
     strength: float = DEFAULT_STRENGTH
 
+    @cached_property
+    def ends(self) -> tuple[Query, Query]:
+        """Source and target, as the pipeline takes them; errors are as for `DrawRequest.query`."""
+        return Query(read_text("source", self.source)), Query(read_text("target", self.target))
+
     def check(self, limits: Limits) -> None:
         """As `DrawRequest.check`."""
-        check_text("source", self.source, limits)
-        check_text("target", self.target, limits)
+        check_length("source", self.source, limits)
+        check_length("target", self.target, limits)
+        _ = self.ends
         check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
         if isinstance(self.base, DrawRequest):
             self.base.check(limits)
@@ -148,10 +163,11 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     progress(0.0, "drawing the start")
     before = draw_together([task])[0].images if isinstance(request.base, DrawRequest) else list(request.base)
     started = time.perf_counter()
-    texts = request.source.strip(), request.target.strip()
+    ends = request.ends
+    texts = ends[0].label, ends[1].label
     # The start has been truncated, and what has been chosen among candidates stays chosen.
     settings = replace(task.settings, truncation=1.0, rerank=1)
-    change = Edit(Query(texts[0]), Query(texts[1]), request.strength)
+    change = Edit(*ends, request.strength)
     starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
     drawn = list(_told(drawing, len(starts), "editing", progress))
@@ -185,9 +201,15 @@ class RefineRequest:
     iterations: int = DEFAULT_REFINE
     prompt: str | None = None
 
+    @cached_property
+    def query(self) -> Query:
+        """What to come near to, as the pipeline takes it; errors are as for `DrawRequest.query`."""
+        return self.image.query if self.prompt is None else Query(read_text("prompt", self.prompt))
+
     def check(self, limits: Limits) -> None:
         """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
+        check_length("prompt", self.prompt, limits)
+        _ = self.query
         check_whole("iterations", self.iterations, 1, limits.max_refine)
 
 
@@ -206,7 +228,7 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
 
     started = time.perf_counter()
     pipeline, start = task.pipeline, request.image
-    query = start.query if request.prompt is None else Query(request.prompt.strip())
+    query = request.query
     target = pipeline.encode([query]).target
     latents = optimize_latents(
         pipeline.generator,
@@ -241,9 +263,16 @@ class CompareRequest:
     iterations: int = DEFAULT_ITERATIONS
     how: DrawRequest = field(default_factory=DrawRequest)
 
+    @cached_property
+    def query(self) -> Query:
+        """The text, as the pipeline takes it; errors are as for `DrawRequest.query`."""
+        return Query(read_text("prompt", self.prompt), negative=self.how.read_negative())
+
     def check(self, limits: Limits) -> None:
         """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
+        check_length("prompt", self.prompt, limits)
+        check_length("negative_prompt", self.how.negative, limits)
+        _ = self.query
         check_whole("iterations", self.iterations, 1, limits.max_iterations)
 
 
@@ -277,7 +306,7 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     from text2latent.apps.optimize.task import Networks
     from text2latent.configs.optimization import OptimizeConfig
 
-    text, avoid, pipeline = request.prompt.strip(), task.request.negative, task.pipeline
+    text, avoid, pipeline = request.query.label, task.request.negative, task.pipeline
     job = Job(OptimizeConfig(text=text, avoid=avoid, seed=task.seed, iterations=request.iterations))
     job.networks = Networks(pipeline.generator, pipeline.clip, pipeline)
     with tempfile.TemporaryDirectory() as folder:
@@ -293,7 +322,7 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
-    return task.serve_described(drawn, Query(text), seconds, recipe, description), run.points
+    return task.serve_described(drawn, request.query, seconds, recipe, description), run.points
 
 
 def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:

@@ -25,6 +25,7 @@ class Task:
 
     Attributes:
         request: with its seed and the model's name filled in.
+        query: what the images of it are to show.
         settings: how it is drawn.
         pipeline: what draws it.
         source: what a user elsewhere calls the model, see `ModelLibrary.public_source`.
@@ -32,6 +33,7 @@ class Task:
     """
 
     request: DrawRequest
+    query: Query
     settings: Settings
     pipeline: Text2LatentPipeline
     source: str
@@ -97,23 +99,22 @@ def draw_together(tasks: Sequence[Task]) -> list[DrawResult]:
     An image depends on its own request and seed only, not on what is drawn with it.
     """
     started = time.perf_counter()
-    queries = [task.request.query for task in tasks]
-    pairs = [(query, task.seed + i) for task, query in zip(tasks, queries, strict=True) for i in range(task.request.n)]
+    pairs = [(task.query, task.seed + i) for task in tasks for i in range(task.request.n)]
     drawn = iter(list(draw_pairs(tasks[0].pipeline, pairs, tasks[0].settings)))
     share = (time.perf_counter() - started) / len(pairs)
     results = []
-    for task, query in zip(tasks, queries, strict=True):
-        images = [_serve_drawn(task, query, next(drawn), share) for _ in range(task.request.n)]
+    for task in tasks:
+        images = [_serve_drawn(task, next(drawn), share) for _ in range(task.request.n)]
         results.append(DrawResult(images, task.seconds))
     return results
 
 
-def _serve_drawn(task: Task, query: Query, drawn: Draw, seconds: float) -> ServedImage:
+def _serve_drawn(task: Task, drawn: Draw, seconds: float) -> ServedImage:
     origin = replace(task.request, n=1, seed=drawn.seeds[0])
     mixed = origin.image is not None and origin.prompt is not None
     return task.serve(
         drawn,
-        query,
+        task.query,
         seconds,
         draw_recipe(task.source, origin, task.settings),
         origin,

@@ -29,7 +29,7 @@ def draw_recipe(source: str, origin: DrawRequest, settings: Settings) -> Recipe:
         origin: the request, of one image.
         settings: how it was drawn; with `refine`, that many steps of refinement follow.
     """
-    name = origin.query.label
+    name = origin.label
     file = f"{slugify(name)}-{origin.seed}.png"
     command = _command("infer", *_draw_words(source, origin, settings), "--output", file)
     imports = "from PIL import Image\n" if origin.image is not None else ""

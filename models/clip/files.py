@@ -121,11 +121,10 @@ def locate(source: str) -> Source:
     return _locate_by_name(source)
 
 
-def own_prompts(source: str) -> Path | None:
+def own_prompts(source: Source) -> Path | None:
     """The list of prompts in a CLIP's folder, where it knows few other words, as those of the zoo do; None if none."""
-    located = locate(source)
-    prompts = located.weights.parent / PROMPTS_NAME
-    return prompts if located.model_name.startswith(FOLDER_PREFIX) and prompts.is_file() else None
+    prompts = source.weights.parent / PROMPTS_NAME
+    return prompts if source.model_name.startswith(FOLDER_PREFIX) and prompts.is_file() else None
 
 
 def read_model(source: Source) -> nn.Module:

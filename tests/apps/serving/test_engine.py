@@ -25,8 +25,10 @@ from text2latent.apps.serving.passes import draw_together
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import Recipe, ServedImage
 from text2latent.common.errors import InputError, UsageError
+from text2latent.inference import prompts
 from text2latent.inference.domain import fit_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.prompts import parse_prompt
 from text2latent.tests.apps.serving.conftest import SMALL_LIMITS
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
@@ -319,6 +321,19 @@ def test_what_is_beyond_the_limits_is_refused(engine: Engine, request_: object, 
     with pytest.raises(UsageError, match=message):
         ask[type(request_)](request_)
     assert engine.num_waiting == 0
+
+
+def test_a_text_is_parsed_once_a_request(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(prompts, "parse_prompt", lambda text: parsed.append(text) or parse_prompt(text))
+    start = tuple(engine.draw(DrawRequest(TEXT, n=3, seed=3, negative_prompt="hat")).images)
+    assert [parsed.pop() for _ in parsed[:]] == ["hat", TEXT]
+    engine.mix(MixRequest(TEXT, JAPANESE, 3, DrawRequest(seed=4, negative_prompt="hat")))
+    assert [parsed.pop() for _ in parsed[:]] == ["hat", JAPANESE, TEXT]
+    engine.edit(EditRequest(start, "a woman", "a man"))
+    assert [parsed.pop() for _ in parsed[:]] == ["a man", "a woman"]
+    engine.refine(RefineRequest(start[0], 2, "a man"))
+    assert [parsed.pop() for _ in parsed[:]] == ["a man"]
 
 
 def test_refining_has_limits_too(engine: Engine) -> None:
