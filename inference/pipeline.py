@@ -29,7 +29,7 @@ from text2latent.inference.settings import (
     require_count,
 )
 from text2latent.models.priors.folder import load_prior
-from text2latent.models.sources import zoo
+from text2latent.models.sources.location import locate
 from text2latent.models.sources.whereabouts import load_recorded
 
 Picture = Image.Image | Tensor
@@ -70,8 +70,9 @@ class Text2LatentPipeline(BasePipeline):
         from text2latent.models.clip.encoder import ClipEncoder
         from text2latent.models.generators import load_generator
 
-        trained = load_prior(model)
-        domain = load_domain(zoo.locate(model, "prior"), trained.prior.embedding_dim)
+        found = locate(model, "prior")
+        trained = load_prior(found)
+        domain = load_domain(found.path, trained.prior.embedding_dim)
         recorded_generator = partial(load_generator, allow_import=False)
         loaded_generator = (
             load_generator(generator)
