@@ -146,4 +146,7 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
 def _map_tensors(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
     """One draw from several, by what `function` makes of each of their tensors; one that is missing stays so."""
     columns = {name: [getattr(draw, name) for draw in draws] for name in TENSORS}
-    return Draw(**{name: None if column[0] is None else function(column) for name, column in columns.items()})
+    tensors: dict[str, Any] = {
+        name: None if column[0] is None else function(column) for name, column in columns.items()
+    }
+    return Draw(**tensors)
