@@ -9,18 +9,57 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from text2latent.inference.domain import fit_domain, save_domain
+    from text2latent.inference.drawing import draw_frames
+    from text2latent.inference.editing import edit
+    from text2latent.inference.images import to_pil
+    from text2latent.inference.latents_file import load_latents
+    from text2latent.inference.optimization.refine import Optimization, optimize_latents
     from text2latent.inference.pipeline import Text2LatentOutput, Text2LatentPipeline
+    from text2latent.inference.query import Query
+    from text2latent.inference.settings import Settings
+    from text2latent.inference.wording import fit_wording
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import Generator, load_generator
 
-__all__ = ["ClipEncoder", "Generator", "Text2LatentOutput", "Text2LatentPipeline", "load_generator"]
+__all__ = [
+    "ClipEncoder",
+    "Generator",
+    "Optimization",
+    "Query",
+    "Settings",
+    "Text2LatentOutput",
+    "Text2LatentPipeline",
+    "draw_frames",
+    "edit",
+    "fit_domain",
+    "fit_wording",
+    "load_generator",
+    "load_latents",
+    "main",
+    "optimize_latents",
+    "save_domain",
+    "to_pil",
+]
 
 _HOMES = {
     "ClipEncoder": "text2latent.models.clip.encoder",
     "Generator": "text2latent.models.generators",
+    "Optimization": "text2latent.inference.optimization.refine",
+    "Query": "text2latent.inference.query",
+    "Settings": "text2latent.inference.settings",
     "Text2LatentOutput": "text2latent.inference.pipeline",
     "Text2LatentPipeline": "text2latent.inference.pipeline",
+    "draw_frames": "text2latent.inference.drawing",
+    "edit": "text2latent.inference.editing",
+    "fit_domain": "text2latent.inference.domain",
+    "fit_wording": "text2latent.inference.wording",
     "load_generator": "text2latent.models.generators",
+    "load_latents": "text2latent.inference.latents_file",
+    "main": "text2latent.__main__",
+    "optimize_latents": "text2latent.inference.optimization.refine",
+    "save_domain": "text2latent.inference.domain",
+    "to_pil": "text2latent.inference.images",
 }
 
 

@@ -129,9 +129,9 @@ def draw(
     shown = progress(images, total, "images") if total > config.batch_size else images
     report, latents = [], []
     for file, image in request.write(shown, choose(files, wanted), description, config.overwrite):
-        report.append({"file": str(file), **image.to_dict()})
-        if config.save_latents is not None and image.latent is not None:
-            latents.append(image.latent)
+        report.append({"file": str(file), **image.record})
+        if config.save_latents is not None:
+            latents += image.latents
     if latents:
         save_latents(config.save_latents, latents, pipeline.generator.num_ws, config.overwrite)
     return {**description, "images": report}

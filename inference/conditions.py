@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from text2latent.common.errors import UsageError
 from text2latent.inference.images import from_pil, read_picture
-from text2latent.inference.prompts import WeightedText, parse_checked
+from text2latent.inference.prompts import Prompt
 from text2latent.inference.query import Query
 
 if TYPE_CHECKING:
@@ -60,38 +60,30 @@ class Conditions:
 
 
 def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised; see `embed_parts`.
-
-    Raises:
-        UsageError: for an unusable prompt, or parts that cancel out.
-    """
-    return embed_parts(clip, [parse_checked(prompt) for prompt in prompts])
-
-
-def embed_parts(clip: ClipEncoder, prompts: Sequence[tuple[str, Sequence[WeightedText]]]) -> Tensor:
-    """Text embeddings `[N, E]` of prompts and their parts, L2-normalised.
+    """Text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised.
 
     A prompt of weighted parts is what each of them adds by its weight to a text that says nothing. So weights whose sum
     is 1 make the weighted mean, and greater ones do not water down what each part says.
 
     Raises:
-        UsageError: for parts that cancel out.
+        UsageError: for an unusable prompt, or parts that cancel out.
     """
-    texts = dict.fromkeys(part.text for _, parts in prompts for part in parts)
-    if any(len(parts) > 1 for _, parts in prompts):
+    checked = [Prompt(prompt) for prompt in prompts]
+    texts = dict.fromkeys(part.text for prompt in checked for part in prompt.parts)
+    if any(len(prompt.parts) > 1 for prompt in checked):
         texts[NEUTRAL_TEXT] = None
     rows = clip.encode_checked(list(texts))
-    if not prompts:
+    if not checked:
         return rows
     embedded = dict(zip(texts, rows, strict=True))
-    return normalize(torch.stack([_add_parts(prompt, parts, embedded) for prompt, parts in prompts]), dim=1)
+    return normalize(torch.stack([_add_parts(prompt, embedded) for prompt in checked]), dim=1)
 
 
-def _add_parts(prompt: str, parts: Sequence[WeightedText], embedded: Mapping[str, Tensor]) -> Tensor:
-    if len(parts) == 1:
-        return embedded[parts[0].text]
+def _add_parts(prompt: Prompt, embedded: Mapping[str, Tensor]) -> Tensor:
+    if len(prompt.parts) == 1:
+        return embedded[prompt.parts[0].text]
     neutral = embedded[NEUTRAL_TEXT]
-    said = torch.stack([part.weight * (embedded[part.text] - neutral) for part in parts]).sum(dim=0)
+    said = torch.stack([part.weight * (embedded[part.text] - neutral) for part in prompt.parts]).sum(dim=0)
     if not said.norm() > 1e-4:
         raise UsageError(f"prompt {prompt!r}: expected parts that differ, got ones that cancel out")
     return neutral + said
@@ -106,14 +98,13 @@ def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) ->
     text, image, negative = (torch.zeros(len(queries), prior.embedding_dim, device=device) for _ in range(3))
     text_condition, image_condition = text.clone(), image.clone()
     if rows := [i for i, query in enumerate(queries) if query.text is not None]:
-        text[rows] = embed_parts(clip, [(queries[i].text or "", queries[i].parts) for i in rows])
+        text[rows] = embed_prompts(clip, [queries[i].text or "" for i in rows])
         text_condition[rows] = prior.text_condition(text[rows])
     if rows := [i for i, query in enumerate(queries) if query.image is not None]:
         image[rows] = _embed_images(clip, [queries[i].image for i in rows])
         image_condition[rows] = prior.image_condition(image[rows])
     if rows := [i for i, query in enumerate(queries) if query.negative is not None]:
-        embedded = embed_parts(clip, [(queries[i].negative or "", queries[i].negative_parts) for i in rows])
-        negative[rows] = prior.text_condition(embedded)
+        negative[rows] = prior.text_condition(embed_prompts(clip, [queries[i].negative or "" for i in rows]))
     share = torch.tensor([query.text_weight for query in queries], device=device)[:, None]
     has_negative = torch.tensor([query.negative is not None for query in queries], device=device)
     condition = normalize(share * text_condition + (1 - share) * image_condition, dim=1)

@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, one_line
 from text2latent.common.files import replacing
-from text2latent.inference.prompts import parse_prompt
+from text2latent.inference.prompts import parts_of
 from text2latent.inference.wording import Wording, is_latin
 
 if TYPE_CHECKING:
@@ -244,6 +244,6 @@ def has_unknown_words(clip: ClipEncoder, prompt: str) -> bool:
     tower: Any = getattr(clip.model, "text", clip.model)
     if not hasattr(tower, "token_embedding"):
         return False
-    tokens = clip.tokenize([part.text for part in parse_prompt(prompt)])
+    tokens = clip.tokenize([part.text for part in parts_of(prompt)])
     before_end = torch.arange(tokens.shape[1], device=tokens.device) < tokens.argmax(dim=1, keepdim=True)
     return bool((tower.token_embedding(tokens).norm(dim=-1) < 1e-6)[before_end].any())

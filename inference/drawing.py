@@ -1,70 +1,31 @@
-"""Drawn images one by one, with all that a file or a report says of them."""
+"""Draw queries, ways and latents, one named image at a time, and tell what they were drawn with."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from text2latent.inference.conditions import Conditions
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.editing import Edit, draw_edited, interpolate
-from text2latent.inference.images import to_pil
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.query import Query
 from text2latent.inference.result import Draw
 from text2latent.inference.settings import Settings
 from text2latent.models.sources.identity import Identity
 
-SCORE_DIGITS = 4
 UNSEEN_SETTINGS = ("batch_size", "return_scores")
 PROMPTS_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class DrawnImage:
-    """A picture and how it came about.
-
-    Attributes:
-        picture: RGB.
-        prompt: what was asked for.
-        seed: what draws it again; of latents from a file, their row.
-        clip_score: similarity to what was asked for, None where not computed.
-        latent: `[L, D]`, on the CPU; None where not kept.
-        out_of_domain: how far the prompt is from what the generator draws, None where it can't be told.
-    """
-
-    picture: Image.Image
-    prompt: str
-    seed: int
-    clip_score: float | None
-    latent: Tensor | None = None
-    out_of_domain: DomainScore | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but picture and latent, JSON-ready."""
-        told = {"prompt": self.prompt, "seed": self.seed, "clip_score": self.clip_score}
-        return told if self.out_of_domain is None else {**told, "out_of_domain": asdict(self.out_of_domain)}
-
-
-def draw_images(
-    pipeline: Text2LatentPipeline, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings
-) -> Iterator[DrawnImage]:
-    """Draw an image per prompt and seed, all seeds of the first prompt first."""
-    queries = [Query(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-    yield from draw_pairs(pipeline, [(query, seed) for query in queries for seed in seeds], settings)
-
-
-def draw_pairs(
-    pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings
-) -> Iterator[DrawnImage]:
+def draw_pairs(pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]], settings: Settings) -> Iterator[Draw]:
     """Draw an image per pair of a query and a seed; warns of each prompt that is out of domain."""
     weighted = [query for query, _ in pairs if len(query.parts) > 1 or len(query.negative_parts) > 1]
     if weighted and len(pairs) > PROMPTS_AT_ONCE:
@@ -98,7 +59,7 @@ def score_domain(
 
 def draw_frames(
     pipeline: Text2LatentPipeline, ends: tuple[Query, Query], num_frames: int, seeds: Sequence[int], settings: Settings
-) -> Iterator[DrawnImage]:
+) -> Iterator[Draw]:
     """Draw the frames of an interpolation, all seeds of the first frame first; see `editing.interpolate`."""
     score_domain(pipeline, ends, pipeline.encode(ends))
     way = [f"{ends[0].label} -> {ends[1].label}, {frame / (num_frames - 1):.3g}" for frame in range(num_frames)]
@@ -111,7 +72,7 @@ def draw_latents(
     starts: Sequence[tuple[str, int, Tensor]],
     settings: Settings,
     edit: Edit | None = None,
-) -> Iterator[DrawnImage]:
+) -> Iterator[Draw]:
     """Draw given latents, edited or as they are.
 
     Args:
@@ -130,16 +91,11 @@ def draw_latents(
     yield from _one_by_one(draw_edited(pipeline, latents, settings, edit), labels)
 
 
-def _one_by_one(draws: Iterable[Draw], labels: Iterable[tuple[str, int, DomainScore | None]]) -> Iterator[DrawnImage]:
-    """The images of all groups, with the prompt, the seed and the domain score of each."""
-    coming = iter(labels)
+def _one_by_one(draws: Iterable[Draw], names: Iterable[tuple[str, int, DomainScore | None]]) -> Iterator[Draw]:
+    """A draw of one row for each image of all groups, with its name."""
+    coming = iter(names)
     for draw in draws:
-        scores = [None] * len(draw.images) if draw.clip_scores is None else draw.clip_scores.tolist()
-        for picture, latent, score in zip(to_pil(draw.images), draw.latents.cpu(), scores, strict=True):
-            prompt, seed, domain = next(coming)
-            yield DrawnImage(
-                picture, prompt, seed, None if score is None else round(score, SCORE_DIGITS), latent, domain
-            )
+        yield from draw.named(list(islice(coming, len(draw)))).rows()
 
 
 def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) -> dict[str, Any]:
@@ -153,22 +109,6 @@ def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) 
         "text2latent": version("text2latent"),
         **{part: _public(identity) for part, identity in networks.items()},
         "settings": visible | {name: value for name, value in further.items() if value is not None},
-    }
-
-
-def png_metadata(description: dict[str, Any], images: Sequence[DrawnImage]) -> dict[str, str]:
-    """Text chunks of a PNG file of one image, or of a sheet of several.
-
-    `prompt` (one line per prompt), `seed` (likewise), `Software`, and `text2latent`: JSON with everything.
-    """
-    prompts = list(dict.fromkeys(image.prompt for image in images))
-    seeds = list(dict.fromkeys(str(image.seed) for image in images))
-    everything = {**description, "images": [image.to_dict() for image in images]}
-    return {
-        "prompt": "\n".join(prompts),
-        "seed": "\n".join(seeds),
-        "Software": f"text2latent {description['text2latent']}",
-        "text2latent": json.dumps(everything, ensure_ascii=False),
     }
 
 

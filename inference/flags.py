@@ -7,7 +7,6 @@ from argparse import Namespace
 from text2latent.common.command import CommandParser, non_negative_float, seed
 from text2latent.common.constraints import Range, number, whole_number
 from text2latent.common.errors import UsageError
-from text2latent.inference.prompts import check_prompts
 from text2latent.inference.settings import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_GUIDANCE_SCALE,
@@ -67,12 +66,10 @@ def read_settings(config: Namespace) -> Settings:
     """The settings that the flags of `add_drawing_flags` give.
 
     Raises:
-        UsageError: for values that no flag's own range refuses, and an unusable `--negative-text`.
+        UsageError: for values that no flag's own range refuses. A query checks the negative text.
     """
-    if config.negative_text is not None:
-        check_prompts(config.negative_text)
-        if config.guidance_scale == 1:
-            raise UsageError("--negative-text: expected a --guidance-scale other than 1, at which it has no effect")
+    if config.negative_text is not None and config.guidance_scale == 1:
+        raise UsageError("--negative-text: expected a --guidance-scale other than 1, at which it has no effect")
     return Settings(
         num_inference_steps=config.steps,
         guidance_scale=choose_guidance_scale(config.guidance_scale, config.negative_text is not None),

@@ -16,14 +16,20 @@ from text2latent.common.errors import InputError, one_line
 from text2latent.common.files import replacing
 
 
+def to_levels(images: Tensor) -> Tensor:
+    """Images in [-1, 1] -> uint8 of the same shape, rounded to the nearest of 256 levels; levels stay as they are."""
+    if images.dtype == torch.uint8:
+        return images
+    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Images `[N, 3, H, W]` in [-1, 1] -> `[N, H, W, 3]` uint8, rounded to the nearest of 256 levels."""
-    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    """Images `[N, 3, H, W]`, as `to_levels` takes them -> `[N, H, W, 3]` uint8."""
+    return to_levels(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Images `[N, 3, H, W]` in [-1, 1] -> N RGB pictures."""
+    """Images `[N, 3, H, W]`, as `to_levels` takes them -> N RGB pictures."""
     return [Image.fromarray(pixels) for pixels in to_uint8(images)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from text2latent.inference.base import BasePipeline
 from text2latent.inference.conditions import as_list
 from text2latent.inference.editing import Edit, draw_edited, draw_starts, interpolate
 from text2latent.inference.query import Query, make_queries
-from text2latent.inference.result import Text2LatentOutput, require_output_type, to_output
+from text2latent.inference.result import Draw, Text2LatentOutput, require_output_type, to_output
 from text2latent.inference.seeds import seeds_per_image
 from text2latent.inference.settings import (
     DEFAULT_BATCH_SIZE,
@@ -29,11 +30,42 @@ from text2latent.inference.settings import (
     require_count,
 )
 from text2latent.models.priors.folder import load_prior
-from text2latent.models.sources import zoo
+from text2latent.models.sources.location import locate
 from text2latent.models.sources.whereabouts import load_recorded
 
 Picture = Image.Image | Tensor
 Randomness = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What all methods of the pipeline that draw take alike, see `Text2LatentPipeline.__call__`.
+
+    Raises:
+        UsageError: for another number of images than a whole one from 1, or an unknown type of output.
+    """
+
+    num_images: int
+    generator: Randomness
+    seeds: Sequence[int] | None
+    output_type: str
+
+    def __post_init__(self) -> None:
+        require_count("num_images_per_prompt", self.num_images)
+        require_output_type(self.output_type)
+
+    def seeds_of(self, num_prompts: int) -> list[int]:
+        """A seed per image, all of the first prompt first."""
+        return seeds_per_image(num_prompts, self.num_images, self.generator, self.seeds)
+
+    def rows(self, queries: Sequence[Query]) -> tuple[list[Query], list[int]]:
+        """A query per image, and a seed; seeds alone where there is no query."""
+        chosen = self.seeds_of(len(queries) or 1)
+        return [query for query in queries for _ in range(self.num_images)], chosen
+
+    def give(self, draws: Iterable[Draw], seeds: list[int]) -> Text2LatentOutput:
+        """What was drawn, as the output that is wanted."""
+        return to_output(list(draws), seeds, self.output_type)
 
 
 class Text2LatentPipeline(BasePipeline):
@@ -70,8 +102,9 @@ class Text2LatentPipeline(BasePipeline):
         from text2latent.models.clip.encoder import ClipEncoder
         from text2latent.models.generators import load_generator
 
-        trained = load_prior(model)
-        domain = load_domain(zoo.locate(model, "prior"), trained.prior.embedding_dim)
+        found = locate(model, "prior")
+        trained = load_prior(found)
+        domain = load_domain(found.path, trained.prior.embedding_dim)
         recorded_generator = partial(load_generator, allow_import=False)
         loaded_generator = (
             load_generator(generator)
@@ -96,13 +129,13 @@ class Text2LatentPipeline(BasePipeline):
         guidance_scale: float | None = None,
         truncation: float = 1.0,
         rerank: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Randomness = None,
         seeds: Sequence[int] | None = None,
         output_type: str = "pil",
         batch_size: int = DEFAULT_BATCH_SIZE,
         return_scores: bool = True,
         negative_prompt: str | Sequence[str] | None = None,
-        image: Image.Image | Tensor | Sequence[Image.Image | Tensor] | None = None,
+        image: Picture | Sequence[Picture] | None = None,
         image_weight: float = DEFAULT_IMAGE_WEIGHT,
         refine: int = 0,
     ) -> Text2LatentOutput:
@@ -135,12 +168,10 @@ class Text2LatentPipeline(BasePipeline):
         """
         scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
         settings = Settings(num_inference_steps, scale, truncation, rerank, batch_size, return_scores, refine)
-        require_count("num_images_per_prompt", num_images_per_prompt)
-        require_output_type(output_type)
+        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
         queries = make_queries(as_list(prompt), as_list(image), as_list(negative_prompt), image_weight)
-        all_seeds = seeds_per_image(len(queries), num_images_per_prompt, generator, seeds)
-        repeated = [query for query in queries for _ in range(num_images_per_prompt)]
-        return to_output(list(self.stream(repeated, all_seeds, settings)), all_seeds, output_type)
+        rows, chosen = wanted.rows(queries)
+        return wanted.give(self.stream(rows, chosen, settings), chosen)
 
     def variations(
         self, image: Picture | Sequence[Picture], num_images_per_prompt: int = 4, **settings: Any
@@ -191,12 +222,10 @@ class Text2LatentPipeline(BasePipeline):
         """
         scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
         settings = Settings(num_inference_steps, scale, truncation, 1, batch_size, return_scores, refine)
-        require_count("num_images_per_prompt", num_images_per_prompt)
-        require_output_type(output_type)
-        chosen = seeds_per_image(1, num_images_per_prompt, generator, seeds)
+        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
+        chosen = wanted.seeds_of(1)
         ends = (_query(start, negative_prompt), _query(end, negative_prompt))
-        draws = interpolate(self, *ends, num_frames, chosen, settings)
-        return to_output(list(draws), chosen * num_frames, output_type)
+        return wanted.give(interpolate(self, *ends, num_frames, chosen, settings), chosen * num_frames)
 
     @torch.no_grad()
     def edit(
@@ -236,19 +265,17 @@ class Text2LatentPipeline(BasePipeline):
         """
         scale = choose_guidance_scale(guidance_scale, False)
         settings = Settings(num_inference_steps, scale, truncation, 1, batch_size, return_scores)
+        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
         change = Edit(_query(source), _query(target), strength)
-        require_count("num_images_per_prompt", num_images_per_prompt)
-        require_output_type(output_type)
         if latents is not None:
             if prompt is not None or image is not None or seeds is not None or generator is not None:
                 raise UsageError("latents: expected no prompt, image, seeds or generator with them")
             chosen = list(range(len(latents)))
         else:
             queries = [] if prompt is None and image is None else make_queries(as_list(prompt), as_list(image), None)
-            chosen = seeds_per_image(len(queries) or 1, num_images_per_prompt, generator, seeds)
-            rows = [query for query in queries for _ in range(num_images_per_prompt)]
+            rows, chosen = wanted.rows(queries)
             latents = draw_starts(self, rows, chosen, settings)
-        return to_output(list(draw_edited(self, latents, settings, change)), chosen, output_type)
+        return wanted.give(draw_edited(self, latents, settings, change), chosen)
 
 
 def _query(subject: str | Picture, negative: str | None = None) -> Query:

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.prompts import read_prompt_file
+from text2latent.inference.prompts import Prompt, read_prompt_file
 from text2latent.inference.query import Query
 from text2latent.inference.settings import DEFAULT_STRENGTH
-from text2latent.inference.writing import edit_label, plan_files, plan_frames, plan_grid
+from text2latent.inference.writing import (
+    edit_label,
+    plan_files,
+    plan_frames,
+    plan_grid,
+    write_frames,
+    write_separately,
+    write_sheet,
+)
 
 if TYPE_CHECKING:
-    from text2latent.inference.drawing import DrawnImage
-    from text2latent.inference.file_writing import Written
     from text2latent.inference.pipeline import Settings, Text2LatentPipeline
+    from text2latent.inference.result import Draw
 
 
 @dataclass(frozen=True)
@@ -50,21 +57,19 @@ class Request(ABC):
     @abstractmethod
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """Draw all images in order, or of all only the wanted ones."""
 
     def plan(self, output: str | None) -> list[Path]:
-        """The files to write: one for all images, or one for each; errors as for `outputs.plan_files`."""
+        """The files to write: one for all images, or one for each; errors as for `writing.plan_files`."""
         planned = plan_grid if self.grid else plan_files
         files = planned(output, self.labels, self.seeds)
         return [files] if isinstance(files, Path) else files
 
     def write(
-        self, images: Iterable[DrawnImage], files: Sequence[Path], description: dict[str, Any], overwrite: bool
-    ) -> Written:
-        """Write images to their files, which are yielded with them; see `text2latent.inference.file_writing`."""
-        from text2latent.inference.file_writing import write_separately, write_sheet
-
+        self, images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
+    ) -> Iterator[tuple[Path, Draw]]:
+        """Write images to their files, which are yielded with them; see `text2latent.inference.writing`."""
         if self.grid:
             return write_sheet(images, files[0], description, len(self.seeds), overwrite)
         return write_separately(images, files, description, overwrite)
@@ -90,7 +95,7 @@ class QueriesRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`."""
         from text2latent.inference.drawing import draw_pairs
 
@@ -113,7 +118,7 @@ class FramesRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`; all frames are drawn."""
         from text2latent.inference.drawing import draw_frames
 
@@ -125,11 +130,9 @@ class FramesRequest(Request):
         return [planned(output, self.labels, self.seeds)]
 
     def write(
-        self, images: Iterable[DrawnImage], files: Sequence[Path], description: dict[str, Any], overwrite: bool
-    ) -> Written:
+        self, images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
+    ) -> Iterator[tuple[Path, Draw]]:
         """See `Request`."""
-        from text2latent.inference.file_writing import write_frames
-
         return write_frames(images, files[0], description, len(self.seeds), overwrite)
 
 
@@ -158,7 +161,7 @@ class LatentsRequest(Request):
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
-    ) -> Iterator[DrawnImage]:
+    ) -> Iterator[Draw]:
         """See `Request`."""
         from text2latent.inference.drawing import draw_latents
         from text2latent.inference.editing import Edit, draw_starts
@@ -189,13 +192,14 @@ def make_request(config: Namespace) -> Request:
     """
     _check_together(config)
     seeds = range(config.seed, config.seed + config.num_images)
+    negative = None if config.negative_text is None else Prompt(config.negative_text)
     if config.interpolate:
-        start, end = (_query(config, text) for text in config.interpolate)
+        start, end = (_query(config, negative, text) for text in config.interpolate)
         labels = [f"{start.label} to {end.label}"] * config.frames
         return FramesRequest(labels, seeds, config.grid, start, end)
-    queries = _read_queries(config)
+    queries = _read_queries(config, negative)
     if config.latents or config.edit:
-        return _latents_request(config, queries, seeds)
+        return _latents_request(config, queries, negative, seeds)
     if not queries:
         raise UsageError(
             "--text: expected at least one text; or --prompts, --image, --latents, --edit or --interpolate"
@@ -242,15 +246,15 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _read_queries(config: Namespace) -> list[Query]:
+def _read_queries(config: Namespace, negative: Prompt | None) -> list[Query]:
     """Queries of `--text`, `--prompts` and `--image`: every text with every image."""
-    texts: list[str | None] = list(config.text or ())
+    texts: list[str | None] = [Prompt(text) for text in config.text or ()]
     if config.prompts:
         texts = [line.text for line in read_prompt_file(config.prompts)]
     images = [_existing(path) for path in config.image or ()]
     if not images:
-        return [_query(config, text) for text in texts]
-    return [_query(config, text, image) for text in texts or [None] for image in images]
+        return [_query(config, negative, text) for text in texts]
+    return [_query(config, negative, text, image) for text in texts or [None] for image in images]
 
 
 def _existing(path: str) -> Path:
@@ -259,16 +263,18 @@ def _existing(path: str) -> Path:
     return Path(path)
 
 
-def _query(config: Namespace, text: str | None, image: Path | None = None) -> Query:
-    return Query(text, image, config.image_weight, config.negative_text)
+def _query(config: Namespace, negative: Prompt | None, text: str | None, image: Path | None = None) -> Query:
+    return Query(text, image, config.image_weight, negative)
 
 
-def _latents_request(config: Namespace, queries: list[Query], seeds: Sequence[int]) -> LatentsRequest:
+def _latents_request(
+    config: Namespace, queries: list[Query], negative: Prompt | None, seeds: Sequence[int]
+) -> LatentsRequest:
     file = None if config.latents is None else Path(config.latents)
     labels = [query.label for query in queries] or ["image" if file is None else file.stem]
     edit = None
     if config.edit:
-        source, target = (_query(config, text) for text in config.edit)
+        source, target = (_query(config, negative, text) for text in config.edit)
         edit = (source, target, DEFAULT_STRENGTH if config.strength is None else config.strength)
         labels = [edit_label(label, source.label, target.label) for label in labels]
     if file is None:

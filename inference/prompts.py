@@ -1,4 +1,4 @@
-r"""Prompts: the grammar of weighted ones, and files of many.
+r"""Prompts: the grammar of weighted ones, files of many, and those that tell where texts are in CLIP's space.
 
 Grammar of a prompt::
 
@@ -15,6 +15,8 @@ parts: `a clock at 10:30` is a text as it stands.
 
 A backslash before `|`, `:`, their full-width forms or another backslash makes that character a plain one: `a \| b` is
 one part, and `a clock at 10\:30 | a man` has no weight of 30. Before any other character a backslash is itself.
+
+Importing this is quick: torch and CLIP come in when lists of prompts are embedded.
 """
 
 from __future__ import annotations
@@ -24,11 +26,17 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.common.prompt_text import check_prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from text2latent.models.clip.encoder import ClipEncoder
 
 MAX_WEIGHT = 100.0
 ESCAPE = re.compile(r"\\([|｜:：\\])")
@@ -40,6 +48,13 @@ WEIGHT = re.compile(
     rf"(?P<text>{CHARACTERS.format('')})[:：]\s*(?P<weight>{SIGN}\s*(?:\d+(?:{POINT}\d*)?|{POINT}\d+))\s*"
 )
 
+PACKAGED = Path(__file__).parents[1] / "configs" / "prompts"
+GENERAL = PACKAGED / "general.yaml"
+AUTO = "auto"
+LANGUAGES = ("en", "ja")
+KNOWN_SHARE = 0.2
+"""Share of words that a CLIP which knows a language finds among their translations; by chance it would be 0.002."""
+
 
 @dataclass(frozen=True)
 class WeightedText:
@@ -47,6 +62,35 @@ class WeightedText:
 
     text: str
     weight: float = 1.0
+
+
+class Prompt(str):
+    """A text that has been checked and taken apart; this is done once, however many places ask for a `Prompt` of it.
+
+    It is the text without surrounding whitespace. Unlike other strings it is none that CLIP cannot take.
+
+    Attributes:
+        parts: what it consists of, see `parse_prompt`.
+
+    Raises:
+        UsageError: for an unusable prompt or part of one, naming it.
+    """
+
+    parts: tuple[WeightedText, ...]
+
+    def __new__(cls, text: str) -> Prompt:
+        if isinstance(text, Prompt):
+            return text
+        prompt = super().__new__(cls, check_prompt(text))
+        prompt.parts = parse_prompt(prompt)
+        for part in prompt.parts:
+            check_prompt(part.text)
+        return prompt
+
+
+def parts_of(text: str) -> tuple[WeightedText, ...]:
+    """Parts of a prompt, which one that has been checked knows already."""
+    return text.parts if isinstance(text, Prompt) else parse_prompt(text)
 
 
 def parse_prompt(prompt: str) -> tuple[WeightedText, ...]:
@@ -141,27 +185,9 @@ def read_prompt_file(path: str | Path, flag: str = "--prompts") -> list[PromptLi
 def _read_line(line: str, is_json: bool, place: str) -> PromptLine:
     read = _read_object(line, place) if is_json else PromptLine(line)
     try:
-        return PromptLine(check_prompts(read.text), read.want)
+        return PromptLine(Prompt(read.text), read.want)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
-
-
-def parse_checked(prompt: str) -> tuple[str, tuple[WeightedText, ...]]:
-    """A prompt without surrounding whitespace, and its parts; or refuse it or one of these.
-
-    Raises:
-        UsageError: naming the prompt.
-    """
-    checked = check_prompt(prompt)
-    parts = parse_prompt(checked)
-    for part in parts:
-        check_prompt(part.text)
-    return checked, parts
-
-
-def check_prompts(prompt: str) -> str:
-    """Return a prompt without surrounding whitespace, or refuse it; see `parse_checked`."""
-    return parse_checked(prompt)[0]
 
 
 def _read_object(line: str, place: str) -> PromptLine:
@@ -181,3 +207,83 @@ def _read_object(line: str, place: str) -> PromptLine:
 def _is_wanted(value: object) -> bool:
     values = value if isinstance(value, list) else [value]
     return bool(values) and all(isinstance(one, str) for one in values)
+
+
+def embed_prompt_list(clip: ClipEncoder, name: str) -> Tensor:
+    """Embeddings of the prompts that tell where a CLIP's texts lie.
+
+    They are made anew each time, in seconds: what is kept of them, in a prior's folder, is their mean.
+
+    Args:
+        clip: the encoder.
+        name: as `read_prompt_list` takes it; or `auto`, which is the list that lies in the CLIP's folder, as in the
+            zoo's, and else the package's general prompts, in those of their languages that the CLIP knows.
+
+    Returns:
+        `[M, E]`, L2-normalised.
+
+    Raises:
+        InputError: when there is no such file, it isn't UTF-8 text, or has no prompts.
+    """
+    if name != AUTO:
+        return clip.encode_text(read_prompt_list(name))
+    own = clip.own_prompts
+    return _embed_general(clip) if own is None else clip.encode_text(read_prompt_list(str(own)))
+
+
+def _embed_general(clip: ClipEncoder) -> Tensor:
+    """The English texts, and the Japanese ones if CLIP finds enough Japanese words among their translations.
+
+    To a CLIP that knows only English all Japanese lies in a place of its own, where no prompt for it will be.
+    """
+    import torch
+
+    english, japanese = (clip.encode_text(texts) for texts in general_prompts().values())
+    num_words = len(english) // 2
+    nearest = (japanese[:num_words] @ english[:num_words].T).argmax(dim=1).cpu()
+    share = float((nearest == torch.arange(num_words)).float().mean())
+    return torch.cat([english, japanese]) if share >= KNOWN_SHARE else english
+
+
+def general_prompts() -> dict[str, list[str]]:
+    """The package's own short texts of all kinds, by language, `en` and `ja`.
+
+    The first half of each language's are its words alone, with the same meanings in the same order as in the other; the
+    second half is each word in a template.
+    """
+    import yaml
+
+    kinds: dict[str, Any] = yaml.safe_load(GENERAL.read_text(encoding="utf-8"))
+    texts: dict[str, list[str]] = {}
+    for column, language in enumerate(LANGUAGES):
+        alone, placed = [], []
+        for kind in kinds.values():
+            words = [pair[column] for pair in kind["words"].items()]
+            alone += words
+            templates = cycle(kind["templates"][language])
+            placed += [template.format(word) for word, template in zip(words, templates, strict=False)]
+        texts[language] = alone + placed
+    return texts
+
+
+def read_prompt_list(name: str) -> list[str]:
+    """The lines of a text file that aren't blank, without those that begin with `#`.
+
+    Args:
+        name: the file; where there is none of that name, one in the package's `configs/prompts`, with or without .txt.
+
+    Raises:
+        InputError: when there is no such file, it isn't UTF-8 text, or has no prompts.
+    """
+    candidates = [Path(name), PACKAGED / name, PACKAGED / f"{name}.txt"]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise InputError(f"prompts {name}: expected a text file, here or in {PACKAGED}")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected UTF-8 text: {error}") from error
+    prompts = [line for line in lines if line and not line.startswith("#")]
+    if not prompts:
+        raise InputError(f"{path}: expected prompts, a line each, found none")
+    return prompts

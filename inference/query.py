@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.prompts import WeightedText, parse_checked
+from text2latent.inference.prompts import Prompt, WeightedText, parts_of
 from text2latent.inference.settings import DEFAULT_IMAGE_WEIGHT, require_fraction
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ class Query:
         image_weight: share of the image in [0, 1] where there is a text too; the text has the rest.
         negative: a prompt for what the image is not to show; or None.
         name: what files and reports call the query; None takes text and file name.
-        parts: what the text consists of; empty without one.
-        negative_parts: likewise, of `negative`.
 
     Raises:
         UsageError: for an unusable text, neither text nor image, or a weight out of range.
@@ -40,18 +38,24 @@ class Query:
     image_weight: float = DEFAULT_IMAGE_WEIGHT
     negative: str | None = None
     name: str | None = None
-    parts: tuple[WeightedText, ...] = field(init=False, default=())
-    negative_parts: tuple[WeightedText, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         if self.text is None and self.image is None:
             raise UsageError("prompt: expected a text, an image or both, got neither")
         require_fraction("image_weight", self.image_weight)
-        for name, parts in (("text", "parts"), ("negative", "negative_parts")):
-            if (prompt := getattr(self, name)) is not None:
-                stripped, found = parse_checked(prompt)
-                object.__setattr__(self, name, stripped)
-                object.__setattr__(self, parts, found)
+        for name in ("text", "negative"):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Prompt(text))
+
+    @property
+    def parts(self) -> tuple[WeightedText, ...]:
+        """What the text consists of; empty without one."""
+        return () if self.text is None else parts_of(self.text)
+
+    @property
+    def negative_parts(self) -> tuple[WeightedText, ...]:
+        """What `negative` consists of; empty without one."""
+        return () if self.negative is None else parts_of(self.negative)
 
     @property
     def label(self) -> str:

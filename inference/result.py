@@ -1,20 +1,24 @@
-"""What the pipeline gives: images with their latents, scores and seeds."""
+"""What was drawn: groups of images with their latents, scores and names, and what the pipeline gives of them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.images import to_pil
+from text2latent.inference.images import to_levels, to_pil
+
+if TYPE_CHECKING:
+    from text2latent.inference.domain import DomainScore
 
 OUTPUT_TYPES = ("pil", "pt")
+SCORE_DIGITS = 4
+TENSORS = ("images", "latents", "clip_scores", "embeddings")
 
 
 @dataclass
@@ -36,19 +40,73 @@ class Text2LatentOutput:
 
 @dataclass(frozen=True)
 class Draw:
-    """A group of images as the pipeline makes them.
+    """A group of n images: as tensors when the pipeline has drawn them, and named once it is known what each is of.
 
     Attributes:
-        images: `[n, 3, H, W]` in [-1, 1].
+        images: `[n, 3, H, W]` in [-1, 1]; of `rows`, the levels of pictures, uint8.
         latents: `[n, L, D]`.
-        clip_scores: `[n]`, or None.
+        clip_scores: `[n]`, similarity to what was asked for, in [-1, 1]; None where not computed.
         embeddings: `[n, E]`, CLIP's of the images, where scores were computed.
+        prompts: what was asked for, n of them; empty before the group is named, as are the next two.
+        seeds: what draws the images again; of latents from a file, their rows.
+        out_of_domain: how far the prompts are from what the generator draws, None where it can't be told.
     """
 
     images: Tensor
     latents: Tensor
-    clip_scores: Tensor | None
+    clip_scores: Tensor | None = None
     embeddings: Tensor | None = None
+    prompts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    out_of_domain: tuple[DomainScore | None, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def named(self, names: Sequence[tuple[str, int, DomainScore | None]]) -> Draw:
+        """The same images, with the prompt, the seed and the domain score of each; ValueError if not all have one."""
+        if len(names) != len(self):
+            raise ValueError(f"names: expected {len(self)}, got {len(names)}")
+        prompts, seeds, scores = zip(*names, strict=True)
+        return replace(self, prompts=prompts, seeds=seeds, out_of_domain=scores)
+
+    def rows(self) -> Iterator[Draw]:
+        """Each image of a named group as a draw of one row, on the CPU and small enough to be kept."""
+        images, latents = to_levels(self.images).cpu(), self.latents.cpu()
+        scores = None if self.clip_scores is None else self.clip_scores.cpu()
+        for i, name in enumerate(zip(self.prompts, self.seeds, self.out_of_domain, strict=True)):
+            row = slice(i, i + 1)
+            # A part of a tensor would keep all of it.
+            yield Draw(images[row].clone(), latents[row].clone(), None if scores is None else scores[row]).named([name])
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """The images, RGB."""
+        return to_pil(self.images)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What is told of each image of a named group, JSON-ready; scores are rounded."""
+        scores = [None] * len(self) if self.clip_scores is None else self.clip_scores.tolist()
+        told = zip(self.prompts, self.seeds, scores, self.out_of_domain, strict=True)
+        return [_record(*values) for values in told]
+
+    @property
+    def picture(self) -> Image.Image:
+        """The one image of a row."""
+        (picture,) = self.pictures
+        return picture
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is told of the one image of a row, see `records`."""
+        (record,) = self.records
+        return record
+
+
+def _record(prompt: str, seed: int, score: float | None, domain: DomainScore | None) -> dict[str, Any]:
+    told = {"prompt": prompt, "seed": seed, "clip_score": None if score is None else round(score, SCORE_DIGITS)}
+    return told if domain is None else {**told, "out_of_domain": asdict(domain)}
 
 
 def require_output_type(output_type: str) -> None:
@@ -74,18 +132,20 @@ def best_of(draw: Draw, candidates: int) -> Draw:
         return draw
     best = draw.clip_scores.view(-1, candidates).argmax(dim=1)
     chosen = best + torch.arange(len(best), device=best.device) * candidates
-    return _map_parts(lambda parts: parts[0][chosen], [draw])
+    return _map_tensors(lambda tensors: tensors[0][chosen], [draw])
 
 
 def concatenate(draws: Sequence[Draw]) -> Draw:
-    """Consecutive groups of images, at least one, as one."""
+    """Consecutive groups of images, at least one, as one, which is yet to be named."""
     if len(draws) == 1:
         return draws[0]
-    return _map_parts(torch.cat, draws)
+    return _map_tensors(torch.cat, draws)
 
 
-def _map_parts(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
-    """One draw from several, by what `function` makes of each of their parts; a part that is missing stays so."""
-    columns = {field.name: [getattr(draw, field.name) for draw in draws] for field in dataclasses.fields(Draw)}
-    parts: dict[str, Any] = {name: None if column[0] is None else function(column) for name, column in columns.items()}
-    return Draw(**parts)
+def _map_tensors(function: Callable[[list[Tensor]], Tensor], draws: Sequence[Draw]) -> Draw:
+    """One draw from several, by what `function` makes of each of their tensors; one that is missing stays so."""
+    columns = {name: [getattr(draw, name) for draw in draws] for name in TENSORS}
+    tensors: dict[str, Any] = {
+        name: None if column[0] is None else function(column) for name, column in columns.items()
+    }
+    return Draw(**tensors)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from text2latent.inference.prompts import parse_prompt
+from text2latent.inference.prompts import parts_of
 
 if TYPE_CHECKING:
     from text2latent.models.clip.encoder import ClipEncoder
@@ -38,7 +38,7 @@ def token_runs(clip: ClipEncoder, prompt: str) -> Tensor:
     Returns:
         int64 `[K]`, a number for each run; K is at least 1.
     """
-    rows = clip.tokenize([part.text for part in parse_prompt(prompt)]).cpu()
+    rows = clip.tokenize([part.text for part in parts_of(prompt)]).cpu()
     return torch.cat([_runs_of(row, clip.padding_token) for row in rows])
 
 

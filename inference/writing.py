@@ -1,14 +1,22 @@
-"""Where drawn images go: names from prompts, edits and seeds, and from files, folders or patterns that a user gives."""
+"""Where drawn images go: names from prompts, edits, seeds and what a user gives; and the files themselves.
+
+Importing this is quick: what writes pictures comes in when there are some.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from text2latent.common.errors import UsageError
+
+if TYPE_CHECKING:
+    from text2latent.inference.result import Draw
 
 SLUG_BYTES = 96
 NAME_BYTES = 255
@@ -143,3 +151,71 @@ def number_repeats(paths: Sequence[Path]) -> list[Path]:
         taken.add(candidate)
         numbered.append(candidate)
     return numbered
+
+
+def write_separately(
+    images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
+) -> Iterator[tuple[Path, Draw]]:
+    """Write each image as soon as it comes; yields it with its file. Arguments are as for `write_sheet`."""
+    from text2latent.inference.images import save_png
+
+    for image, file in zip(images, files, strict=True):
+        save_png(image.picture, file, png_metadata(description, [image]), overwrite)
+        yield file, image
+
+
+def write_sheet(
+    images: Iterable[Draw], file: Path, description: dict[str, Any], columns: int, overwrite: bool
+) -> Iterator[tuple[Path, Draw]]:
+    """Write all images as one PNG, row by row; yields them with its file.
+
+    Args:
+        images: at least one.
+        file: where.
+        description: what they were drawn with, see `drawing.describe`.
+        columns: images per row.
+        overwrite: replace a file that is there.
+    """
+    from text2latent.inference.images import make_grid, save_png
+
+    sheet = list(images)
+    picture = make_grid([image.picture for image in sheet], columns)
+    save_png(picture, file, png_metadata(description, sheet), overwrite)
+    yield from ((file, image) for image in sheet)
+
+
+def write_frames(
+    images: Iterable[Draw], file: Path, description: dict[str, Any], columns: int, overwrite: bool
+) -> Iterator[tuple[Path, Draw]]:
+    """Write the frames of an interpolation, each of `columns` images side by side; yields the images with the file.
+
+    A `.gif` or `.mp4` moves from frame to frame. A `.png` shows all frames, from left to right, and below each other
+    what they have side by side. Arguments are as for `write_sheet`.
+    """
+    from text2latent.inference.animation import SUFFIXES, save_animation
+    from text2latent.inference.images import make_grid
+
+    drawn = list(images)
+    if file.suffix.lower() in SUFFIXES:
+        rows = [drawn[start : start + columns] for start in range(0, len(drawn), columns)]
+        frames = [make_grid([image.picture for image in row], columns) for row in rows]
+        save_animation(frames, file, png_metadata(description, drawn)["prompt"].splitlines()[0], overwrite=overwrite)
+        yield from ((file, image) for image in drawn)
+    else:
+        ordered = [image for column in range(columns) for image in drawn[column::columns]]
+        yield from write_sheet(ordered, file, description, len(drawn) // columns, overwrite)
+
+
+def png_metadata(description: dict[str, Any], images: Sequence[Draw]) -> dict[str, str]:
+    """Text chunks of a PNG file of one image, or of a sheet of several.
+
+    `prompt` (one line per prompt), `seed` (likewise), `Software`, and `text2latent`: JSON with everything.
+    """
+    records = [record for image in images for record in image.records]
+    everything = {**description, "images": records}
+    return {
+        "prompt": "\n".join(dict.fromkeys(record["prompt"] for record in records)),
+        "seed": "\n".join(dict.fromkeys(str(record["seed"]) for record in records)),
+        "Software": f"text2latent {description['text2latent']}",
+        "text2latent": json.dumps(everything, ensure_ascii=False),
+    }

@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from text2latent.inference import prompts
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.prompts import parse_prompt
 from text2latent.tests.pictures import JAPANESE, TEXT, Infer, differ, pixels
 
 
@@ -66,6 +68,18 @@ def test_same_seed_same_image_whatever_is_drawn_beside_it(run_infer: Infer, tiny
     pipe = Text2LatentPipeline.from_pretrained(str(tiny_model))
     drawn = pipe(TEXT, generator=torch.Generator().manual_seed(3)).images[0]
     assert differ(pixels("alone.png"), drawn.tobytes()) <= 1
+
+
+def test_a_prompt_is_parsed_once_however_many_images_are_drawn_of_it(
+    run_infer: Infer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(prompts, "parse_prompt", lambda text: parsed.append(text) or parse_prompt(text))
+    Image.new("RGB", (9, 9)).save("a.png")
+    Image.new("RGB", (9, 9), "red").save("b.png")
+    words = ["--text", TEXT, "--text", "a man | a hat:2", "--image", "a.png", "--image", "b.png", "--num-images", "2"]
+    assert run_infer(*words, "--negative-text", JAPANESE, "--grid", "--rerank", "2")[0] == 0
+    assert sorted(parsed) == sorted([TEXT, "a man | a hat:2", JAPANESE])
 
 
 def test_grid_has_a_row_per_text(run_infer: Infer) -> None:

@@ -16,7 +16,7 @@ from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, Tr
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
 from text2latent.data.stats import PairStatistics
-from text2latent.inference.prompt_lists import embed_prompts
+from text2latent.inference.prompts import embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
@@ -106,7 +106,7 @@ def find_text_mean(config: TrainConfig, data: PairDataModule) -> Tensor | None:
     """Mean embedding `[E]` of the configured prompts, which stand for texts of all kinds; None without prompts."""
     if config.text.prompts is None:
         return None
-    return embed_prompts(ask_where_texts_lie(config, data.manifest.clip), config.text.prompts).mean(dim=0)
+    return embed_prompt_list(ask_where_texts_lie(config, data.manifest.clip), config.text.prompts).mean(dim=0)
 
 
 def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:

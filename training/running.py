@@ -97,7 +97,6 @@ def _train_in_folder(
     tell = announce if is_first else lambda line: None
     is_split = config.strategy == "fsdp" and launch.processes > 1
     module = _build_module(config, trained, data, is_split)
-    pipeline = _load_pipeline(config, trained, device) if is_first else None
     if is_first:
         open_run(run, trained.record["training"], trained.record, config.resume == "auto")
     start = find_checkpoint(run.checkpoints, tell)

@@ -15,7 +15,7 @@ from text2latent.common.command import CommandParser, check_output_folder, run_c
 from text2latent.common.constraints import Range, whole_number
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_settings
-from text2latent.inference.prompts import PromptLine, read_prompt_file
+from text2latent.inference.prompts import Prompt, PromptLine, read_prompt_file
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +103,8 @@ def check(config: Namespace) -> tuple[list[PromptLine], Path]:
         if getattr(config, flag) is None:
             raise UsageError(f"--{flag}: expected a {'file of prompts' if flag == 'prompts' else 'folder'}, got none")
     lines = read_prompt_file(config.prompts)
+    if config.negative_text is not None:
+        Prompt(config.negative_text)
     read_settings(config)
     folder = check_output_folder(config.output)
     written = RESULTS if config.segmentation is None else (*RESULTS, SEGMENTATION)

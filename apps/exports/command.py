@@ -107,10 +107,10 @@ def build_export(config: Namespace, formats: Sequence[str], metrics: dict[str, f
     from text2latent.apps.exports.exporting import Export
     from text2latent.apps.exports.networks import GraphSettings
     from text2latent.apps.exports.onnx_folder import require_packages
-    from text2latent.inference.prompts import check_prompts
+    from text2latent.inference.prompts import Prompt
 
     for text in config.text or ():
-        check_prompts(text)
+        Prompt(text)
     if "onnx" in formats:
         require_packages()
     graphs = GraphSettings(config.steps, config.guidance_scale, config.int8, config.compile)

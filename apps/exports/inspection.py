@@ -14,10 +14,11 @@ from text2latent.common.errors import InputError, one_line
 from text2latent.common.extras import require_extra
 from text2latent.common.files import MAX_BYTES, read_object
 from text2latent.common.litter import files_of
-from text2latent.models.sources import exported, zoo
+from text2latent.models.sources import exported
 from text2latent.models.sources.exported import RECORD, SECTION
 from text2latent.models.sources.fetching import is_remote
 from text2latent.models.sources.identity import sha256_of
+from text2latent.models.sources.location import locate
 
 KINDS = (
     "a model (zoo name, run, prior or exported folder, checkpoint, hf:// id), a generator, CLIP or dataset folder, "
@@ -41,10 +42,11 @@ def inspect_source(source: str) -> dict[str, Any]:
         UsageError: when there is no such thing.
         InputError: when it is damaged or none of these.
     """
-    path = zoo.locate(source, "prior")
-    if path.is_file():
+    found = locate(source, "prior")
+    path = found.path
+    if found.kind == "checkpoint":
         return _inspect_file(path)
-    root = path.parent if exported.root_of(path) else path
+    root = path.parent if found.kind == "exported" else path
     if exported.is_exported(root):
         record = read_object(root / RECORD, "an exported folder")
         # Of a folder on the hub only what our loaders read has been fetched.
@@ -52,12 +54,11 @@ def inspect_source(source: str) -> dict[str, Any]:
         exported.check_files(root, record, everything=whole)
         exported.check_model_index(root)
         return {"kind": f"exported folder, {'all files' if whole else 'its networks'} as written", **record}
-    return _inspect_folder(path, source)
+    return _inspect_folder(path, "zoo world" if found.kind == "zoo" else "prior folder")
 
 
-def _inspect_folder(folder: Path, source: str) -> dict[str, Any]:
+def _inspect_folder(folder: Path, kind: str) -> dict[str, Any]:
     if (folder / RECORD).is_file():
-        kind = "zoo world" if zoo.is_zoo_name(source) else "prior folder"
         return {"kind": kind, **read_object(folder / RECORD, "a prior folder")}
     if (folder / MANIFEST).is_file():
         return _inspect_dataset(folder)

@@ -20,6 +20,7 @@ from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.network import CONFIG, WEIGHTS, Network
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
+from text2latent.models.sources.location import locate
 
 NETWORK_FILES = (CONFIG, WEIGHTS)
 PROBE = "A Woman's photo, 眼鏡!"
@@ -70,7 +71,7 @@ def _write_network(network: Network, source: Identity | None, part: str, folder:
     if type(network).__module__.split(".")[0] != PACKAGE:
         raise InputError(f"{part} {type(network).__name__}: a class of your own; expected one of {PACKAGE}'s to export")
     identity = _known(source, part)
-    origin = zoo.locate(identity.source, part)
+    origin = locate(identity.source, part).path
     if _holds(origin, identity) and _is_complete(network, origin / WEIGHTS):
         folder.mkdir()
         for name in NETWORK_FILES:

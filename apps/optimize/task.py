@@ -15,7 +15,7 @@ from text2latent.common.errors import UsageError
 from text2latent.inference.conditions import embed_prompts
 from text2latent.inference.images import from_pil, read_picture
 from text2latent.inference.optimization.spaces import ClassConditionalSpace, LatentDistribution, LatentSpace, TokenSpace
-from text2latent.inference.prompts import check_prompts, split_parts
+from text2latent.inference.prompts import Prompt, split_parts
 from text2latent.inference.query import Query
 from text2latent.models.sources import zoo
 
@@ -56,7 +56,7 @@ class Goal:
             raise UsageError("--text: expected a text, an --image or both, got neither")
         for prompt in (self.text, self.avoid):
             if prompt is not None:
-                check_prompts(prompt)
+                Prompt(prompt)
 
     @property
     def label(self) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from concurrent.futures import Future
+from importlib.metadata import version
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Form, Request
@@ -11,7 +12,6 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from text2latent import __version__
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.errors import RESPONSES
 from text2latent.apps.serving.hosts import client_of
@@ -62,7 +62,7 @@ def make_open_router(engine: Engine, store: ImageStore) -> APIRouter:
     @router.get("/health", responses={"default": RESPONSES["default"]})
     def health() -> Health:
         """Whether the server is up; needs no token."""
-        return Health(version=__version__, waiting=engine.num_waiting)
+        return Health(version=version("text2latent"), waiting=engine.num_waiting)
 
     return router
 

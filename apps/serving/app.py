@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
@@ -13,7 +14,6 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from text2latent import __version__
 from text2latent.apps.serving.api import make_open_router, make_router
 from text2latent.apps.serving.errors import install_handlers, install_page_handlers
 from text2latent.apps.serving.guards import BodyLimit, TokenGuard
@@ -90,7 +90,7 @@ def build_app(
     app = FastAPIOffline(
         redoc_url=None,
         title="text2latent",
-        version=__version__,
+        version=version("text2latent"),
         description=DESCRIPTION,
         middleware=middleware,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},

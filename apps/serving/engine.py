@@ -17,15 +17,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from text2latent.apps.serving.batching import BatchQueue, Closed
 from text2latent.apps.serving.library import ModelInfo, ModelLibrary
 from text2latent.apps.serving.limits import Batching, Limits
-from text2latent.apps.serving.operations import Progress, compare, edit, mix, refine
+from text2latent.apps.serving.operations import (
+    CompareRequest,
+    Comparison,
+    EditRequest,
+    EditResult,
+    MixRequest,
+    MixResult,
+    Progress,
+    RefineRequest,
+    RefineResult,
+    compare,
+    edit,
+    mix,
+    refine,
+)
 from text2latent.apps.serving.passes import Task, draw_together
-from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
-from text2latent.apps.serving.results import Comparison, DrawResult, EditResult, MixResult, RefineResult, ServedImage
+from text2latent.apps.serving.requests import DrawRequest
+from text2latent.apps.serving.results import DrawResult, ServedImage
 
 if TYPE_CHECKING:
     import torch
 
     from text2latent.inference.domain import DomainScore
+    from text2latent.inference.query import Query
 
 R = TypeVar("R")
 SEED_LIMIT = 2**32
@@ -39,8 +54,8 @@ def ignore(share: float, what: str) -> None:
 class Engine:
     """Draws for many threads at once; use as a context manager, or call `close`.
 
-    Each method that draws has a `submit_` twin, which returns a future instead of waiting, and is told the client, who
-    may have a limited number of requests waiting. All of them raise:
+    The methods that draw check a request and load its model, and then return a future. They are told the client, who
+    may have a limited number of requests waiting. They, or their futures, raise:
 
     - `UsageError` for a request that is unusable or beyond the limits, told with the name of its field,
     - `UnknownModel` (a `UsageError`) and `ModelUnavailable`,
@@ -109,26 +124,19 @@ class Engine:
 
     def domain_score(self, prompt: str, model: str | None = None) -> DomainScore | None:
         """How far a prompt is from what a model draws, without drawing; None where it can't be told."""
-        DrawRequest(prompt, model).check(self.limits)
-        scores = self.library.get(model).domain_scores([prompt.strip()])
-        return None if scores is None else scores[0]
-
-    def draw(self, request: DrawRequest) -> DrawResult:
-        """Draw images of a text, variations of an image, or both mixed."""
-        return self.submit_draw(request).result()
+        request = DrawRequest(prompt, model)
+        request.check(self.limits)
+        pipeline = self.library.get(model)
+        return pipeline.score_domain([request.query])[0] if pipeline.domain else None
 
     def submit_draw(self, request: DrawRequest, client: str | None = None) -> Future[DrawResult]:
-        """As `draw`; the checks, and the loading of a model, come before it returns."""
+        """Draw images of a text, variations of an image, or both mixed."""
         return self._draws.submit(self._prepare(request), client)
-
-    def vary(self, image: ServedImage, n: int = 4, seed: int | None = None) -> DrawResult:
-        """Draw variations of an image, whose embedding is the prompt, with the settings that it was drawn with."""
-        return self.submit_vary(image, n, seed).result()
 
     def submit_vary(
         self, image: ServedImage, n: int = 4, seed: int | None = None, client: str | None = None
     ) -> Future[DrawResult]:
-        """As `vary`."""
+        """Draw variations of an image, whose embedding is the prompt, with the settings that it was drawn with."""
         settings = image.settings
         return self.submit_draw(
             DrawRequest(
@@ -144,74 +152,63 @@ class Engine:
             client,
         )
 
-    def mix(self, request: MixRequest, progress: Progress = ignore) -> MixResult:
-        """Draw the way between two texts."""
-        return self.submit_mix(request, progress).result()
-
     def submit_mix(
         self, request: MixRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[MixResult]:
-        """As `mix`."""
+        """Draw the way between two texts."""
         request.check(self.limits)
-        task = self._prepare(replace(request.how, prompt=request.start, image=None, n=1, rerank=1))
+        how = replace(request.how, prompt=request.start, image=None, n=1, rerank=1)
+        task = self._prepare(how, request.ends[0])
         work = self._until_closing(lambda told: mix(task, request, told), progress)
         return self._changes.submit(work, client)
-
-    def edit(self, request: EditRequest, progress: Progress = ignore) -> EditResult:
-        """Move images along the direction between two texts."""
-        return self.submit_edit(request, progress).result()
 
     def submit_edit(
         self, request: EditRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[EditResult]:
-        """As `edit`."""
+        """Move images along the direction between two texts."""
         request.check(self.limits)
         base = request.base
         task = self._prepare(base) if isinstance(base, DrawRequest) else self._prepare_from(base[0])
         work = self._until_closing(lambda told: edit(task, request, told), progress)
         return self._changes.submit(work, client)
 
-    def refine(self, request: RefineRequest, progress: Progress = ignore) -> RefineResult:
-        """Move an image by CLIP-guided gradient descent."""
-        return self.submit_refine(request, progress).result()
-
     def submit_refine(
         self, request: RefineRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[RefineResult]:
-        """As `refine`."""
+        """Move an image by CLIP-guided gradient descent."""
         request.check(self.limits)
         task = self._prepare_from(request.image)
         work = self._until_closing(lambda told: refine(task, request, told), progress)
         return self._refinements.submit(work, client)
 
-    def compare(self, request: CompareRequest, progress: Progress = ignore) -> Comparison:
-        """Draw a text with the prior, and look for it by optimisation."""
-        return self.submit_compare(request, progress).result()
-
     def submit_compare(
         self, request: CompareRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[Comparison]:
-        """As `compare`."""
+        """Draw a text with the prior, and look for it by optimisation."""
         request.check(self.limits)
-        task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1))
+        task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
         work = self._until_closing(lambda told: compare(task, request, told), progress)
         return self._comparisons.submit(work, client)
 
-    def _prepare(self, request: DrawRequest) -> Task:
-        """Check a request, and fill in its model, which is loaded, and its seed."""
+    def _prepare(self, request: DrawRequest, query: Query | None = None) -> Task:
+        """Check a request, of which `query` may have been made already, and fill in its model, loaded, and its seed."""
         submitted = time.perf_counter()
-        request.check(self.limits)
+        if query is None:
+            request.check(self.limits)
+            query = request.query
+        else:
+            request.check_numbers(self.limits)
         name = self.library.check(request.model)
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
         request = replace(request, model=name, seed=seed)
         settings = request.settings(self.batching.max_images)
-        return Task(request, settings, self.library.get(name), self.library.public_source(name), submitted)
+        return Task(request, query, settings, self.library.get(name), self.library.public_source(name), submitted)
 
     def _prepare_from(self, image: ServedImage) -> Task:
         """A task that goes on from an image, with its model, seed and settings."""
         name, request = image.model, DrawRequest(image.label, image.model, seed=image.seed)
         source = self.library.public_source(name)
-        return Task(request, image.settings, self.library.get(name), source, time.perf_counter())
+        return Task(request, image.query, image.settings, self.library.get(name), source, time.perf_counter())
 
     def _until_closing(self, work: Callable[[Progress], R], progress: Progress) -> Callable[[], R]:
         def tell(share: float, what: str) -> None:

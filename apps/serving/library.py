@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.sources import zoo
 from text2latent.models.sources.fetching import is_remote
+from text2latent.models.sources.location import locate
 
 if TYPE_CHECKING:
     import torch
@@ -176,7 +177,7 @@ def split_name(source: str) -> tuple[str, str]:
 
 def _check_there(source: str) -> None:
     try:
-        zoo.locate(source, "prior")
+        locate(source, "prior")
     except UsageError:
         raise UsageError(f"--model: expected {KINDS}; got {source!r}, which isn't there") from None
 

@@ -4,32 +4,101 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from PIL import Image
 
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
-from text2latent.apps.serving.requests import CompareRequest, DrawRequest, EditRequest, MixRequest, RefineRequest
-from text2latent.apps.serving.results import Comparison, EditResult, MixResult, RefineResult, ServedImage
-from text2latent.inference.drawing import DrawnImage, Edit, draw_frames, draw_latents
-from text2latent.inference.images import to_pil
+from text2latent.apps.serving.requests import DrawRequest, check_length, check_number, check_whole, read_text
+from text2latent.apps.serving.results import ServedImage
+from text2latent.inference.animation import save_animation
+from text2latent.inference.drawing import draw_frames, draw_latents
+from text2latent.inference.editing import Edit
+from text2latent.inference.images import make_grid
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
+from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_STRENGTH, MAX_STRENGTH
 from text2latent.inference.writing import edit_label
+
+if TYPE_CHECKING:
+    from text2latent.apps.optimize.run import Point
+    from text2latent.apps.serving.limits import Limits
 
 T = TypeVar("T")
 Progress = Callable[[float, str], object]
 """Called with a share in [0, 1] and what is being done; whatever it raises ends the work."""
 OPTIMIZER = "adam"
+DEFAULT_REFINE = 30
+DEFAULT_ITERATIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class MixRequest:
+    """The way from one text to another.
+
+    Attributes:
+        start: the first frame's text.
+        end: the last frame's.
+        frames: at least 2.
+        how: model, seed, guidance and all else; its prompt, image, `n` and `rerank` don't count.
+    """
+
+    start: str
+    end: str
+    frames: int = DEFAULT_FRAMES
+    how: DrawRequest = field(default_factory=DrawRequest)
+
+    @cached_property
+    def ends(self) -> tuple[Query, Query]:
+        """Start and end, as the pipeline takes them; errors are as for `DrawRequest.query`."""
+        start, end = read_text("start", self.start), read_text("end", self.end)
+        negative = self.how.read_negative()
+        return Query(start, negative=negative), Query(end, negative=negative)
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_length("start", self.start, limits)
+        check_length("end", self.end, limits)
+        check_length("negative_prompt", self.how.negative, limits)
+        _ = self.ends
+        check_whole("frames", self.frames, 2, limits.max_frames)
+
+
+@dataclass(frozen=True, eq=False)
+class MixResult:
+    """The way between two texts; `frames` are its images, and `seconds` the time from the request to the result."""
+
+    frames: list[ServedImage]
+    seconds: float
+
+    def strip(self) -> Image.Image:
+        """All frames side by side."""
+        return make_grid([frame.picture for frame in self.frames], len(self.frames))
+
+    def animation(self, suffix: str = ".gif", fps: float = 8.0) -> bytes:
+        """A `.gif` or `.mp4` file that goes there and back.
+
+        Raises:
+            InputError: for `.mp4` without imageio-ffmpeg.
+        """
+        pictures = [frame.picture for frame in self.frames]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"mix{suffix}"
+            save_animation(pictures + pictures[-2:0:-1], path, self.frames[0].label, fps)
+            return path.read_bytes()
 
 
 def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     """Draw the frames of the way between two texts, all with the task's seed."""
     started = time.perf_counter()
-    texts = request.start.strip(), request.end.strip()
-    negative = task.request.negative
-    ends = Query(texts[0], negative=negative), Query(texts[1], negative=negative)
+    ends, negative = request.ends, task.request.negative
+    texts = ends[0].label, ends[1].label
     drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
     drawn = list(_told(drawing, request.frames, "drawing frames", progress))
     share = (time.perf_counter() - started) / len(drawn)
@@ -47,15 +116,58 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     return MixResult(frames, task.seconds)
 
 
+@dataclass(frozen=True, eq=False)
+class EditRequest:
+    """Images moved along the direction from one text to another.
+
+    Attributes:
+        base: what to draw first, or images that have been drawn.
+        source: what is to go, or what the images show.
+        target: what is to come.
+        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
+    """
+
+    base: DrawRequest | tuple[ServedImage, ...]
+    source: str
+    target: str
+    strength: float = DEFAULT_STRENGTH
+
+    @cached_property
+    def ends(self) -> tuple[Query, Query]:
+        """Source and target, as the pipeline takes them; errors are as for `DrawRequest.query`."""
+        return Query(read_text("source", self.source)), Query(read_text("target", self.target))
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_length("source", self.source, limits)
+        check_length("target", self.target, limits)
+        _ = self.ends
+        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
+        if isinstance(self.base, DrawRequest):
+            self.base.check(limits)
+        else:
+            check_whole("images", len(self.base), 1, limits.max_images)
+
+
+@dataclass(frozen=True, eq=False)
+class EditResult:
+    """Images before and after an edit, in the same order; `seconds` is the time from the request to the result."""
+
+    before: list[ServedImage]
+    after: list[ServedImage]
+    seconds: float
+
+
 def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     """Move images along the direction between two texts, whose noise and mean depend on the texts only."""
     progress(0.0, "drawing the start")
     before = draw_together([task])[0].images if isinstance(request.base, DrawRequest) else list(request.base)
     started = time.perf_counter()
-    texts = request.source.strip(), request.target.strip()
+    ends = request.ends
+    texts = ends[0].label, ends[1].label
     # The start has been truncated, and what has been chosen among candidates stays chosen.
     settings = replace(task.settings, truncation=1.0, rerank=1)
-    change = Edit(Query(texts[0]), Query(texts[1]), request.strength)
+    change = Edit(*ends, request.strength)
     starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
     drawn = list(_told(drawing, len(starts), "editing", progress))
@@ -75,13 +187,48 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     return EditResult(before, after, task.seconds)
 
 
+@dataclass(frozen=True, eq=False)
+class RefineRequest:
+    """CLIP-guided gradient descent from an image that has been drawn.
+
+    Attributes:
+        image: where to start.
+        iterations: gradient steps.
+        prompt: what to come near to; None takes what the image was drawn from.
+    """
+
+    image: ServedImage
+    iterations: int = DEFAULT_REFINE
+    prompt: str | None = None
+
+    @cached_property
+    def query(self) -> Query:
+        """What to come near to, as the pipeline takes it; errors are as for `DrawRequest.query`."""
+        return self.image.query if self.prompt is None else Query(read_text("prompt", self.prompt))
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_length("prompt", self.prompt, limits)
+        _ = self.query
+        check_whole("iterations", self.iterations, 1, limits.max_refine)
+
+
+@dataclass(frozen=True, eq=False)
+class RefineResult:
+    """An image before and after its refinement; `seconds` is the time from the request to the result."""
+
+    before: ServedImage
+    after: ServedImage
+    seconds: float
+
+
 def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResult:
     """Move an image's latent by gradient descent, as `--refine` does after drawing."""
     from text2latent.inference.optimization.refine import Optimization, optimize_latents
 
     started = time.perf_counter()
     pipeline, start = task.pipeline, request.image
-    query = start.query if request.prompt is None else Query(request.prompt.strip())
+    query = request.query
     target = pipeline.encode([query]).target
     latents = optimize_latents(
         pipeline.generator,
@@ -94,15 +241,56 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
         lambda step, *_: progress(step / request.iterations, "refining"),
     )
     draw = pipeline.render(latents, target)
-    assert draw.clip_scores is not None
     label = start.label if request.prompt is None else query.label
-    drawn = DrawnImage(
-        to_pil(draw.images)[0], label, start.seed, _round(float(draw.clip_scores[0])), draw.latents[0].cpu()
-    )
+    drawn = _as_row(draw, label, start.seed)
     recipe = refine_recipe(task.source, start, request.prompt, request.iterations)
     settings = replace(task.settings, refine=request.iterations)
     after = task.serve(drawn, query, time.perf_counter() - started, recipe, settings=settings)
     return RefineResult(start, after, task.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareRequest:
+    """One text drawn by the prior, and searched for by optimisation.
+
+    Attributes:
+        prompt: the text.
+        iterations: gradient steps of the optimisation.
+        how: model, seed and how the prior draws; its prompt, image and `n` don't count.
+    """
+
+    prompt: str
+    iterations: int = DEFAULT_ITERATIONS
+    how: DrawRequest = field(default_factory=DrawRequest)
+
+    @cached_property
+    def query(self) -> Query:
+        """The text, as the pipeline takes it; errors are as for `DrawRequest.query`."""
+        return Query(read_text("prompt", self.prompt), negative=self.how.read_negative())
+
+    def check(self, limits: Limits) -> None:
+        """As `DrawRequest.check`."""
+        check_length("prompt", self.prompt, limits)
+        check_length("negative_prompt", self.how.negative, limits)
+        _ = self.query
+        check_whole("iterations", self.iterations, 1, limits.max_iterations)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One text, two ways.
+
+    Attributes:
+        amortised: what the prior draws; its `seconds` are those of this one image.
+        optimised: the image of the highest CLIP score on the optimisation's way; its `seconds` are the whole way's.
+        points: that way, an entry per iteration.
+        seconds: from the request to the result.
+    """
+
+    amortised: ServedImage
+    optimised: ServedImage
+    points: Sequence[Point]
+    seconds: float
 
 
 def compare(task: Task, request: CompareRequest, progress: Progress) -> Comparison:
@@ -118,7 +306,7 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     from text2latent.apps.optimize.task import Networks
     from text2latent.configs.optimization import OptimizeConfig
 
-    text, avoid, pipeline = request.prompt.strip(), task.request.negative, task.pipeline
+    text, avoid, pipeline = request.query.label, task.request.negative, task.pipeline
     job = Job(OptimizeConfig(text=text, avoid=avoid, seed=task.seed, iterations=request.iterations))
     job.networks = Networks(pipeline.generator, pipeline.clip, pipeline)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,12 +317,12 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
             lambda point: progress(point.iteration / request.iterations, "optimising"),
         )
     assert run.best is not None
-    picture = to_pil(run.best.image[None])[0]
-    drawn = DrawnImage(picture, text, task.seed, _round(run.best.clip_score), run.best.latents)
+    best = Draw(run.best.image[None], run.best.latents[None], torch.tensor([run.best.clip_score]))
+    drawn = _as_row(best, text, task.seed)
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
-    return task.serve_described(drawn, Query(text), seconds, recipe, description), run.points
+    return task.serve_described(drawn, request.query, seconds, recipe, description), run.points
 
 
 def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
@@ -144,7 +332,6 @@ def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Ite
         yield image
 
 
-def _round(score: float) -> float:
-    from text2latent.inference.drawing import SCORE_DIGITS
-
-    return round(score, SCORE_DIGITS)
+def _as_row(draw: Draw, label: str, seed: int) -> Draw:
+    """The one image of a draw, as it is served."""
+    return next(draw.named([(label, seed, None)]).rows())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from text2latent.apps.serving.recipes import draw_recipe
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import DrawResult, Recipe, ServedImage
-from text2latent.inference.drawing import DrawnImage, describe, draw_pairs
+from text2latent.inference.drawing import describe, draw_pairs
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Task:
 
     Attributes:
         request: with its seed and the model's name filled in.
+        query: what the images of it are to show.
         settings: how it is drawn.
         pipeline: what draws it.
         source: what a user elsewhere calls the model, see `ModelLibrary.public_source`.
@@ -31,6 +33,7 @@ class Task:
     """
 
     request: DrawRequest
+    query: Query
     settings: Settings
     pipeline: Text2LatentPipeline
     source: str
@@ -59,7 +62,7 @@ class Task:
 
     def serve(
         self,
-        drawn: DrawnImage,
+        drawn: Draw,
         query: Query,
         seconds: float,
         recipe: Recipe,
@@ -74,7 +77,7 @@ class Task:
 
     def serve_described(
         self,
-        drawn: DrawnImage,
+        drawn: Draw,
         query: Query,
         seconds: float,
         recipe: Recipe,
@@ -96,23 +99,22 @@ def draw_together(tasks: Sequence[Task]) -> list[DrawResult]:
     An image depends on its own request and seed only, not on what is drawn with it.
     """
     started = time.perf_counter()
-    queries = [task.request.query for task in tasks]
-    pairs = [(query, task.seed + i) for task, query in zip(tasks, queries, strict=True) for i in range(task.request.n)]
+    pairs = [(task.query, task.seed + i) for task in tasks for i in range(task.request.n)]
     drawn = iter(list(draw_pairs(tasks[0].pipeline, pairs, tasks[0].settings)))
     share = (time.perf_counter() - started) / len(pairs)
     results = []
-    for task, query in zip(tasks, queries, strict=True):
-        images = [_serve_drawn(task, query, next(drawn), share) for _ in range(task.request.n)]
+    for task in tasks:
+        images = [_serve_drawn(task, next(drawn), share) for _ in range(task.request.n)]
         results.append(DrawResult(images, task.seconds))
     return results
 
 
-def _serve_drawn(task: Task, query: Query, drawn: DrawnImage, seconds: float) -> ServedImage:
-    origin = replace(task.request, n=1, seed=drawn.seed)
+def _serve_drawn(task: Task, drawn: Draw, seconds: float) -> ServedImage:
+    origin = replace(task.request, n=1, seed=drawn.seeds[0])
     mixed = origin.image is not None and origin.prompt is not None
     return task.serve(
         drawn,
-        query,
+        task.query,
         seconds,
         draw_recipe(task.source, origin, task.settings),
         origin,

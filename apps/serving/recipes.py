@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from text2latent.apps.serving.requests import DrawRequest
     from text2latent.apps.serving.results import ServedImage
 
-PIPELINE = """from text2latent import Text2LatentPipeline
-{imports}
-pipe = Text2LatentPipeline.from_pretrained({source!r})
-"""
 LATENTS = "latents = load_latents({file!r}, pipe.generator.latent_shape).to(pipe.device)\n"
 SAVE = "to_pil(pipe.render({latents}).images)[0].save({file!r})\n"
 
@@ -29,12 +25,12 @@ def draw_recipe(source: str, origin: DrawRequest, settings: Settings) -> Recipe:
         origin: the request, of one image.
         settings: how it was drawn; with `refine`, that many steps of refinement follow.
     """
-    name = origin.query.label
+    name = origin.label
     file = f"{slugify(name)}-{origin.seed}.png"
     command = _command("infer", *_draw_words(source, origin, settings), "--output", file)
-    imports = "from PIL import Image\n" if origin.image is not None else ""
     python = (
-        PIPELINE.format(imports=imports, source=source)
+        ("from PIL import Image\n" if origin.image is not None else "")
+        + _pipeline(source)
         + f"drawn = pipe({_draw_arguments(origin, settings)})\n"
         + f"drawn.images[0].save({file!r})\n"
     )
@@ -47,14 +43,9 @@ def mix_recipe(
     """That of frame number `frame`, from 0, of the way between two texts."""
     name = slugify(f"{ends[0]} to {ends[1]}")
     words = ["--interpolate", *ends, "--frames", str(frames), *_how_words(source, origin, settings)]
-    imports = (
-        "from text2latent.inference.drawing import draw_frames\n"
-        "from text2latent.inference.query import Query\n"
-        "from text2latent.inference.settings import Settings\n"
-    )
     queries = ", ".join(f"Query({_arguments(text=end, negative=origin.negative)})" for end in ends)
     python = (
-        PIPELINE.format(imports=imports, source=source)
+        _pipeline(source, "Query", "Settings", "draw_frames")
         + f"frames = list(draw_frames(pipe, ({queries}), {frames}, [{origin.seed}], {_settings(settings)}))\n"
         + f"frames[{frame}].picture.save({f'{name}-{frame}.png'!r})\n"
     )
@@ -66,16 +57,9 @@ def edit_recipe(source: str, start: ServedImage, ends: tuple[str, str], strength
     file = f"{slugify(edit_label(start.label, *ends))}-{start.seed}.png"
     words = ["--model", source, "--latents", f"{start.stem}.npz", "--edit", *ends]
     words += [f"--strength={strength:g}", *_settings_words(settings), "--output", file]
-    imports = (
-        "from text2latent.inference.query import Query\n"
-        "from text2latent.inference.editing import edit\n"
-        "from text2latent.inference.images import to_pil\n"
-        "from text2latent.inference.latents_file import load_latents\n"
-        "from text2latent.inference.settings import Settings\n"
-    )
     queries = ", ".join(f"Query({end!r})" for end in ends)
     python = (
-        PIPELINE.format(imports=imports, source=source)
+        _pipeline(source, "Query", "Settings", "edit", "load_latents", "to_pil")
         + LATENTS.format(file=f"{start.stem}.npz")
         + f"edited = edit(pipe, latents, {queries}, {strength!r}, {_settings(settings)})\n"
         + SAVE.format(latents="edited", file=file)
@@ -90,13 +74,8 @@ def refine_recipe(source: str, start: ServedImage, prompt: str | None, iteration
 
         return draw_recipe(source, start.origin, replace(start.settings, refine=iterations))
     target = prompt if prompt is not None else start.query.text
-    imports = (
-        "from text2latent.inference.images import to_pil\n"
-        "from text2latent.inference.latents_file import load_latents\n"
-        "from text2latent.inference.optimization.refine import Optimization, optimize_latents\n"
-    )
     python = (
-        PIPELINE.format(imports=imports, source=source)
+        _pipeline(source, "Optimization", "load_latents", "optimize_latents", "to_pil")
         + LATENTS.format(file=f"{start.stem}.npz")
         # Files hold a w for each layer; one that is for all layers has to be moved as one.
         + ("latents = latents[:, :1]\n" if len(start.latent) == 1 else "")
@@ -114,9 +93,14 @@ def optimize_recipe(source: str, prompt: str, avoid: str | None, seed: int, iter
     words = ["--text", prompt, "--model", source, "--iterations", str(iterations), "--seed", str(seed)]
     words += ["--optimizer", optimizer, *([] if avoid is None else ["--avoid", avoid])]
     words += ["--output", f"{slugify(prompt)}-{seed}"]
-    return Recipe(
-        _command("optimize", *words), f"from text2latent.apps.optimize.command import main\n\nmain({words!r})\n"
-    )
+    program = f"from text2latent import main\n\nmain({['optimize', *words]!r})\n"
+    return Recipe(_command("optimize", *words), program)
+
+
+def _pipeline(source: str, *names: str) -> str:
+    """The beginning of a program that uses a pipeline and some other names of the package."""
+    imported = ", ".join(sorted(["Text2LatentPipeline", *names]))
+    return f"from text2latent import {imported}\n\npipe = Text2LatentPipeline.from_pretrained({source!r})\n"
 
 
 def _command(verb: str, *words: str) -> str:

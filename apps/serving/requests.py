@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from text2latent.common.errors import UsageError
-from text2latent.inference.prompts import check_prompts
+from text2latent.inference.prompts import Prompt
+from text2latent.inference.query import Query
 from text2latent.inference.settings import (
-    DEFAULT_FRAMES,
     DEFAULT_IMAGE_WEIGHT,
     DEFAULT_STEPS,
-    DEFAULT_STRENGTH,
     MAX_SEED,
-    MAX_STRENGTH,
     Settings,
     choose_guidance_scale,
     require_count,
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from text2latent.apps.serving.limits import Limits
-    from text2latent.apps.serving.results import ServedImage
-    from text2latent.inference.query import Query
-
-DEFAULT_REFINE = 30
-DEFAULT_ITERATIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +64,26 @@ class DrawRequest:
         return self.negative_prompt if self.negative_prompt and self.negative_prompt.strip() else None
 
     @property
-    def query(self) -> Query:
-        """What an image is to show, as the pipeline takes it."""
-        from text2latent.inference.query import Query
+    def label(self) -> str:
+        """What is asked for, in words."""
+        named = None if self.image is None else self.image_name
+        return " + ".join(part for part in (self.prompt and self.prompt.strip(), named) if part)
 
-        text = None if self.prompt is None else check_prompts(self.prompt)
-        label = " + ".join(part for part in (text, self.image_name if self.image is not None else None) if part)
-        return Query(text, self.image, self.image_weight, self.negative, label)
+    @cached_property
+    def query(self) -> Query:
+        """What an image is to show, as the pipeline takes it; made, and its texts checked, when it is first asked for.
+
+        Raises:
+            UsageError: naming the field, what came and what was expected.
+        """
+        if self.prompt is None and self.image is None:
+            raise UsageError("prompt: expected a text, got none")
+        text = None if self.prompt is None else read_text("prompt", self.prompt)
+        return Query(text, self.image, self.image_weight, self.read_negative(), self.label)
+
+    def read_negative(self) -> Prompt | None:
+        """The negative prompt, checked, if there is one; errors are as for `query`."""
+        return None if self.negative is None else read_text("negative_prompt", self.negative)
 
     def settings(self, batch_size: int) -> Settings:
         """How an image is drawn, as the pipeline takes it."""
@@ -89,10 +96,13 @@ class DrawRequest:
         Raises:
             UsageError: naming the field, what came and what was expected.
         """
-        if self.prompt is None and self.image is None:
-            raise UsageError("prompt: expected a text, got none")
-        for name in ("prompt", "negative_prompt"):
-            check_text(name, getattr(self, name), limits)
+        check_length("prompt", self.prompt, limits)
+        check_length("negative_prompt", self.negative, limits)
+        _ = self.query
+        self.check_numbers(limits)
+
+    def check_numbers(self, limits: Limits) -> None:
+        """As `check`, without the texts."""
         check_whole("n", self.n, 1, limits.max_images)
         check_whole("steps", self.steps, 1, limits.max_steps)
         check_whole("rerank", self.rerank, 1, limits.max_rerank)
@@ -105,104 +115,16 @@ class DrawRequest:
             raise UsageError("guidance_scale: expected other than 1 with a negative prompt, which has no effect at 1")
 
 
-@dataclass(frozen=True, eq=False)
-class MixRequest:
-    """The way from one text to another.
-
-    Attributes:
-        start: the first frame's text.
-        end: the last frame's.
-        frames: at least 2.
-        how: model, seed, guidance and all else; its prompt, image, `n` and `rerank` don't count.
-    """
-
-    start: str
-    end: str
-    frames: int = DEFAULT_FRAMES
-    how: DrawRequest = DrawRequest()
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("start", self.start, limits)
-        check_text("end", self.end, limits)
-        check_whole("frames", self.frames, 2, limits.max_frames)
-
-
-@dataclass(frozen=True, eq=False)
-class EditRequest:
-    """Images moved along the direction from one text to another.
-
-    Attributes:
-        base: what to draw first, or images that have been drawn.
-        source: what is to go, or what the images show.
-        target: what is to come.
-        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
-    """
-
-    base: DrawRequest | tuple[ServedImage, ...]
-    source: str
-    target: str
-    strength: float = DEFAULT_STRENGTH
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("source", self.source, limits)
-        check_text("target", self.target, limits)
-        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
-        if isinstance(self.base, DrawRequest):
-            self.base.check(limits)
-        else:
-            check_whole("images", len(self.base), 1, limits.max_images)
-
-
-@dataclass(frozen=True, eq=False)
-class RefineRequest:
-    """CLIP-guided gradient descent from an image that has been drawn.
-
-    Attributes:
-        image: where to start.
-        iterations: gradient steps.
-        prompt: what to come near to; None takes what the image was drawn from.
-    """
-
-    image: ServedImage
-    iterations: int = DEFAULT_REFINE
-    prompt: str | None = None
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
-        check_whole("iterations", self.iterations, 1, limits.max_refine)
-
-
-@dataclass(frozen=True, eq=False)
-class CompareRequest:
-    """One text drawn by the prior, and searched for by optimisation.
-
-    Attributes:
-        prompt: the text.
-        iterations: gradient steps of the optimisation.
-        how: model, seed and how the prior draws; its prompt, image and `n` don't count.
-    """
-
-    prompt: str
-    iterations: int = DEFAULT_ITERATIONS
-    how: DrawRequest = DrawRequest()
-
-    def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
-        check_text("prompt", self.prompt, limits)
-        check_whole("iterations", self.iterations, 1, limits.max_iterations)
-
-
-def check_text(name: str, text: str | None, limits: Limits) -> None:
-    """Refuse a text that is too long or that no prompt can be; None and blank negative prompts pass."""
-    if text is None or (name == "negative_prompt" and not text.strip()):
-        return
-    if len(text) > limits.max_prompt_characters:
+def check_length(name: str, text: str | None, limits: Limits) -> None:
+    """Refuse a text that is too long; None passes."""
+    if text is not None and len(text) > limits.max_prompt_characters:
         raise UsageError(f"{name}: expected at most {limits.max_prompt_characters} characters, got {len(text)}")
+
+
+def read_text(name: str, text: str) -> Prompt:
+    """A field's text as a prompt; UsageError, naming the field, for one that no prompt can be."""
     try:
-        check_prompts(text)
+        return Prompt(text)
     except UsageError as error:
         raise UsageError(str(error) if name == "prompt" else f"{name}: {error}") from None
 

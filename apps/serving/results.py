@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import io
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 from torch import Tensor
 
-from text2latent.inference.animation import save_animation
-from text2latent.inference.drawing import DrawnImage, png_metadata
-from text2latent.inference.images import make_grid, png_bytes
+from text2latent.inference.images import png_bytes
 from text2latent.inference.latents_file import latents_bytes
 from text2latent.inference.query import Query
+from text2latent.inference.result import Draw
 from text2latent.inference.settings import Settings
-from text2latent.inference.writing import slugify
+from text2latent.inference.writing import png_metadata, slugify
 
 if TYPE_CHECKING:
-    from text2latent.apps.optimize.run import Point
     from text2latent.apps.serving.requests import DrawRequest
     from text2latent.inference.domain import DomainScore
 
@@ -49,7 +44,7 @@ class ServedImage:
     """One image.
 
     Attributes:
-        drawn: picture, label, seed, CLIP score, latent `[L, D]` and domain score.
+        drawn: the image, its latent and its name; one row.
         query: what it was to show.
         model: the name that the engine lists.
         settings: how it was drawn.
@@ -61,7 +56,7 @@ class ServedImage:
             other images.
     """
 
-    drawn: DrawnImage
+    drawn: Draw
     query: Query
     model: str
     settings: Settings
@@ -79,28 +74,27 @@ class ServedImage:
     @property
     def latent(self) -> Tensor:
         """`[L, D]`, on the CPU; L is 1 where one w is for all layers."""
-        assert self.drawn.latent is not None
-        return self.drawn.latent
+        return self.drawn.latents[0]
 
     @property
     def seed(self) -> int:
         """What draws it again."""
-        return self.drawn.seed
+        return self.drawn.seeds[0]
 
     @property
     def clip_score(self) -> float | None:
         """Cosine similarity to what was asked for, in [-1, 1]; None where it wasn't computed."""
-        return self.drawn.clip_score
+        return self.drawn.record["clip_score"]
 
     @property
     def label(self) -> str:
         """What was asked for, in words."""
-        return self.drawn.prompt
+        return self.drawn.prompts[0]
 
     @property
     def out_of_domain(self) -> DomainScore | None:
         """How far the prompt is from what the generator draws; None where it can't be told."""
-        return self.drawn.out_of_domain
+        return self.drawn.out_of_domain[0]
 
     @property
     def stem(self) -> str:
@@ -148,62 +142,3 @@ class DrawResult:
     def out_of_domain(self) -> DomainScore | None:
         """That of the request's prompt; None where it can't be told."""
         return self.images[0].out_of_domain
-
-
-@dataclass(frozen=True, eq=False)
-class MixResult:
-    """The way between two texts; `frames` are its images, and `seconds` the time from the request to the result."""
-
-    frames: list[ServedImage]
-    seconds: float
-
-    def strip(self) -> Image.Image:
-        """All frames side by side."""
-        return make_grid([frame.picture for frame in self.frames], len(self.frames))
-
-    def animation(self, suffix: str = ".gif", fps: float = 8.0) -> bytes:
-        """A `.gif` or `.mp4` file that goes there and back.
-
-        Raises:
-            InputError: for `.mp4` without imageio-ffmpeg.
-        """
-        pictures = [frame.picture for frame in self.frames]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"mix{suffix}"
-            save_animation(pictures + pictures[-2:0:-1], path, self.frames[0].label, fps)
-            return path.read_bytes()
-
-
-@dataclass(frozen=True, eq=False)
-class EditResult:
-    """Images before and after an edit, in the same order; `seconds` is the time from the request to the result."""
-
-    before: list[ServedImage]
-    after: list[ServedImage]
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class RefineResult:
-    """An image before and after its refinement; `seconds` is the time from the request to the result."""
-
-    before: ServedImage
-    after: ServedImage
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """One text, two ways.
-
-    Attributes:
-        amortised: what the prior draws; its `seconds` are those of this one image.
-        optimised: the image of the highest CLIP score on the optimisation's way; its `seconds` are the whole way's.
-        points: that way, an entry per iteration.
-        seconds: from the request to the result.
-    """
-
-    amortised: ServedImage
-    optimised: ServedImage
-    points: Sequence[Point]
-    seconds: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
-from text2latent.models.clip.files import build_clip, locate, read_model, read_tokenizer, save_hub_folder
+from text2latent.models.clip.files import build_clip, locate, own_prompts, read_model, read_tokenizer, save_hub_folder
 from text2latent.models.sources.identity import Identity
 
 __all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]
@@ -70,6 +71,7 @@ class ClipEncoder(nn.Module):
         model: an open_clip model whose `visual.preprocess_cfg` is set, as open_clip does on creation.
         tokenizer: turns a list of texts into int64 tokens `[N, context_length]`.
         identity: whose weights these are; None for random weights.
+        own_prompts: file of the prompts that came with them; None for none.
 
     Attributes:
         embedding_dim: D, the length of an embedding.
@@ -80,13 +82,20 @@ class ClipEncoder(nn.Module):
         InputError: when the preprocessing is of a kind that open_clip does not know.
     """
 
-    def __init__(self, model: Any, tokenizer: Callable[..., Tensor], identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Callable[..., Tensor],
+        identity: Identity | None = None,
+        own_prompts: Path | None = None,
+    ) -> None:
         from text2latent.models.clip.preprocessing import Preprocessing
 
         super().__init__()
         self.model: Any = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.identity = identity
+        self.own_prompts = own_prompts
         self.preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
         self.context_length = int(getattr(tokenizer, "context_length", 77))
         self.padding_token = _padding_token(tokenizer)
@@ -108,7 +117,7 @@ class ClipEncoder(nn.Module):
             InputError: when its files are missing, damaged, of another architecture, or cannot be downloaded.
         """
         located = locate(source)
-        return cls(read_model(located), read_tokenizer(located), located.identity)
+        return cls(read_model(located), read_tokenizer(located), located.identity, own_prompts(located))
 
     @property
     def device(self) -> torch.device:

@@ -25,7 +25,8 @@ from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_base, read_
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch, is_remote
 from text2latent.models.sources.hub import NotInRepository, fetch_from_hub
 from text2latent.models.sources.identity import Identity, sha256_of
-from text2latent.models.sources.zoo import is_zoo_name, resolve, zoo_names
+from text2latent.models.sources.location import locate as locate_part
+from text2latent.models.sources.zoo import is_zoo_name, zoo_names
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -117,15 +118,14 @@ def locate(source: str) -> Source:
     if source.startswith(HUB_PREFIX):
         return _locate_on_hub(source)
     if source.startswith((FOLDER_PREFIX, HUB_SCHEME)) or is_zoo_name(source) or Path(source).is_dir():
-        return _locate_in_folder(resolve(source.removeprefix(FOLDER_PREFIX), "clip"), source)
+        return _locate_in_folder(locate_part(source.removeprefix(FOLDER_PREFIX), "clip").folder, source)
     return _locate_by_name(source)
 
 
-def own_prompts(source: str) -> Path | None:
+def own_prompts(source: Source) -> Path | None:
     """The list of prompts in a CLIP's folder, where it knows few other words, as those of the zoo do; None if none."""
-    located = locate(source)
-    prompts = located.weights.parent / PROMPTS_NAME
-    return prompts if located.model_name.startswith(FOLDER_PREFIX) and prompts.is_file() else None
+    prompts = source.weights.parent / PROMPTS_NAME
+    return prompts if source.model_name.startswith(FOLDER_PREFIX) and prompts.is_file() else None
 
 
 def read_model(source: Source) -> nn.Module:

@@ -23,6 +23,7 @@ from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources import zoo
 from text2latent.models.sources.fetching import fetch
 from text2latent.models.sources.identity import Identity, sha256_of
+from text2latent.models.sources.location import Location, locate
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -67,14 +68,15 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
         return custom.load_class(source, allow_import)
     if published.is_biggan_weights(str(source)):
         return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
-    path = zoo.locate(source, "generator")
+    found = locate(source, "generator")
+    path = found.path
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
-        return _load_biggan(*published.biggan_files(path, str(source)), _name(source, path), str(source))
+        return _load_biggan(*published.biggan_files(path, str(source)), _name(found), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
     digest = folder_sha256(path) if path.is_dir() else sha256_of(path)
-    generator.identity = Identity(_name(source, path), str(source), digest)
+    generator.identity = Identity(_name(found), str(source), digest)
     return generator
 
 
@@ -97,9 +99,10 @@ def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generat
     return generator
 
 
-def _name(source: str | Path, path: Path) -> str:
-    if zoo.is_zoo_name(str(source)):
-        return zoo.owner(str(source), "generator")
+def _name(found: Location) -> str:
+    if found.kind == "zoo":
+        return zoo.owner(found.source, "generator")
+    path = found.path
     return path.resolve().name if path.is_dir() else path.stem
 
 
@@ -117,13 +120,13 @@ def read_file(path: Path) -> GeneratorWeights:
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
     """
-    from text2latent.models.generators.formats import dalle, official, rosinality, tensorflow, torch_files, unpickling
+    from text2latent.models.generators.formats import official, rosinality, tensorflow, torch_files, unpickling
     from text2latent.models.generators.formats.pickle_machine import PickleError
 
     data = unpickling.map_file(path)
     try:
-        if dalle.is_decoder(data):
-            return dalle.read_decoder(path, data)
+        if is_decoder(data):
+            return read_decoder(path, data)
         if torch_files.is_torch_file(data):
             return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
         if not unpickling.is_pickle(data):

@@ -25,8 +25,8 @@ from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import DEFAULT_PRIOR, prior_class
 from text2latent.models.priors.schedulers import CONFIG_FILE, SchedulerConfig, load_scheduler
 from text2latent.models.sources import exported as exported_folder
-from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
+from text2latent.models.sources.location import Location, locate
 from text2latent.models.sources.whereabouts import from_record
 
 RECORD = "text2latent.json"
@@ -94,42 +94,30 @@ def save_prior(folder: str | Path, trained: TrainedPrior) -> None:
         (partial / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
-def load_prior(source: str | Path) -> TrainedPrior:
+def load_prior(source: str | Path | Location) -> TrainedPrior:
     """Load a trained prior in eval mode, float32, on the CPU.
 
     Args:
         source: name of a zoo world, a prior folder, a run folder or an exported folder that holds one as `prior`, or a
-            Lightning checkpoint of a training run (whose averaged weights are taken); or an address of one of these.
+            Lightning checkpoint of a training run (whose averaged weights are taken); or an address of one of these; or
+            where `locate` has found one.
 
     Raises:
         UsageError: when the source is none of these.
         InputError: when a file is missing, truncated, foreign, doesn't fit the others or cannot be downloaded.
     """
-    path = zoo.locate(source, "prior")
-    if path.is_file():
-        return _load_checkpoint(path)
-    return _load_folder(source, find_prior_folder(source))
+    found = source if isinstance(source, Location) else locate(source, "prior")
+    return _load_checkpoint(found.path) if found.kind == "checkpoint" else _load_folder(found)
 
 
-def find_prior_folder(source: str | Path) -> Path:
-    """Prior folder that a source stands for; see `load_prior`.
-
-    Raises:
-        UsageError: when the source is neither a zoo world nor a folder, here or on the hub.
-        InputError: when the folder holds no prior.
-    """
-    folder = zoo.resolve(source, "prior")
-    own = (CONFIG,) if exported_folder.root_of(folder) else (RECORD, CONFIG)
-    missing = [name for name in own if not (folder / name).is_file()]
+def _load_folder(found: Location) -> TrainedPrior:
+    folder = found.path
+    exported = folder.parent if found.kind == "exported" else None
+    missing = [name for name in ((CONFIG,) if exported else (RECORD, CONFIG)) if not (folder / name).is_file()]
     if missing:
         raise InputError(
             f"{folder}: expected a trained prior here or in its folder prior; {', '.join(missing)} missing"
         )
-    return folder
-
-
-def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
-    exported = exported_folder.root_of(folder)
     record = exported_folder.read_record(exported) if exported else read_object(folder / RECORD, KIND)
     config = read_object(folder / CONFIG, KIND)
     scheduler = read_object((exported or folder) / SCHEDULER / CONFIG_FILE, KIND)
@@ -139,7 +127,7 @@ def _load_folder(source: str | Path, folder: Path) -> TrainedPrior:
         raise InputError(f"{folder / WEIGHTS}: expected safetensors weights: {named_line(error)}") from error
     prior = _build(config, state, folder / WEIGHTS)
     record = _with_parts_found(record, folder)
-    return TrainedPrior(prior, _build_scheduler(scheduler, folder), record, _identify(source, folder / WEIGHTS))
+    return TrainedPrior(prior, _build_scheduler(scheduler, folder), record, _identify(found.source, folder / WEIGHTS))
 
 
 def _identify(source: str | Path, weights: Path) -> Identity:

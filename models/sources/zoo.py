@@ -1,4 +1,4 @@
-"""Where weights are found: the worlds that ship in the package's zoo, files and folders on disk, addresses.
+"""The worlds that ship in the package's zoo.
 
 Worlds are found by path and none of their Python code is imported, so that adding one needs no change here.
 """
@@ -11,10 +11,8 @@ from pathlib import Path
 
 from text2latent.common.errors import UsageError
 from text2latent.common.files import read_object
-from text2latent.models.sources.fetching import KINDS, fetch, is_remote
 from text2latent.models.sources.identity import Identity
 
-PARTS = ("generator", "clip", "prior")
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 SHARED = "shared.json"
 """File of a world's weights that says which other world has the parts that it doesn't have itself."""
@@ -32,53 +30,18 @@ def is_zoo_name(source: str) -> bool:
     return source in zoo_names()
 
 
-def locate(source: str | Path, part: str) -> Path:
-    """File or folder, on this machine, that holds the weights of one part; an address is downloaded.
-
-    Args:
-        source: name of a zoo world, or what `sources.fetch` takes; a folder may hold the part itself or have it in a
-            subfolder of the part's name (a path written with a separator, such as ``./faces``, is never taken for a
-            zoo name).
-        part: one of ``generator``, ``clip``, ``prior``.
-
-    Raises:
-        UsageError: for an unknown part, a source that is none of these, or a zoo world without that part.
-        InputError: when an address cannot be downloaded.
-    """
-    if part not in PARTS:
-        raise UsageError(f"part: expected one of {', '.join(PARTS)}, got {part!r}")
-    if is_zoo_name(str(source)):
-        return _zoo_part(str(source), part)
-    if not is_remote(source) and not Path(source).exists():
-        raise UsageError(f"{part} {str(source)!r}: expected {_known()}, {KINDS}")
-    path = fetch(source)
-    return path / part if (path / part).is_dir() else path
-
-
-def resolve(source: str | Path, part: str) -> Path:
-    """Folder that holds the weights of one part; see `locate`.
-
-    Raises:
-        UsageError: as `locate`, and for a file.
-        InputError: when an address cannot be downloaded.
-    """
-    path = locate(source, part)
-    if not path.is_dir():
-        raise UsageError(f"{part} {str(source)!r}: expected {_known()} or a folder, got a file")
-    return path
-
-
 def owner(name: str, part: str) -> str:
     """The zoo world that has a part which the world `name` uses: itself, unless its `shared.json` names another."""
     shared = ZOO / name / "weights" / SHARED
     return str(read_object(shared, "a zoo world").get(part, name)) if shared.is_file() else name
 
 
-def _known() -> str:
-    return f"a name of the zoo ({', '.join(zoo_names()) or 'none here'})"
+def part_folder(name: str, part: str) -> Path:
+    """Folder with a part's weights that the zoo world `name` uses.
 
-
-def _zoo_part(name: str, part: str) -> Path:
+    Raises:
+        UsageError: for a world without that part.
+    """
     folder = ZOO / owner(name, part) / "weights" / part
     if not folder.is_dir():
         raise UsageError(f"{part} {name!r}: this zoo world ships no {part} ({folder} is missing)")

@@ -1,4 +1,6 @@
+import sys
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from text2latent.inference.seeds import seeds_of
 from text2latent.inference.settings import Settings
 from text2latent.models.priors.diffusion import initial_noise, sample
 from text2latent.models.priors.folder import load_prior
+from text2latent.models.sources.location import locate
+from text2latent.tests.models.priors.test_folder import save_checkpoint
 
 WOMAN, MAN = "blonde woman with glasses", "old man"
 
@@ -31,6 +35,25 @@ def assert_same_images(one: torch.Tensor, other: torch.Tensor) -> None:
 
 def test_public_name() -> None:
     assert text2latent.Text2LatentPipeline is Text2LatentPipeline
+
+
+@pytest.mark.parametrize("source", ["folder", "checkpoint", "faces"])
+def test_no_source_is_located_twice_in_one_load(tiny_model: Path, tmp_path: Path, source: str) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is locate.__code__:
+            asked.append((str(frame.f_locals["source"]), frame.f_locals["part"]))
+
+    save_checkpoint(tiny_model, tmp_path / "last.ckpt")
+    found = {"folder": str(tiny_model), "checkpoint": str(tmp_path / "last.ckpt")}.get(source, source)
+    sys.setprofile(watch)
+    try:
+        Text2LatentPipeline.from_pretrained(found)
+    finally:
+        sys.setprofile(None)
+    assert asked[0] == (found, "prior")
+    assert [part for _, part in asked] == ["prior", "generator", "clip"]
 
 
 def test_image_is_the_composition_of_the_parts(pipe: Text2LatentPipeline) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from text2latent.apps.serving.limits import Limits
+from text2latent.apps.serving.operations import DEFAULT_ITERATIONS, CompareRequest
 from text2latent.apps.serving.page.calls import takes_settings, written
 from text2latent.apps.serving.page.desk import Desk, text_box, titled_pictures
 from text2latent.apps.serving.page.shown import cards, duration, notice, score
 from text2latent.apps.serving.page.texts import both, say
-from text2latent.apps.serving.requests import DEFAULT_ITERATIONS, CompareRequest, DrawRequest
+from text2latent.apps.serving.requests import DrawRequest
 
 STARTED = "() => { document.documentElement.dataset.comparing = 'yes'; return []; }"
 ENDED = "() => { delete document.documentElement.dataset.comparing; return []; }"

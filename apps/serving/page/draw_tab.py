@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from text2latent.apps.serving.limits import Limits
+from text2latent.apps.serving.operations import RefineRequest
 from text2latent.apps.serving.page.calls import takes_settings, work, written
 from text2latent.apps.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.apps.serving.page.selection import chosen
 from text2latent.apps.serving.page.shown import cards, duration, notice, score, took
 from text2latent.apps.serving.page.texts import both, say
-from text2latent.apps.serving.requests import DrawRequest, RefineRequest
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import ServedImage
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from text2latent.apps.serving.limits import Limits
+from text2latent.apps.serving.operations import EditRequest, EditResult
 from text2latent.apps.serving.page.calls import farthest, takes_settings, written
 from text2latent.apps.serving.page.desk import Desk, Images, text_box, titled_pictures
 from text2latent.apps.serving.page.selection import chosen
 from text2latent.apps.serving.page.shown import cards, notice, took
 from text2latent.apps.serving.page.texts import both, say
-from text2latent.apps.serving.requests import DrawRequest, EditRequest
-from text2latent.apps.serving.results import EditResult, ServedImage
+from text2latent.apps.serving.requests import DrawRequest
+from text2latent.apps.serving.results import ServedImage
 from text2latent.inference.settings import DEFAULT_STRENGTH
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from text2latent.apps.serving.limits import Limits
+from text2latent.apps.serving.operations import MixRequest
 from text2latent.apps.serving.page.calls import farthest, takes_settings, written
 from text2latent.apps.serving.page.desk import Desk, Images, pictures, text_box
 from text2latent.apps.serving.page.shown import cards, duration, keep, notice
 from text2latent.apps.serving.page.texts import both, say
-from text2latent.apps.serving.requests import DrawRequest, MixRequest
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.settings import DEFAULT_FRAMES
 
 FRAME_MILLISECONDS = 125

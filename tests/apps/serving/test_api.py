@@ -72,7 +72,7 @@ def test_images_are_told_with_addresses(client: httpx.Client, engine: Engine, ad
     assert abs(told["created"] - time.time()) < PATIENCE
     assert told["seconds"] >= max(image["seconds"] for image in told["data"]) > 0
     assert told["out_of_domain"] is None
-    expected = engine.draw(DrawRequest(TEXT, n=3, seed=7, guidance_scale=2.0, steps=4)).images
+    expected = engine.submit_draw(DrawRequest(TEXT, n=3, seed=7, guidance_scale=2.0, steps=4)).result().images
     assert [image["seed"] for image in told["data"]] == [7, 8, 9]
     for image, other in zip(told["data"], expected, strict=True):
         assert set(image) == {"url", "seed", "clip_score", "seconds"}
@@ -217,7 +217,7 @@ def test_variations_follow_an_upload(client: httpx.Client, engine: Engine) -> No
     files = {"image": ("C:\\secret\\me.png", png(picture), "image/png")}
     answer = client.post(VARIATIONS, data=form, files=files)
     assert answer.status_code == 200, answer.text
-    expected = engine.draw(DrawRequest(TEXT, n=2, seed=5, image=picture, image_weight=0.7)).images
+    expected = engine.submit_draw(DrawRequest(TEXT, n=2, seed=5, image=picture, image_weight=0.7)).result().images
     for image, other in zip(answer.json()["data"], expected, strict=True):
         drawn = opened(base64.b64decode(image["b64_json"]))
         assert farthest(drawn, other.picture) <= 1

@@ -20,18 +20,15 @@ from text2latent import __main__
 from text2latent.apps.serving.batching import Closed, QueueFull
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.apps.serving.operations import CompareRequest, EditRequest, MixRequest, RefineRequest
 from text2latent.apps.serving.passes import draw_together
-from text2latent.apps.serving.requests import (
-    CompareRequest,
-    DrawRequest,
-    EditRequest,
-    MixRequest,
-    RefineRequest,
-)
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import Recipe, ServedImage
 from text2latent.common.errors import InputError, UsageError
+from text2latent.inference import prompts
 from text2latent.inference.domain import fit_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.inference.prompts import parse_prompt
 from text2latent.tests.apps.serving.conftest import SMALL_LIMITS
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
@@ -81,7 +78,7 @@ def test_the_engine_draws_what_the_pipeline_draws(
     engine: Engine, pipeline: Text2LatentPipeline, request_number: int
 ) -> None:
     request = REQUESTS[request_number]
-    result = engine.draw(request)
+    result = engine.submit_draw(request).result()
     assert [image.seed for image in result.images] == [request.seed + i for i in range(request.n)]
     for image, expected in zip(result.images, expected_images(pipeline, request), strict=True):
         assert farthest(image.picture, expected) <= 1
@@ -96,7 +93,7 @@ def test_requests_at_once_share_passes_and_get_the_images_that_they_get_alone(ti
         run = engine._draws._run
         engine._draws._run = lambda tasks: passes.append(len(tasks)) or run(tasks)
         with ThreadPoolExecutor(len(REQUESTS)) as pool:
-            together = list(pool.map(engine.draw, REQUESTS))
+            together = [future.result() for future in pool.map(engine.submit_draw, REQUESTS)]
     # Four settings that differ from the default ones, of which the five others share a pass.
     assert sorted(passes) == [1, 1, 1, 1, 5]
     for one, other in zip(alone, together, strict=True):
@@ -107,15 +104,15 @@ def test_requests_at_once_share_passes_and_get_the_images_that_they_get_alone(ti
 
 
 def test_without_a_seed_images_differ_and_tell_theirs(engine: Engine) -> None:
-    first, second = (engine.draw(DrawRequest(TEXT)).images[0] for _ in range(2))
+    first, second = (engine.submit_draw(DrawRequest(TEXT)).result().images[0] for _ in range(2))
     assert first.seed != second.seed
-    again = engine.draw(DrawRequest(TEXT, seed=first.seed)).images[0]
+    again = engine.submit_draw(DrawRequest(TEXT, seed=first.seed)).result().images[0]
     assert farthest(first.picture, again.picture) <= 1
 
 
 def test_files_tell_how_an_image_was_made(engine: Engine, tiny_model: Path) -> None:
     request = DrawRequest(JAPANESE, seed=5, steps=4, guidance_scale=2.5, negative_prompt="hat", truncation=0.9)
-    image = engine.draw(request).images[0]
+    image = engine.submit_draw(request).result().images[0]
     written = Image.open(io.BytesIO(image.png()))
     everything = json.loads(written.text["text2latent"])
     assert written.tobytes() == image.picture.tobytes()
@@ -135,8 +132,8 @@ def test_files_tell_how_an_image_was_made(engine: Engine, tiny_model: Path) -> N
 
 
 def test_variations_follow_the_image_and_keep_the_settings(engine: Engine, pipeline: Text2LatentPipeline) -> None:
-    start = engine.draw(DrawRequest(TEXT, seed=3, steps=4, truncation=0.8)).images[0]
-    varied = engine.vary(start, n=2, seed=7)
+    start = engine.submit_draw(DrawRequest(TEXT, seed=3, steps=4, truncation=0.8)).result().images[0]
+    varied = engine.submit_vary(start, n=2, seed=7).result()
     expected = pipeline(
         image=start.picture, num_images_per_prompt=2, num_inference_steps=4, truncation=0.8, seeds=[7, 8]
     )
@@ -148,8 +145,10 @@ def test_variations_follow_the_image_and_keep_the_settings(engine: Engine, pipel
 
 def test_a_mix_goes_from_one_text_to_the_other(engine: Engine) -> None:
     told: list[tuple[float, str]] = []
-    mixed = engine.mix(MixRequest(TEXT, JAPANESE, 5, DrawRequest(seed=4)), lambda *step: told.append(step))
-    ends = [engine.draw(DrawRequest(text, seed=4)).images[0] for text in (TEXT, JAPANESE)]
+    mixed = engine.submit_mix(
+        MixRequest(TEXT, JAPANESE, 5, DrawRequest(seed=4)), lambda *step: told.append(step)
+    ).result()
+    ends = [engine.submit_draw(DrawRequest(text, seed=4)).result().images[0] for text in (TEXT, JAPANESE)]
     assert farthest(mixed.frames[0].picture, ends[0].picture) <= 1
     assert farthest(mixed.frames[-1].picture, ends[1].picture) <= 1
     assert [frame.seed for frame in mixed.frames] == [4] * 5
@@ -160,46 +159,51 @@ def test_a_mix_goes_from_one_text_to_the_other(engine: Engine) -> None:
 
 
 def test_an_edit_of_no_strength_changes_nothing_and_opposite_ones_cancel_out(engine: Engine) -> None:
-    start = engine.draw(DrawRequest(TEXT, n=2, seed=3)).images
-    nothing = engine.edit(EditRequest(tuple(start), "a woman", "a man", 0.0))
+    start = engine.submit_draw(DrawRequest(TEXT, n=2, seed=3)).result().images
+    nothing = engine.submit_edit(EditRequest(tuple(start), "a woman", "a man", 0.0)).result()
     assert nothing.before == start
     assert [farthest(a.picture, b.picture) for a, b in zip(start, nothing.after, strict=True)] == [0, 0]
-    there = engine.edit(EditRequest(tuple(start), "a woman", "a man", 2.0))
+    there = engine.submit_edit(EditRequest(tuple(start), "a woman", "a man", 2.0)).result()
     assert farthest(there.after[0].picture, start[0].picture) > 1
-    back = engine.edit(EditRequest(tuple(there.after), "a woman", "a man", -2.0))
+    back = engine.submit_edit(EditRequest(tuple(there.after), "a woman", "a man", -2.0)).result()
     assert [farthest(a.picture, b.picture) for a, b in zip(start, back.after, strict=True)] <= [1, 1]
 
 
 def test_an_edit_can_draw_its_start(engine: Engine) -> None:
     request = DrawRequest(TEXT, n=2, seed=3)
-    edited = engine.edit(EditRequest(request, "a woman", "a man", 1.0))
-    drawn = engine.draw(request).images
+    edited = engine.submit_edit(EditRequest(request, "a woman", "a man", 1.0)).result()
+    drawn = engine.submit_draw(request).result().images
     for before, image in zip(edited.before, drawn, strict=True):
         assert farthest(before.picture, image.picture) <= 1
     assert {image.label for image in edited.after} == {f"{TEXT}, edited from 'a woman' to 'a man'"}
-    same = engine.edit(EditRequest(tuple(drawn), "a woman", "a man", 1.0))
+    same = engine.submit_edit(EditRequest(tuple(drawn), "a woman", "a man", 1.0)).result()
     for one, other in zip(edited.after, same.after, strict=True):
         assert farthest(one.picture, other.picture) <= 1
 
 
 def test_refining_is_what_the_pipeline_does(engine: Engine, pipeline: Text2LatentPipeline) -> None:
     told: list[float] = []
-    start = engine.draw(DrawRequest(TEXT, seed=3)).images[0]
-    refined = engine.refine(RefineRequest(start, 4), lambda share, what: told.append(share))
+    start = engine.submit_draw(DrawRequest(TEXT, seed=3)).result().images[0]
+    refined = engine.submit_refine(RefineRequest(start, 4), lambda share, what: told.append(share)).result()
     expected = pipeline(TEXT, seeds=[3], refine=4)
     assert refined.before is start
     assert farthest(refined.after.picture, expected.images[0]) <= 1
     assert refined.after.clip_score == pytest.approx(float(expected.clip_scores[0]), abs=1e-3)
     assert told == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    other = engine.refine(RefineRequest(start, 4, "a man")).after
+    other = engine.submit_refine(RefineRequest(start, 4, "a man")).result().after
     assert farthest(other.picture, refined.after.picture) > 0
     assert other.label == "a man"
 
 
 def test_a_comparison_has_both_ways_and_their_times(engine: Engine) -> None:
     told: list[float] = []
-    compared = engine.compare(CompareRequest(TEXT, 4, DrawRequest(seed=6)), lambda share, what: told.append(share))
-    assert farthest(compared.amortised.picture, engine.draw(DrawRequest(TEXT, seed=6)).images[0].picture) <= 1
+    compared = engine.submit_compare(
+        CompareRequest(TEXT, 4, DrawRequest(seed=6)), lambda share, what: told.append(share)
+    ).result()
+    assert (
+        farthest(compared.amortised.picture, engine.submit_draw(DrawRequest(TEXT, seed=6)).result().images[0].picture)
+        <= 1
+    )
     assert [point.iteration for point in compared.points] == [0, 1, 2, 3, 4]
     assert compared.optimised.clip_score == pytest.approx(max(point.clip_score for point in compared.points), abs=1e-4)
     assert compared.optimised.seconds == compared.points[-1].seconds > 0
@@ -210,24 +214,30 @@ def test_a_comparison_has_both_ways_and_their_times(engine: Engine) -> None:
 def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | None]]:
     """Name, image, and the image that it was made of, if any, for each way in which images come about."""
     for number in (0, 4, 5, 6):
-        yield f"draw {number}", engine.draw(REQUESTS[number]).images[-1], None
-    start = engine.draw(REQUESTS[2]).images[1]
-    yield "variation", engine.vary(start, 2, seed=3).images[1], start
+        yield f"draw {number}", engine.submit_draw(REQUESTS[number]).result().images[-1], None
+    start = engine.submit_draw(REQUESTS[2]).result().images[1]
+    yield "variation", engine.submit_vary(start, 2, seed=3).result().images[1], start
     yield (
         "mixed with an image",
-        engine.draw(replace(REQUESTS[8], image=start.picture, image_name=start.stem)).images[0],
+        engine.submit_draw(replace(REQUESTS[8], image=start.picture, image_name=start.stem)).result().images[0],
         start,
     )
     yield (
         "mix",
-        engine.mix(MixRequest("a 'sad' child", JAPANESE, 4, DrawRequest(seed=4, negative_prompt="hat"))).frames[2],
+        engine.submit_mix(MixRequest("a 'sad' child", JAPANESE, 4, DrawRequest(seed=4, negative_prompt="hat")))
+        .result()
+        .frames[2],
         None,
     )
-    edited = engine.edit(EditRequest((start,), "a woman", "a man", -1.5)).after[0]
+    edited = engine.submit_edit(EditRequest((start,), "a woman", "a man", -1.5)).result().after[0]
     yield "edit", edited, start
-    yield "refined", engine.refine(RefineRequest(engine.draw(REQUESTS[5]).images[0], 3)).after, None
-    yield "refined edit", engine.refine(RefineRequest(edited, 3)).after, edited
-    yield "optimised", engine.compare(CompareRequest(TEXT, 3, DrawRequest(seed=6))).optimised, None
+    yield (
+        "refined",
+        engine.submit_refine(RefineRequest(engine.submit_draw(REQUESTS[5]).result().images[0], 3)).result().after,
+        None,
+    )
+    yield "refined edit", engine.submit_refine(RefineRequest(edited, 3)).result().after, edited
+    yield "optimised", engine.submit_compare(CompareRequest(TEXT, 3, DrawRequest(seed=6))).result().optimised, None
 
 
 def follow(recipe: Recipe, way: str) -> None:
@@ -320,16 +330,34 @@ def test_recipes_name_no_path_of_the_server(engine: Engine, tiny_model: Path) ->
     ],
 )
 def test_what_is_beyond_the_limits_is_refused(engine: Engine, request_: object, message: str) -> None:
-    ask = {DrawRequest: engine.draw, MixRequest: engine.mix, EditRequest: engine.edit, CompareRequest: engine.compare}
+    ask = {
+        DrawRequest: engine.submit_draw,
+        MixRequest: engine.submit_mix,
+        EditRequest: engine.submit_edit,
+        CompareRequest: engine.submit_compare,
+    }
     with pytest.raises(UsageError, match=message):
         ask[type(request_)](request_)
     assert engine.num_waiting == 0
 
 
+def test_a_text_is_parsed_once_a_request(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(prompts, "parse_prompt", lambda text: parsed.append(text) or parse_prompt(text))
+    start = tuple(engine.submit_draw(DrawRequest(TEXT, n=3, seed=3, negative_prompt="hat")).result().images)
+    assert [parsed.pop() for _ in parsed[:]] == ["hat", TEXT]
+    engine.submit_mix(MixRequest(TEXT, JAPANESE, 3, DrawRequest(seed=4, negative_prompt="hat"))).result()
+    assert [parsed.pop() for _ in parsed[:]] == ["hat", JAPANESE, TEXT]
+    engine.submit_edit(EditRequest(start, "a woman", "a man")).result()
+    assert [parsed.pop() for _ in parsed[:]] == ["a man", "a woman"]
+    engine.submit_refine(RefineRequest(start[0], 2, "a man")).result()
+    assert [parsed.pop() for _ in parsed[:]] == ["a man"]
+
+
 def test_refining_has_limits_too(engine: Engine) -> None:
-    image = engine.draw(DrawRequest(TEXT, seed=3)).images[0]
+    image = engine.submit_draw(DrawRequest(TEXT, seed=3)).result().images[0]
     with pytest.raises(UsageError, match="iterations: expected at most 5, got 6"):
-        engine.refine(RefineRequest(image, 6))
+        engine.submit_refine(RefineRequest(image, 6)).result()
 
 
 def test_infinite_latents_fail_alone(tiny_model: Path) -> None:
@@ -352,7 +380,7 @@ def test_prompts_that_cancel_out_fail_alone_in_a_shared_pass(tiny_model: Path) -
 def test_a_full_engine_refuses_draws_and_long_work(tiny_model: Path) -> None:
     batching = Batching(1, 0.0, max_waiting=1, max_waiting_long=1)
     with Engine([f"tiny={tiny_model}"], "cpu", SMALL_LIMITS, batching) as engine:
-        engine.draw(DrawRequest(TEXT))
+        engine.submit_draw(DrawRequest(TEXT)).result()
         with pytest.raises(QueueFull):
             deque((engine.submit_draw(DrawRequest(TEXT, seed=seed, n=4)) for seed in range(1000)), 0)
         with pytest.raises(QueueFull):
@@ -362,10 +390,10 @@ def test_a_full_engine_refuses_draws_and_long_work(tiny_model: Path) -> None:
 def test_long_work_does_not_hold_up_what_is_done_sooner(tiny_model: Path) -> None:
     with Engine([f"tiny={tiny_model}"], "cpu", Limits(max_iterations=100_000), Batching()) as engine:
         long = [engine.submit_compare(CompareRequest(TEXT, 100_000)) for _ in range(3)]
-        drawn = engine.draw(DrawRequest(TEXT)).images[0]
-        engine.mix(MixRequest(TEXT, JAPANESE, 2))
-        engine.edit(EditRequest((drawn,), TEXT, JAPANESE))
-        engine.refine(RefineRequest(drawn, 1))
+        drawn = engine.submit_draw(DrawRequest(TEXT)).result().images[0]
+        engine.submit_mix(MixRequest(TEXT, JAPANESE, 2)).result()
+        engine.submit_edit(EditRequest((drawn,), TEXT, JAPANESE)).result()
+        engine.submit_refine(RefineRequest(drawn, 1)).result()
         assert not any(future.done() for future in long)
         assert engine.num_waiting <= 3
     # An engine that is closed doesn't finish what takes long.
@@ -390,7 +418,7 @@ def test_one_client_cannot_have_all_places(tiny_model: Path) -> None:
 def test_out_of_domain_prompts_say_so(tiny_model: Path) -> None:
     with Engine([f"tiny={tiny_model}"], "cpu", SMALL_LIMITS) as engine:
         pipeline = engine.library.get()
-        assert engine.draw(DrawRequest(TEXT)).out_of_domain is None
+        assert engine.submit_draw(DrawRequest(TEXT)).result().out_of_domain is None
         assert engine.domain_score(TEXT) is None
         condition = pipeline.text_condition(pipeline.encode_prompts([TEXT]))
         rng = torch.Generator().manual_seed(0)
@@ -398,8 +426,8 @@ def test_out_of_domain_prompts_say_so(tiny_model: Path) -> None:
         near = torch.nn.functional.normalize(condition + 0.1 * noise, dim=1)
         pipeline.domain = fit_domain(torch.cat([near, -near[:32]]), near)
         with pytest.warns(UserWarning, match="seems to be beyond"):
-            foreign = engine.draw(DrawRequest("a steam engine")).out_of_domain
+            foreign = engine.submit_draw(DrawRequest("a steam engine")).result().out_of_domain
         assert foreign == engine.domain_score("a steam engine")
         assert (foreign.percentile, foreign.is_outside) == (100, True)
-        assert engine.draw(DrawRequest(TEXT)).out_of_domain.percentile < 99
-        assert engine.draw(DrawRequest(image=Image.new("RGB", (9, 9)))).out_of_domain is None
+        assert engine.submit_draw(DrawRequest(TEXT)).result().out_of_domain.percentile < 99
+        assert engine.submit_draw(DrawRequest(image=Image.new("RGB", (9, 9)))).result().out_of_domain is None

@@ -19,7 +19,8 @@ from PIL import Image
 
 from text2latent import Text2LatentPipeline, infer
 from text2latent.apps.serving.engine import Engine
-from text2latent.apps.serving.requests import DrawRequest, EditRequest, RefineRequest
+from text2latent.apps.serving.operations import EditRequest, RefineRequest
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.latents_file import load_latents
 from text2latent.models.sources.zoo import ZOO
@@ -204,9 +205,11 @@ def test_variations_need_a_picture(page: Any) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(faces_engine: Engine) -> Any:
-    return faces_engine.draw(
-        DrawRequest(TEXT, seed=5, steps=4, negative_prompt="hat", rerank=2, truncation=0.8)
-    ).images[0]
+    return (
+        faces_engine.submit_draw(DrawRequest(TEXT, seed=5, steps=4, negative_prompt="hat", rerank=2, truncation=0.8))
+        .result()
+        .images[0]
+    )
 
 
 def panel(image: Any) -> dict[str, Any]:
@@ -245,9 +248,9 @@ def test_commands_of_variations_refinements_and_edits_go_on_from_what_the_page_s
     saved = panel(drawn)
     for file in (saved["png"]["value"], saved["latents"]["value"]):
         Path(Path(file).name).write_bytes(Path(file).read_bytes())
-    variation = faces_engine.vary(drawn, 1, 3).images[0]
-    refined = faces_engine.refine(RefineRequest(drawn, 2)).after
-    edited = faces_engine.edit(EditRequest((drawn,), "a woman", "a woman with a beard", 1.5)).after[0]
+    variation = faces_engine.submit_vary(drawn, 1, 3).result().images[0]
+    refined = faces_engine.submit_refine(RefineRequest(drawn, 2)).result().after
+    edited = faces_engine.submit_edit(EditRequest((drawn,), "a woman", "a woman with a beard", 1.5)).result().after[0]
     for image in (variation, refined, edited):
         shows = panel(image)
         output = shlex.split(shows["command"])[-1]
@@ -270,7 +273,9 @@ def to_levels(pipeline: Text2LatentPipeline, latents: Any) -> np.ndarray:
 
 
 def test_what_users_write_is_no_markup(faces_engine: Engine) -> None:
-    image = faces_engine.draw(DrawRequest("<img src=x onerror=alert(1)> woman", seed=0, steps=1)).images[0]
+    image = (
+        faces_engine.submit_draw(DrawRequest("<img src=x onerror=alert(1)> woman", seed=0, steps=1)).result().images[0]
+    )
     assert "<img" not in panel(image)["facts"]
     assert "&lt;img" in panel(image)["facts"]
 

@@ -17,8 +17,9 @@ gradio = pytest.importorskip("gradio", reason="gradio of the extra [serve] is no
 
 from text2latent.apps.serving.engine import Engine  # noqa: E402
 from text2latent.apps.serving.limits import Limits  # noqa: E402
+from text2latent.apps.serving.operations import CompareRequest  # noqa: E402
 from text2latent.apps.serving.page.visits import Left, Visits  # noqa: E402
-from text2latent.apps.serving.requests import CompareRequest, DrawRequest  # noqa: E402
+from text2latent.apps.serving.requests import DrawRequest  # noqa: E402
 
 PATIENCE = 300.0
 LONG = CompareRequest("a man", 100_000)

@@ -16,6 +16,7 @@ from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HEAD_NAME, EmbeddingHead, read_heads, save_heads
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import sha256_of
+from text2latent.models.sources.location import locate as locate_part
 
 BASE = "faces"
 DIM = 128
@@ -121,9 +122,9 @@ def test_a_world_may_share_what_another_has(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "birds" / "weights" / "generator").mkdir()
     (tmp_path / "more-birds" / "weights" / zoo.SHARED).write_text('{"generator": "birds"}')
     monkeypatch.setattr(zoo, "ZOO", tmp_path)
-    assert zoo.locate("more-birds", "generator") == zoo.locate("birds", "generator")
-    assert zoo.locate("more-birds", "clip") != zoo.locate("birds", "clip")
+    assert locate_part("more-birds", "generator").path == locate_part("birds", "generator").path
+    assert locate_part("more-birds", "clip").path != locate_part("birds", "clip").path
     assert zoo.owner("more-birds", "generator") == "birds"
     shutil.rmtree(tmp_path / "birds")
     with pytest.raises(InputError, match="ships no generator"):
-        zoo.locate("more-birds", "generator")
+        locate_part("more-birds", "generator")
