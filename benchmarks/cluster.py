@@ -1,9 +1,9 @@
 """Measure what sampling, reading and training cost, for plans at cluster scale, and compare one process with two.
 
     python benchmarks/cluster.py --json benchmarks/cluster.json
-    python benchmarks/cluster_table.py
+    python benchmarks/tables.py
 
-writes the table of docs/cluster.md. Run it on the kind of machine that is to do the work, with `--device cuda` there.
+writes the tables of docs/cluster.md. Run it on the kind of machine that is to do the work, with `--device cuda` there.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 weights in eight bits change the pictures. Run it on a machine that does nothing else.
 
     python benchmarks/exports.py --json benchmarks/exports.json
-    python benchmarks/exports_table.py
+    python benchmarks/tables.py --only costs
 
 The latter writes the tables into docs/export.md.
 """

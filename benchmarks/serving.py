@@ -1,7 +1,7 @@
 """Measure a server that many programs ask at once, and the same server when it draws one image at a time.
 
     python benchmarks/serving.py --json benchmarks/serving.json
-    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --only serving
 
 writes the table of docs/serving.md. Server and clients share the machine, which should do nothing else.
 """

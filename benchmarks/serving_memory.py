@@ -1,7 +1,7 @@
 """Measure how much memory a server keeps of the large pictures that many programs send it, and its most meanwhile.
 
     python benchmarks/serving_memory.py --json benchmarks/serving.json
-    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --only serving
 
 writes them into the table of docs/serving.md. The most is what was seen, looking every 20 ms.
 """

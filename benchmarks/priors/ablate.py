@@ -248,7 +248,7 @@ def ablate(config: Namespace) -> None:
     rows += retrieval_rows(variants, pairs, bench)
     results = Results(command_line(build_parser(), config), rows, note=CPU_TIME)
     print(markdown(results))
-    for file in write_results(results, output, "ablations", plot=False):
+    for file in write_results(results, output, "ablations"):
         print(f"wrote {file}", file=sys.stderr)
 
 

@@ -322,7 +322,7 @@ def compare(config: Namespace) -> None:
     found = with_kept_times(claims(rows, curves, alone), kept)
     results = Results(command_line(build_parser(), config), rows, curves, found, note=told_of(kept))
     print(markdown(results))
-    for file in write_results(results, output, "priors", plot=True):
+    for file in write_results(results, output, "priors"):
         print(f"wrote {file}", file=sys.stderr)
 
 

@@ -62,7 +62,7 @@ def measure(config: Namespace) -> None:
     rows, claims = [row for group in groups for row in group], [ours_and_retrieval(group) for group in groups]
     results = Results(command_line(build_parser(), config), rows, claims=claims, note=CPU_TIME)
     print(markdown(results))
-    for file in write_results(results, output, "detailed", plot=False):
+    for file in write_results(results, output, "detailed"):
         print(f"wrote {file}", file=sys.stderr)
 
 

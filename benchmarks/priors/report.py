@@ -1,4 +1,4 @@
-"""What a comparison of priors found: JSON, a Markdown table, a plot of accuracy against time, the README's block."""
+"""What a comparison of priors found: JSON, a Markdown table and a plot of accuracy against time."""
 
 from __future__ import annotations
 
@@ -230,16 +230,14 @@ def _plot_points(axes: Any, rows: Sequence[Row], style: str, label: str | None, 
     return axes.errorbar(seconds, values, yerr=errors, fmt=style, **look)[0].get_color()
 
 
-def write_results(results: Results, folder: Path, name: str, plot: bool) -> list[Path]:
-    """Write `NAME.json`, `NAME.md` and perhaps `NAME.svg` into a folder; returns the files."""
-    json_file, markdown_file, plot_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg"))
+def write_results(results: Results, folder: Path, name: str) -> list[Path]:
+    """Write `NAME.json` and `NAME.md` into a folder; returns the files."""
+    json_file, markdown_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md"))
     results.save(json_file)
     text = "\n\n".join([f"`{results.command}`", markdown(results), by_attribute(results), *claims_table(results)])
     with replacing(markdown_file) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-    if plot:
-        save_plot(results, plot_file)
-    return [json_file, markdown_file, *([plot_file] if plot else [])]
+    return [json_file, markdown_file]
 
 
 def claims_table(results: Results) -> list[str]:
