@@ -94,7 +94,7 @@ class StreamedPairs(IterableDataset[Sent]):
         shuffle_pairs: pairs in a group, which are permuted.
         skip_non_finite: whether other pairs of the group take the place of those with NaN or infinity; else
             reading stops at them.
-        announce: told a line for each pair left out.
+        announce: gets a line for each pair left out.
     """
 
     def __init__(

@@ -56,11 +56,11 @@ class Reception:
     """Takes batches from a loader's workers, and does without shared memory and without workers where need be.
 
     Args:
-        announce: told a line the first time that there is need.
+        announce: gets a line the first time that there is need.
     """
 
     def __init__(self, announce: Callable[[str], None]) -> None:
-        self.announce, self._told = announce, False
+        self.announce, self._announced = announce, False
 
     def iterate(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, ...]]:
         """Batches of a loader."""
@@ -76,9 +76,9 @@ class Reception:
         return tuple(torch.from_numpy(part) for part in sent)
 
     def _tell(self, what: str) -> None:
-        if not self._told:
+        if not self._announced:
             self.announce(f"warning: {what}; {MORE}")
-        self._told = True
+        self._announced = True
 
 
 def _refused_queues(count: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Prompts without images to them, which tell where texts are in CLIP's space: files of them, and general ones."""
+"""Prompts without images to them, which show where texts are in CLIP's space: files of them, and general ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN_SHARE = 0.2
 
 
 def embed_prompts(clip: ClipEncoder, name: str) -> Tensor:
-    """Embeddings of the prompts that tell where a CLIP's texts lie.
+    """Embeddings of the prompts that show where a CLIP's texts lie.
 
     They are made anew each time, in seconds: what is kept of them, in a prior's folder, is their mean.
 

@@ -27,7 +27,7 @@ from text2latent.common.errors import InputError
 from text2latent.common.litter import files_of, name_files
 from text2latent.data.storage import write_atomic
 
-LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was told to stop
+LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was asked to stop
 
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(

@@ -32,7 +32,7 @@ UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0, "latent_seconds":
 """What figures are multiplied with in the table: shares are shown in percent, seconds in milliseconds."""
 
 LOWEST_SHOWN = 85
-"""Percent of named attributes below which the plot tells a method in words."""
+"""Percent of named attributes below which the plot names a method in words."""
 Place = tuple[int, int, str, str]
 ABOVE: Place = (0, 7, "center", "bottom")
 BELOW: Place = (0, -8, "center", "top")
@@ -130,8 +130,8 @@ def markdown(results: Results) -> str:
         lines.append(f"| **{group}** " + "| " * len(head) + "|")
         lines += [_line(row, names, whole) for row in results.rows if row.group == group]
     shares = "Shares in percent; ± is half the 95 % bootstrap interval over prompts."
-    told = " ".join(filter(None, [shares, f"Measured on {results.machine}, {results.date}.", results.note]))
-    return "\n".join([*lines, "", told])
+    notes = " ".join(filter(None, [shares, f"Measured on {results.machine}, {results.date}.", results.note]))
+    return "\n".join([*lines, "", notes])
 
 
 def _line(row: Row, names: Sequence[str], whole: int) -> str:
@@ -197,8 +197,8 @@ def rows_below(rows: Sequence[Row]) -> list[Row]:
 
 
 def _told(rows: Sequence[Row]) -> str | None:
-    told = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
-    return "\n".join(["below:", *told, ""]) if told else None
+    notes = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
+    return "\n".join(["below:", *notes, ""]) if notes else None
 
 
 def _plot_group(axes: Any, group: str, rows: Sequence[Row], places: Sequence[Place]) -> None:

@@ -91,7 +91,7 @@ def read_base(path: Path) -> tuple[str, str]:
     """Name and SHA-256 of the CLIP that the heads in a file stand on.
 
     Raises:
-        InputError: when the file is damaged or doesn't tell.
+        InputError: when the file is damaged or doesn't say.
     """
     metadata = _open(path)[0]
     if not (metadata.get(BASE) and metadata.get(BASE_SHA256)):

@@ -29,7 +29,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
             - a folder of BigGAN-deep's published files, or the weights file in it; DALL-E's `decoder.pkl`;
             - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
             - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
-              stylegan2-pytorch; they are told apart by their content, and none of their code is run;
+              stylegan2-pytorch; they are recognised by their content, and none of their code is run;
             - an `https://` address or `hf://` id of any of these;
             - a class path `my_package.MyGenerator`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
               one: that class, a subclass of `Generator`, is imported.
@@ -92,7 +92,7 @@ def _load_file(path: Path) -> Generator:
 
 
 def read_file(path: Path) -> GeneratorWeights:
-    """What a pickle or a PyTorch file holds, told apart by its first bytes and its content.
+    """What a pickle or a PyTorch file holds, recognised by its first bytes and its content.
 
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.

@@ -274,7 +274,7 @@ def fetched(network: Any) -> Any:
 
 
 def require_trained_with(expected: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
-    """Refuse networks whose weights files are not the expected ones; networks that came from no file can't be told."""
+    """Refuse networks whose weights files are not the expected ones; those that came from no file can't be checked."""
     for part, network in networks.items():
         found = network_identity(network, part)
         if part in expected and found is not None:

@@ -1,6 +1,6 @@
 """Checkpoints of the `stylegan2-pytorch` port: `g_ema`, and the mean latent where there is one.
 
-Sizes are read from the tensors' shapes, since the files do not tell them.
+Sizes are read from the tensors' shapes, since the files do not record them.
 """
 
 from __future__ import annotations

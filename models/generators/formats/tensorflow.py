@@ -35,7 +35,7 @@ ARGUMENTS = {
     "conv_clamp": "conv_clamp",
     "num_fp16_res": "num_fp16_res",
 }
-# What the tensors' shapes tell, what only training depends on, and how the network is called.
+# What the tensors' shapes show, what only training depends on, and how the network is called.
 IGNORED = frozenset(
     (
         *("num_channels", "resolution", "latent_size", "label_size", "label_fmaps", "dlatent_size", "mapping_layers"),

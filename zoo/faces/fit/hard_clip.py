@@ -4,7 +4,7 @@
 
 In the faces world's own CLIP texts lie nearly where images do. In CLIPs that were trained on photographs they don't
 (Liang et al., arXiv:2203.02053): all images share one large constant and all texts another, images vary in many
-directions that no text tells of, and texts in others. So an embedding e of an image becomes, before it is normalised,
+directions that no text speaks of, and texts in others. So an embedding e of an image becomes, before it is normalised,
 
     linear R e + constant u + features Q cos(W e + b)
 
