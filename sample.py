@@ -157,7 +157,6 @@ def join_launched(config: SampleConfig, device: torch.device) -> PartialState:
 
 
 def announce(line: str) -> None:
-    """Print a line on stderr."""
     print(f"text2latent sample: {line}", file=sys.stderr)
 
 
@@ -187,7 +186,6 @@ def sample(config: SampleConfig) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(build_parser(), sample, argv)
 
 

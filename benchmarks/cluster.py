@@ -215,7 +215,6 @@ PARTS: dict[str, Measure] = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("cluster", __doc__)
     add = parser.add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
@@ -227,7 +226,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that share a machine mustn't fight for its cores
     return run_command(parser, partial(measure_parts, PARTS, parser), argv)

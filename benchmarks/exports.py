@@ -124,7 +124,6 @@ PARTS: dict[str, Measure] = {"formats": format_figures, "int8": int8_figures, "c
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("exports", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -151,7 +150,6 @@ def run(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

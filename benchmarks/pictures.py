@@ -123,7 +123,6 @@ DEFAULT_KINDS = ("texts", "priors")
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("pictures", __doc__)
     add = parser.add_argument
     chosen = f"one of {', '.join(KINDS)}; repeat it for several. Default: {', '.join(DEFAULT_KINDS)}."
@@ -152,7 +151,6 @@ def run(config: Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

@@ -108,7 +108,6 @@ def add_model_flag(parser: CommandParser) -> None:
 
 
 def add_report_flags(parser: CommandParser, parts: Iterable[str], default: str = "all") -> None:
-    """Add `--only` and `--json`."""
     parser.add_argument("--only", action="append", metavar="PART",
         help=f"Measure this part, one of {', '.join(parts)}; repeat it for several. Default: {default}.")  # fmt: skip
     parser.add_argument("--json", default=None, metavar="FILE",

@@ -184,7 +184,6 @@ def with_table(page: str, name: str, block: str) -> str:
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("tables", __doc__)
     add = parser.add_argument
     add("--only", action="append", metavar="NAME",
@@ -221,7 +220,6 @@ def run(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

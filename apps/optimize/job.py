@@ -157,7 +157,6 @@ class Job:
         self.networks = load_networks(config.model, config.generator, config.clip, device, config.init == "prior")
 
     def make_descent(self, goal: Goal, seed: int, optimizer: str) -> Descent:
-        """A descent at its start."""
         config, networks = self.config, self.networks
         start = Start(
             config.init,

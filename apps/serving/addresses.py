@@ -29,7 +29,6 @@ class HiddenFolder:
         self._paths = {text.encode() for text in (*in_json, quote(folder))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http" or "/gradio_api/" not in scope["path"]:
             return await self.app(scope, receive, send)
         headers = MutableHeaders(raw=list(scope["headers"]))

@@ -40,7 +40,6 @@ class NoSniff:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -58,7 +57,6 @@ class Prefix:
         self.app, self.prefix = app, prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         await self.app({**scope, "root_path": self.prefix}, receive, send)
 
 

@@ -73,7 +73,6 @@ class Gate:
         self._folder, self._uploads, self._visits, self._max_bytes = folder, uploads, visits, max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})

@@ -50,7 +50,6 @@ class HostGuard:
         self.app, self.hosts = app, [host.lower() for host in hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         headers = MutableHeaders(raw=list(scope["headers"]))

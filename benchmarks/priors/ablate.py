@@ -161,7 +161,6 @@ def numbers_of_pairs(available: int) -> Iterator[Variant]:
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("ablate_prior", __doc__)
     add_flags(parser, "runs/ablation", num_images=2)
     add = parser.add_argument
@@ -253,7 +252,6 @@ def ablate(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), ablate, argv)
 
 

@@ -93,7 +93,6 @@ QUICK = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("compare_priors", __doc__)
     add_flags(parser, "runs/comparison", num_images=4)
     add = parser.add_argument
@@ -381,7 +380,6 @@ def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Reci
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), compare, argv)
 
 

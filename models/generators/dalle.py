@@ -179,7 +179,6 @@ class PickledModule:
     state: dict[str, Any] = field(default_factory=dict)
 
     def set_state(self, state: Any) -> None:
-        """Take the attributes."""
         if not isinstance(state, dict):
             raise TypeError("expected a dictionary")
         self.state = state

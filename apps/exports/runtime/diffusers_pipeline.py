@@ -242,7 +242,6 @@ class Watch:
         self.pipeline, self.condition, self.callback, self.names = pipeline, condition, callback, names
 
     def __call__(self, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
-        """See `sample`."""
         self.bar.update()
         if self.callback is None:
             return latents

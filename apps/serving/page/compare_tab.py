@@ -39,7 +39,6 @@ class CompareTab:
             self.images_amortised, self.images = gr.State([]), gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.prompt, self.iterations, *desk.controls.inputs]
         outputs = [self.amortised, self.optimised, self.notice, self.images_amortised, self.images]
         triggers = [self.prompt.submit, self.button.click]

@@ -43,7 +43,6 @@ class MixTab:
             self.shown = gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.start, self.end, self.frames, *desk.controls.inputs]
         outputs = [self.strip, self.animation, self.notice, self.images, self.save]
         mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
@@ -105,7 +104,6 @@ def _look(images: Images, position: float) -> list[Any]:
 
 
 def _look_at_first(images: Images) -> list[Any]:
-    """The first frame."""
     return _look(images, 0)
 
 

@@ -58,7 +58,6 @@ class Selection:
         self._events.append((event, gallery, index, how))
 
     def wire(self) -> None:
-        """Connect the events."""
         galleries = [gallery for gallery, _ in self._galleries]
         outputs = [*self.outputs, *galleries]
         shared: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

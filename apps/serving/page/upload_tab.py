@@ -44,7 +44,6 @@ class UploadTab:
             self.images = gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.image, self.prompt, self.weight, *desk.controls.inputs]
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             [self.gallery, self.notice, self.images], api_name="vary", show_progress_on=self.gallery,

@@ -101,7 +101,6 @@ def _layer_names(num_blocks: int) -> dict[str, str]:
 
 
 def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
-    """State of one layer."""
     state = {
         "weight": tensors.take(f"{name}.conv.weight", 5)[0],
         "affine.weight": tensors.take(f"{name}.conv.modulation.weight", 2),

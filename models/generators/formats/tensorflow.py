@@ -208,7 +208,6 @@ def _synthesis_arguments(tensors: Tensors, resolutions: list[int]) -> dict[str, 
 
 
 def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
-    """State of one layer."""
     weight = tensors.take(f"{name}/weight", 4)
     flipped = weight.flip(0, 1) if name.endswith(("_up", "Skip")) else weight
     state = {"weight": flipped.permute(3, 2, 0, 1)}

@@ -89,7 +89,6 @@ def _orthonormal(rng: np.random.Generator, columns: int) -> NDArray[np.float64]:
 
 
 def harden_clip(folder: Path = WEIGHTS, base: str = "faces") -> None:
-    """Write the CLIP's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_heads(folder / HEAD_NAME, make_heads(), base, locate(base).identity.sha256)
 
