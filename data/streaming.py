@@ -63,7 +63,7 @@ class EpochOrder:
 
     @classmethod
     def draw(cls, manifest: Manifest, first: int, seed: int, epoch: int) -> EpochOrder:
-        """The order of an epoch."""
+        """The order of an epoch: shards in an order that follows from `seed` and `epoch`, from pair `first` on."""
         indices = np.arange(first // manifest.shard_size, manifest.num_shards)
         shards = np.random.default_rng((seed, epoch)).permutation(indices)
         begins = np.maximum(shards * manifest.shard_size, first)

@@ -206,7 +206,7 @@ class PriorTraining(pl.LightningModule):
     # Steps.
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """Mean loss, a scalar, of latents `[N, L, D]` and embeddings `[N, E]`."""
         loss = self._loss(batch, TRAINING_STREAM, self._optimizer_steps())
         self._at_hand = batch_idx, len(batch[0]), loss.detach()
         return loss

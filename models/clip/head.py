@@ -75,7 +75,7 @@ class HeadedClip(nn.Module):
 
     @property
     def token_embedding(self) -> nn.Embedding:
-        """Embedding of the base's tokens."""
+        """Table of the base's token embeddings, `[vocabulary, width]`."""
         return getattr(self.base, "text", self.base).token_embedding
 
     def encode_image(self, images: Tensor) -> Tensor:
