@@ -25,7 +25,7 @@ VERBS = {  # of each, the module whose `main` it is, and what it does
     "export": ("text2latent.apps.exports.command", "write a model for diffusers, ONNX Runtime or torch.export"),
     "inspect": (
         "text2latent.apps.exports.inspect",
-        "tell what a model, dataset, exported file or picture was made with",
+        "show what a model, dataset, exported file or picture was made with",
     ),
 }
 

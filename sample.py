@@ -116,7 +116,7 @@ def make_shards(
 
 
 def finish(output: str, state: PartialState) -> None:
-    """Write statistics and manifest if all shards are there, each process reading its part; tell what there is."""
+    """Write statistics and manifest if all shards are there, each process reading its part; report what there is."""
     from accelerate.utils import gather_object
 
     from text2latent.data.records import read_manifest
@@ -157,7 +157,6 @@ def join_launched(config: SampleConfig, device: torch.device) -> PartialState:
 
 
 def announce(line: str) -> None:
-    """Tell a line on stderr."""
     print(f"text2latent sample: {line}", file=sys.stderr)
 
 
@@ -175,7 +174,7 @@ def sample(config: SampleConfig) -> None:
     generator, clip = load_networks(config, state.device if state.num_processes > 1 else device)
     wanted = describe_dataset(config, generator, clip)
     indices = parse_shards(config.shards, wanted.num_shards)[state.process_index :: state.num_processes]
-    # What can't be drawn is told before anything is written.
+    # What can't be drawn is refused before anything is written.
     draw_shard(generator, clip, range(1), **drawing_settings(config, generator, wanted))
     with state.main_process_first():
         manifest = open_dataset(config.output, wanted)
@@ -187,7 +186,6 @@ def sample(config: SampleConfig) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(build_parser(), sample, argv)
 
 

@@ -53,7 +53,6 @@ def verify(config: Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(build_parser(), verify, argv)
 
 

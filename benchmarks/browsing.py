@@ -125,7 +125,6 @@ class Visitor:
             box.press("Enter")
 
     def click(self, name: str) -> None:
-        """Click the button `name`."""
         self.page.locator(f"button#{name}").click()
 
     def wait_for_pictures(self, *names: str, count: int | None = None) -> None:

@@ -1,9 +1,9 @@
 """Measure what sampling, reading and training cost, for plans at cluster scale, and compare one process with two.
 
     python benchmarks/cluster.py --json benchmarks/cluster.json
-    python benchmarks/cluster_table.py
+    python benchmarks/tables.py
 
-writes the table of docs/cluster.md. Run it on the kind of machine that is to do the work, with `--device cuda` there.
+writes the tables of docs/cluster.md. Run it on the kind of machine that is to do the work, with `--device cuda` there.
 """
 
 from __future__ import annotations
@@ -215,7 +215,6 @@ PARTS: dict[str, Measure] = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("cluster", __doc__)
     add = parser.add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
@@ -227,7 +226,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that share a machine mustn't fight for its cores
     return run_command(parser, partial(measure_parts, PARTS, parser), argv)

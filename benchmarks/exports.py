@@ -2,7 +2,7 @@
 weights in eight bits change the pictures. Run it on a machine that does nothing else.
 
     python benchmarks/exports.py --json benchmarks/exports.json
-    python benchmarks/exports_table.py
+    python benchmarks/tables.py --only costs
 
 The latter writes the tables into docs/export.md.
 """
@@ -124,7 +124,6 @@ PARTS: dict[str, Measure] = {"formats": format_figures, "int8": int8_figures, "c
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("exports", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -151,7 +150,6 @@ def run(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

@@ -120,7 +120,6 @@ def compare(parser: CommandParser, config: Namespace) -> None:
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("generator_fits", __doc__)
     add = parser.add_argument
     add("generators", nargs="+", metavar="GENERATOR", help="Faces generators: zoo names or folders.")
@@ -133,7 +132,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(compare, parser), argv)
 

@@ -162,7 +162,6 @@ PARTS: dict[str, Measure] = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("generators", __doc__)
     add = parser.add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
@@ -181,7 +180,6 @@ def measure(parser: CommandParser, config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(measure, parser), argv)
 

@@ -31,7 +31,6 @@ from text2latent.models.sources.identity import require_same
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("harden_pairs", __doc__)
     add = parser.add_argument
     add("--pairs", required=True, metavar="FOLDER", help="Pairs of the CLIP under the head.")
@@ -80,7 +79,6 @@ def harden(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), harden, argv)
 
 

@@ -1,4 +1,4 @@
-"""Measured figures: printed beside their targets, and kept in a JSON file from which the README's table is made."""
+"""Measured figures: printed beside their targets, and kept in a JSON file from which the documents' tables are made."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Figure:
         name: what was measured.
         value: the number.
         unit: of value and target; empty for shares.
-        target: what to reach; None for a number that is only told.
+        target: what to reach; None for a number without one.
         at_most: whether the target is an upper limit instead of a lower one.
-        detail: one of many that other figures sum up; left out of the README.
+        detail: one of many that other figures sum up; left out of the table.
     """
 
     name: str
@@ -108,7 +108,6 @@ def add_model_flag(parser: CommandParser) -> None:
 
 
 def add_report_flags(parser: CommandParser, parts: Iterable[str], default: str = "all") -> None:
-    """Add `--only` and `--json`."""
     parser.add_argument("--only", action="append", metavar="PART",
         help=f"Measure this part, one of {', '.join(parts)}; repeat it for several. Default: {default}.")  # fmt: skip
     parser.add_argument("--json", default=None, metavar="FILE",
@@ -149,7 +148,7 @@ def command_line(parser: CommandParser, config: Namespace, *words: str, without:
 
     Args:
         parser: of the script.
-        config: what it was told.
+        config: its flags.
         words: what comes first.
         without: names of flags to leave out; of the others those are given that differ from their defaults.
     """

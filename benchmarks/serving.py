@@ -1,7 +1,7 @@
 """Measure a server that many programs ask at once, and the same server when it draws one image at a time.
 
     python benchmarks/serving.py --json benchmarks/serving.json
-    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --only serving
 
 writes the table of docs/serving.md. Server and clients share the machine, which should do nothing else.
 """
@@ -148,7 +148,6 @@ PARTS: dict[str, Measure] = {"load": load_figures}
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("serving", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -163,7 +162,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(measure_parts, PARTS, parser), argv)
 

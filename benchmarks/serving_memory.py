@@ -1,7 +1,7 @@
 """Measure how much memory a server keeps of the large pictures that many programs send it, and its most meanwhile.
 
     python benchmarks/serving_memory.py --json benchmarks/serving.json
-    python benchmarks/tables.py --json benchmarks/serving.json --readme docs/serving.md
+    python benchmarks/tables.py --only serving
 
 writes them into the table of docs/serving.md. The most is what was seen, looking every 20 ms.
 """
@@ -107,7 +107,6 @@ PARTS: dict[str, Measure] = {"memory": memory_figures}
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("serving_memory", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -119,7 +118,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(measure_parts, PARTS, parser), argv)
 

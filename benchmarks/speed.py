@@ -132,7 +132,6 @@ PARTS: dict[str, Measure] = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("speed", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -147,7 +146,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(measure_parts, PARTS, parser, default=BY_DEFAULT), argv)
 

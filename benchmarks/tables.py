@@ -1,78 +1,226 @@
-"""Write the figures that the benchmarks have kept into the README's table."""
+"""Write the tables of the documents from the figures that the benchmarks have kept.
+
+    python benchmarks/tables.py                 # all of them
+    python benchmarks/tables.py --only plan     # one
+
+`--json mine.json --page -` makes it of other figures and prints it. Each table stands in its page between two lines
+that bear its name.
+"""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text2latent.benchmarks.report import FIGURES_HEAD, figure_lines, read_parts, script_parser
+from text2latent.benchmarks.cluster_plan import RATES, given_rates, markdown_plan
+from text2latent.benchmarks.optimizers import SECONDS, SHOWN, SIMILARITY
+from text2latent.benchmarks.priors.report import Results, claims_table, markdown
+from text2latent.benchmarks.report import FIGURES_HEAD, Figure, figure_lines, read_parts, script_parser
 from text2latent.common.command import CommandParser, check_output_file, run_command
-from text2latent.common.errors import InputError
+from text2latent.common.errors import InputError, UsageError
 from text2latent.common.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ROOT / "benchmarks" / "figures.json"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- figures: written by benchmarks/tables.py -->", "<!-- end of figures -->"
+Parts = Mapping[str, Mapping[str, Any]]
+"""Kept figures by the name of their part; see `read_parts`."""
 
 
-def markdown_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+def all_figures(parts: Parts) -> str:
     """A Markdown table of all figures but the details, each part under its command, and the machines measured on."""
     lines = [*FIGURES_HEAD]
     for part in parts.values():
         lines.append(f"| **`{part['command']}`** | | | |")
         lines += figure_lines(part["figures"])
-    machines = dict.fromkeys(part["machine"] for part in parts.values())
-    return "\n".join([*lines, "", f"Measured on {'; '.join(machines)}."])
+    return "\n".join([*lines, "", _machines(parts)])
 
 
-def with_table(text: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """The README `text` with the table of `parts` in the place that is marked for it.
+def figures_of(name: str, parts: Parts) -> str:
+    """The figures of one part as a table, details too."""
+    rows = [f"| {figure.name} | {figure.measured} | {figure.goal} |" for figure in parts[name]["figures"]]
+    return "\n".join(["| figure | measured | target |", "|---|---|---|", *rows])
+
+
+def export_costs(parts: Parts) -> str:
+    """A table for each part that was measured, each under its command, and the machines measured on."""
+    heads = {"formats": "tool", "int8": "weights", "compile": "program"}
+    known = {name: parts[name] for name in heads if name in parts}
+    blocks = [f"`{part['command']}`\n\n{pivot(heads[name], part['figures'])}" for name, part in known.items()]
+    return "\n\n".join([*blocks, _machines(known)])
+
+
+def pivot(head: str, figures: Iterable[Figure]) -> str:
+    """A table of figures called `ROW, COLUMN`."""
+    cells = {tuple(figure.name.rsplit(", ", 1)): figure.measured for figure in figures}
+    rows, columns = (list(dict.fromkeys(name[place] for name in cells)) for place in (0, 1))
+    lines = [f"| {head} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for row in rows:
+        lines.append(f"| {row} | {' | '.join(cells.get((row, column), '') for column in columns)} |")
+    return "\n".join(lines)
+
+
+def optimization(name: str, head: str, parts: Parts) -> str:
+    """Similarity, attributes shown and seconds of each way or method as a table, other figures as a list."""
+    names = (SIMILARITY, SHOWN, SECONDS)
+    rows: dict[str, dict[str, Figure]] = {}
+    others = []
+    for figure in parts[name]["figures"]:
+        row, _, column = figure.name.rpartition(": ")
+        if column in names:
+            rows.setdefault(row, {})[column] = figure
+        else:
+            others.append(f"- {figure.name}: {_number(figure)}")
+    shown = [column for column in names if any(column in cells for cells in rows.values())]
+    lines = [f"| {head} | {' | '.join(shown)} |", f"|---|{'---:|' * len(shown)}"]
+    for row, cells in rows.items():
+        lines.append(f"| {row} | {' | '.join(_number(cells[one]) if one in cells else '-' for one in shown)} |")
+    return "\n".join([*lines, "", *others, "", f"`{parts[name]['command']}`, {parts[name]['machine']}."])
+
+
+def _number(figure: Figure) -> str:
+    """The value, with as many digits as matter to a reader."""
+    if figure.name.endswith(SIMILARITY):
+        return f"{figure.value:.2f}"
+    return figure.measured if figure.unit or figure.name.endswith(SHOWN) else f"{figure.value:g}"
+
+
+def _machines(parts: Parts) -> str:
+    return f"Measured on {'; '.join(dict.fromkeys(part['machine'] for part in parts.values()))}."
+
+
+def compared_priors(file: Path, _: Parts) -> str:
+    """The command, the table of a comparison's results, and what they are to show."""
+    results = Results.load(file)
+    return "\n\n".join([f"`{results.command}`", markdown(results), *claims_table(results)])
+
+
+def from_parts(text: Callable[[Parts], str], script: str, *needs: str) -> Callable[[Path, Parts], str]:
+    """A table's `text` of the parts in a file, with others in their place where these are given.
+
+    Args:
+        text: makes Markdown of the parts.
+        script: what keeps them in the file.
+        needs: parts that have to be there; any will do where none are named. An InputError says which are missing.
+    """
+
+    def write(file: Path, given: Parts) -> str:
+        parts = {**read_parts(file), **given}
+        missing = [f"the part {name}" for name in needs if name not in parts] or ["figures, found none"] * (not parts)
+        if missing:
+            raise InputError(f"--json: {file}: expected {missing[0]}; run {script} --json FILE")
+        return text(parts)
+
+    return write
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the documents.
+
+    Attributes:
+        page: the file it stands in, from the root of the repository.
+        source: the JSON file of its figures, likewise.
+        text: makes Markdown of such a file, and of parts that take the place of those in it.
+    """
+
+    page: str
+    source: str
+    text: Callable[[Path, Parts], str]
+
+
+RESULTS = "benchmarks/results"
+TABLES = {
+    "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/faces.py")),
+    "priors": Table("docs/figures.md", f"{RESULTS}/priors.json", compared_priors),
+    "detailed": Table("docs/priors.md", f"{RESULTS}/detailed.json", compared_priors),
+    "ablations": Table("docs/priors.md", f"{RESULTS}/ablations.json", compared_priors),
+    "generators": Table(
+        "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
+    ),
+    "serving": Table("docs/serving.md", "benchmarks/serving.json", from_parts(all_figures, "benchmarks/serving.py")),
+    "costs": Table(
+        "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")
+    ),
+    **{
+        name: Table(
+            "docs/optimize.md",
+            "benchmarks/figures.json",
+            from_parts(partial(optimization, name, head), "benchmarks/optimizers.py", name),
+        )
+        for name, head in {"ways": "way", "optimizers": "method"}.items()
+    },
+    **{
+        name: Table("docs/cluster.md", "benchmarks/cluster.json", from_parts(text, "benchmarks/cluster.py", *needs))
+        for name, text, needs in (
+            ("memory", partial(figures_of, "memory"), ("memory",)),
+            ("parity", partial(figures_of, "parity"), ("parity",)),
+            ("plan", markdown_plan, RATES),
+        )
+    },
+}
+"""The tables by the names that mark their places."""
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines of a page that a table lies between."""
+    return f"<!-- {name}: written by benchmarks/tables.py -->", f"<!-- end of {name} -->"
+
+
+def with_table(page: str, name: str, block: str) -> str:
+    """The text of a page with a table in the place that is marked for it.
 
     Raises:
         InputError: when there is no such place.
     """
-    return between(text, BEGIN, END, markdown_table(parts))
-
-
-def between(text: str, begin: str, end: str, block: str, flag: str = "--readme") -> str:
-    """A page's `text` with a block in place of what is between the lines `begin` and `end`; `flag` names the page.
-
-    Raises:
-        InputError: when these lines aren't there.
-    """
-    before, begins, rest = text.partition(begin)
+    begin, end = marks(name)
+    before, begins, rest = page.partition(begin)
     _, ends, after = rest.partition(end)
     if not begins or not ends:
-        raise InputError(f"{flag}: expected a file with the lines {begin} and {end}")
+        raise InputError(f"--page: expected a file with the lines {begin} and {end}")
     return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
-    parser = script_parser("readme_table", __doc__)
-    parser.add_argument("--json", default=str(FIGURES), metavar="FILE", help="Where the benchmarks kept their figures.")
-    parser.add_argument("--readme", default=str(README), metavar="FILE", help="The file to write the table into.")
+    parser = script_parser("tables", __doc__)
+    add = parser.add_argument
+    add("--only", action="append", metavar="NAME",
+        help=f"Write this table, one of {', '.join(TABLES)}; repeat it for several. Default: all.")  # fmt: skip
+    add("--json", default=None, metavar="FILE", help="Other figures for the tables of --only, or other results.")
+    add("--page", default=None, metavar="FILE", help="Another page for the tables of --only; - prints them.")
+    add("--rate", action="append", metavar="NAME=N",
+        help=f"For --only plan: a rate instead of the measured one; NAME is one of {', '.join(RATES)}.")  # fmt: skip
     return parser
 
 
 def run(config: Namespace) -> None:
-    """Replace the README's table."""
-    parts, readme = read_parts(Path(config.json)), check_output_file(config.readme, overwrite=True, flag="--readme")
-    if not parts:
-        raise InputError(
-            f"--json: {config.json}: expected figures, there are none; run benchmarks/faces.py --json FILE"
-        )
-    text = with_table(readme.read_text(encoding="utf-8"), parts)
-    with replacing(readme) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """Print the chosen tables, or replace them in their pages; pages are written when all tables are made."""
+    unknown = [name for name in config.only or () if name not in TABLES]
+    if unknown:
+        raise UsageError(f"--only: expected one of {', '.join(TABLES)}, got {unknown[0]!r}")
+    for flag in ("json", "page"):
+        if getattr(config, flag) is not None and config.only is None:
+            raise UsageError(f"--{flag}: needs --only, to say for which tables")
+    if config.rate is not None and config.only != ["plan"]:
+        raise UsageError("--rate: needs --only plan")
+    given = given_rates(config.rate or ())
+    pages: dict[Path, str] = {}
+    for name in config.only or TABLES:
+        block = TABLES[name].text(Path(config.json or ROOT / TABLES[name].source), given)
+        if config.page == "-":
+            print(block)
+            continue
+        page = check_output_file(config.page or ROOT / TABLES[name].page, overwrite=True, flag="--page")
+        pages[page] = with_table(pages.get(page) or page.read_text(encoding="utf-8"), name, block)
+    for page, text in pages.items():
+        with replacing(page) as partial_file:
+            partial_file.write_text(text, encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

@@ -107,8 +107,8 @@ class DiffusionConfig:
         condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
         noise_scale: Norm of the noise on a unit condition that makes it pseudo-text.
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
-        random_noise_level: Draw each pair's noise scale from 0 to noise_scale and tell it to the network.
-        text_noise_level: Noise scale that the network is told for texts; null is noise_scale.
+        random_noise_level: Draw each pair's noise scale from 0 to noise_scale and give it to the network.
+        text_noise_level: Noise scale that the network is given for texts; null is noise_scale.
         time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364),
             ddpm the 1000 steps of the cosine schedule, all alike (arXiv:2102.09672).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.

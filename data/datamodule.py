@@ -39,7 +39,7 @@ from text2latent.data.workers import Reception, as_it_is, leave_signals_to_the_m
 
 MEMORY_SHARE = 0.5  # of the memory that is free
 VAL_SHARE, MOST_VAL_PAIRS = 10, 1000
-"""Unless it is told otherwise, one pair in so many is held out, and never more than so many."""
+"""By default one pair in so many is held out, and never more than so many."""
 
 
 class PairTensors(Dataset[Batch]):
@@ -160,7 +160,7 @@ def fits_in_memory(manifest: Manifest, processes: int = 1) -> bool:
 
 
 def default_val_pairs(num_pairs: int) -> int:
-    """Pairs that are held out of a dataset unless it is told how many: a tenth, at least 1 and at most 1000."""
+    """Pairs that are held out of a dataset by default: a tenth, at least 1 and at most 1000."""
     return min(MOST_VAL_PAIRS, max(1, num_pairs // VAL_SHARE))
 
 
@@ -184,7 +184,7 @@ class PairDataModule(pl.LightningDataModule):
         seed: of the order of the training pairs.
         processes: of this machine that train, each with pairs of its own in memory.
         skip_non_finite: whether pairs with NaN or infinity are left out; else they are an error.
-        announce: told a line when pairs are left out.
+        announce: gets a line when pairs are left out.
     """
 
     manifest: Manifest

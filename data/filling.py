@@ -55,7 +55,7 @@ def fill_shards(
         place: of a dataset that `open_dataset` has started.
         indices: shards to see to.
         draw: gives the bytes of the shard that holds these samples.
-        on_found: told the number of pairs of each shard that needs no making.
+        on_found: gets the number of pairs of each shard that needs no making.
 
     Raises:
         InputError: when a shard can't be written.
@@ -88,6 +88,6 @@ def _claim(store: Store, index: int) -> Iterator[bool]:
     try:
         yield is_ours
     finally:
-        with suppress(InputError):  # what failed before is what is to be told
+        with suppress(InputError):  # what failed before is what is to be reported
             if is_ours or store.exists(shard_name(index)):
                 store.remove(claim_name(index))

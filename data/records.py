@@ -52,7 +52,7 @@ def encode_json(data: Mapping[str, Any]) -> bytes:
 
 def record_name(record: ShardRecord) -> str:
     """Name of the file that says that a shard is finished, until the manifest does; all is in the name, so that a
-    listing tells which shards of many are there.
+    listing shows which shards of many are there.
     """
     return f"{record.name.removesuffix('.tar')}.{record.count}.{record.sha256}.json"
 

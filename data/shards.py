@@ -2,7 +2,7 @@
 
 Sample i has the key `f"{i:09d}"` and the members `KEY.embedding.npy` `[E]`, optionally `KEY.jpg`, and
 `KEY.latent.npy` `[L, D]`, arrays in float16. A member's owner and group are the first digits of the SHA-256 of the
-generator and of CLIP, so that a stray shard tells whose it is.
+generator and of CLIP, so that a stray shard shows whose it is.
 
 Reading goes past `webdataset` and `tarfile`: the members are tiny and of equal shape, and for 50,000 pairs parsing
 each through webdataset takes 6.8 s on one core, tarfile 2.8 s, walking the headers here 0.2 s. The walk needs no
@@ -125,7 +125,7 @@ def read_bytes(place: str | Path | Store, record: ShardRecord) -> bytes:
 
 
 def is_whole(place: str | Path | Store, record: ShardRecord) -> bool:
-    """Whether a shard is there with the bytes that its record tells of."""
+    """Whether a shard is there with the bytes that its record names."""
     try:
         read_bytes(place, record)
     except InputError:

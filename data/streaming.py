@@ -88,7 +88,7 @@ class EpochOrder:
 
     @classmethod
     def draw(cls, manifest: Manifest, first: int, seed: int, epoch: int) -> EpochOrder:
-        """The order of an epoch."""
+        """The order of an epoch: shards in an order that follows from `seed` and `epoch`, from pair `first` on."""
         indices = np.arange(first // manifest.shard_size, manifest.num_shards)
         shards = np.random.default_rng((seed, epoch)).permutation(indices)
         begins = np.maximum(shards * manifest.shard_size, first)
@@ -119,7 +119,7 @@ class StreamedPairs(IterableDataset[Sent]):
         shuffle_pairs: pairs in a group, which are permuted.
         skip_non_finite: whether other pairs of the group take the place of those with NaN or infinity; else
             reading stops at them.
-        announce: told a line for each pair left out.
+        announce: gets a line for each pair left out.
     """
 
     def __init__(

@@ -56,29 +56,29 @@ class Reception:
     """Takes batches from a loader's workers, and does without shared memory and without workers where need be.
 
     Args:
-        announce: told a line the first time that there is need.
+        announce: gets a line the first time that there is need.
     """
 
     def __init__(self, announce: Callable[[str], None]) -> None:
-        self.announce, self._told = announce, False
+        self.announce, self._announced = announce, False
 
     def iterate(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, ...]]:
-        """Batches of a loader."""
+        """Batches of a loader; without its workers, after a line to `announce`, where none can be started."""
         if loader.num_workers and (reason := _refused_queues(loader.num_workers + 1)):
-            self._tell(f"no processes can be started to read with ({reason}), reading in the main one")
+            self._announce(f"no processes can be started to read with ({reason}), reading in the main one")
             loader = DataLoader(loader.dataset, batch_size=None, collate_fn=as_it_is, pin_memory=loader.pin_memory)
         return map(self._receive, iter(loader))
 
     def _receive(self, sent: Sent) -> tuple[Tensor, ...]:
         if all(isinstance(part, Tensor) for part in sent):
             return sent  # type: ignore[return-value]
-        self._tell("no room in shared memory for batches, sending them without")
+        self._announce("no room in shared memory for batches, sending them without")
         return tuple(torch.from_numpy(part) for part in sent)
 
-    def _tell(self, what: str) -> None:
-        if not self._told:
+    def _announce(self, what: str) -> None:
+        if not self._announced:
             self.announce(f"warning: {what}; {MORE}")
-        self._told = True
+        self._announced = True
 
 
 def _refused_queues(count: int) -> str | None:

@@ -4,7 +4,7 @@ The score is the mean cosine similarity of the text's condition (as the prior se
 conditions of training images, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
 (arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. To this comes how
 unfamiliar the text's wording is (`text2latent.inference.wording`), where that was learnt. Texts are further from images
-than images from each other, so the score is told as a percentile among prompts known to be in domain.
+than images from each other, so the score is given as a percentile among prompts known to be in domain.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Domain:
         """How strange prompts are, and where that lies among the in-domain ones.
 
         Args:
-            clip: whose tokens wordings are told in.
+            clip: whose tokens wordings are made of.
             prompts: N prompts.
             conditions: `[N, E]`, theirs.
 
@@ -115,7 +115,7 @@ class Domain:
         """Scores of prompts, weighted ones included.
 
         Args:
-            clip: whose tokens wordings are told in.
+            clip: whose tokens wordings are made of.
             prompts: N prompts.
             embeddings: `[N, E]`, CLIP's of these.
             conditions: `[N, E]`, what the prior takes for them.
@@ -130,7 +130,7 @@ class Domain:
         ]
 
     def are_worded_strangely(self, clip: ClipEncoder, prompts: Sequence[str]) -> list[bool]:
-        """Tell which prompts are outside by their wording alone; none where no wording was learnt.
+        """Which prompts are outside by their wording alone; none where no wording was learnt.
 
         A small CLIP may see nothing in a text that does say something, but not of the domain.
         """
@@ -224,10 +224,10 @@ def _require_sound(path: Path, domain: Domain, embedding_dim: int) -> None:
 
 
 def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) -> list[bool]:
-    """Tell which prompts are, to this CLIP, as good as empty although it knows all their words.
+    """Which prompts are, to this CLIP, as good as empty although it knows all their words.
 
     A CLIP of a closed vocabulary has zero token embeddings for words that it never learnt. A text of such words is
-    as good as empty too, but asks for something that CLIP can't tell.
+    as good as empty too, but asks for something that CLIP doesn't know.
 
     Args:
         clip: the encoder.
@@ -240,7 +240,7 @@ def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) 
 
 
 def has_unknown_words(clip: ClipEncoder, prompt: str) -> bool:
-    """Tell whether a prompt has tokens of zero embedding; never so where CLIP's text tower hides its embeddings."""
+    """Whether a prompt has tokens of zero embedding; never so where CLIP's text tower hides its embeddings."""
     tower: Any = getattr(clip.model, "text", clip.model)
     if not hasattr(tower, "token_embedding"):
         return False

@@ -168,7 +168,7 @@ def draw_edited(
         pipeline: what draws.
         latents: `[N, L, D]`.
         settings: of these, truncation and batch size count, and for an edit all that the prior needs.
-        change: the edit; CLIP scores tell how near the images come to its target.
+        change: the edit; CLIP scores show how near the images come to its target.
 
     Yields:
         Groups of consecutive images, in order.

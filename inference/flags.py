@@ -56,7 +56,6 @@ def add_model_flags(parser: CommandParser) -> None:
 
 
 def add_force_flag(parser: CommandParser) -> None:
-    """Add `--force`."""
     parser.add_argument("--force", action="store_true",
         help="Take --generator and --clip although the prior was trained with others. Latents and embeddings of other "
         "networks mean other things, so that images may not follow the text.")  # fmt: skip

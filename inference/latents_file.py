@@ -48,7 +48,7 @@ def count_latents(path: str | Path, flag: str = "--latents") -> int:
     """Number of images in a file of latents.
 
     Raises:
-        InputError: as `load_latents`, of whatever generator.
+        InputError: as `load_latents`, for any generator.
     """
     return len(_read(path, flag, "[N, num_ws, w_dim]"))
 

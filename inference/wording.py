@@ -1,7 +1,7 @@
 """How familiar the wording of a prompt is: how many of its runs of tokens stand in prompts known to be in a domain.
 
 A small CLIP may see a picture in any words, those of a language without spaces above all. What its domain is talked of
-in tells more then. This is the likelihood of a text under texts of the domain (Arora et al., arXiv:2109.06827) in its
+in says more then. This is the likelihood of a text under texts of the domain (Arora et al., arXiv:2109.06827) in its
 plainest form: the share of its trigrams that were never met.
 """
 

@@ -179,7 +179,7 @@ def build_pseudo_text(how: DiffusionConfig, data: PairDataModule, prior: Prior) 
 
 
 def build_objective(config: TrainConfig, data: PairDataModule, prior: Prior) -> Objective:
-    """What gives the loss of a prior."""
+    """The loss of a prior: reflow of a teacher with `distill`, else denoising of latents under pseudo-text."""
     how = config.diffusion
     pseudo_text = build_pseudo_text(how, data, prior)
     if config.distill is not None:

@@ -51,7 +51,6 @@ class EmaWeights(WeightAveraging):
         """Leave the averaged weights in place a little longer."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the trained weights back."""
         super().on_validation_epoch_end(trainer, pl_module)
 
 
@@ -92,7 +91,6 @@ class ValidationGrids(Callback):
         self.draw, self.folder = draw, folder
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, and write to disk and the logs."""
         assert isinstance(pl_module, PriorTraining)
         if not trainer.is_global_zero:
             return
@@ -118,7 +116,6 @@ class PriorFolder(Callback):
         self.save = save
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the prior."""
         assert isinstance(pl_module, PriorTraining)
         if trainer.is_global_zero:
             val_loss = float(trainer.callback_metrics["val_loss"])
@@ -151,7 +148,6 @@ class RunProgress(ProgressBar):
         self._enabled = False
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar."""
         tqdm.write(" ".join(map(str, args)), file=sys.stderr)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -182,11 +178,9 @@ class RunProgress(ProgressBar):
         self._bar.update(step - self._bar.n)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
         self._close(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
         self._close(trainer, pl_module)
 
     def _close(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -56,7 +56,7 @@ class RunCheckpoints(Checkpoint):
     Args:
         folder: where the checkpoints go.
         every_steps: steps between two writings, besides those after each validation.
-        announce: told one line when a signal has come.
+        announce: gets one line when a signal has come.
         keep: how many states are kept.
         start_minutes: until the first step.
     """
@@ -86,7 +86,7 @@ class RunCheckpoints(Checkpoint):
         return {"best_val_loss": self.best_val_loss, "best_step": self.best_step, **threads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best loss so far; tell where other threads round sums in another way than before."""
+        """Go on with the best loss so far; report where other threads round sums in another way than before."""
         self.best_val_loss, self.best_step = float(state_dict["best_val_loss"]), int(state_dict.get("best_step", 0))
         before, now = state_dict.get("threads"), torch.get_num_threads()
         if before is not None and self._on_cpu and before != now:
@@ -179,7 +179,7 @@ def find_checkpoint(folder: Path, announce: Callable[[str], None]) -> Resumed | 
 
     Args:
         folder: of the checkpoints.
-        announce: told of each that is damaged and passed over.
+        announce: gets a line for each that is damaged and passed over.
 
     Raises:
         InputError: when there are some and all are damaged.

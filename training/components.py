@@ -46,11 +46,11 @@ class Components:
 
     @property
     def num_groups(self) -> int:
-        """Groups of components."""
+        """Number of groups of components that are hidden or multiplied together."""
         return int(self.groups.max()) + 1
 
     def to(self, device: torch.device) -> Components:
-        """The same on a device."""
+        """The same tensors on a device; itself where they are there already."""
         parts = (self.centre, self.analysis, self.synthesis, self.groups)
         return self if self.centre.device == device else Components(*(part.to(device) for part in parts))
 

@@ -65,7 +65,7 @@ class Reflow:
 
 
 class _Told:
-    """A prior with the null condition in some rows, and told the noise level of each."""
+    """A prior with the null condition in some rows, and given the noise level of each."""
 
     def __init__(self, prior: Prior, drop: Tensor, noise_level: Tensor) -> None:
         self.prior, self.drop, self.noise_level = prior, drop, noise_level

@@ -50,7 +50,7 @@ class TrainingInterrupted(Exception):
 
 
 class SignalWatch(Callback):
-    """Notes the signals that end a process, and brings the processes of a run to one mind at the end of each step.
+    """Notes the signals that end a process, and makes the processes of a run agree at the end of each step.
 
     A cluster signals its processes at slightly different times, and clocks differ; yet all have to stop, to save and
     to lower the learning rate at the same step, since each waits for the others' gradients. So they take the largest
@@ -66,7 +66,7 @@ class SignalWatch(Callback):
 
     Args:
         last: the checkpoint to name when a second Ctrl-C comes.
-        announce: told one line when a signal has come.
+        announce: gets one line when a signal has come.
         start_minutes: until the first step.
         step_seconds: the longest that a step may take after a signal.
     """
@@ -164,7 +164,7 @@ class SignalWatch(Callback):
 
 
 def requeue_job() -> str | None:
-    """Put this SLURM job, or this task of a job array, back into the queue; returns a line that tells so.
+    """Put this SLURM job, or this task of a job array, back into the queue; returns a line that says so.
 
     None outside of SLURM. Preempted jobs needn't call it: SLURM requeues them itself.
     """

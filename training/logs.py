@@ -82,7 +82,6 @@ class RunMetrics(Checkpoint):
         self.path, self.checkpoints = path, checkpoints
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write it as of now."""
         self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -11,7 +11,7 @@ from text2latent.common.errors import UsageError
 class Matching:
     """Gives a pseudo-text the latent of the image that fits it best among some training pairs.
 
-    Pseudo-text tells less than the image that it was made of, and some of what it tells is noise. So that image fits it
+    Pseudo-text says less than the image that it was made of, and some of what it says is noise. So that image fits it
     no better than others may: the more pairs one looks through, the better the best of them fits, as in retrieval. A
     prior that learns what is found so answers with what looking through as many pairs would find, but without them, and
     with as much variety as different pairs give.

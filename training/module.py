@@ -78,7 +78,7 @@ class PriorTraining(pl.LightningModule):
             between two of them, for the logs.
         skip_non_finite: whether a step whose gradient is NaN or infinite is left out; else training ends there. In
             both cases it doesn't touch the weights.
-        announce: told a line for each step left out.
+        announce: gets a line for each step left out.
         clock: seconds from some time on, which `max_seconds` are counted by.
         describe_batch: puts a batch into words, from epoch and number.
     """
@@ -206,7 +206,7 @@ class PriorTraining(pl.LightningModule):
     # Steps.
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """Mean loss, a scalar, of latents `[N, L, D]` and embeddings `[N, E]`."""
         loss = self._loss(batch, TRAINING_STREAM, self._optimizer_steps())
         self._at_hand = batch_idx, len(batch[0]), loss.detach()
         return loss

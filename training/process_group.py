@@ -76,11 +76,11 @@ class Meeting:
 
     Attributes:
         minutes: to wait for each other.
-        tell: told a line when some take their time.
+        announce: gets a line when some take their time.
     """
 
     minutes: float = LAUNCH_MINUTES
-    tell: Callable[[str], None] = lambda line: None
+    announce: Callable[[str], None] = lambda line: None
 
 
 class MeetingProcesses:
@@ -107,7 +107,7 @@ class MeetingProcesses:
             self.meeting.minutes,
             backend,
             None if device.type == "cpu" else device,
-            self.meeting.tell,
+            self.meeting.announce,
         )
         if backend == "nccl":  # which complains of a group that is left at the end
             atexit.register(_leave_group)

@@ -100,7 +100,7 @@ class PseudoText:
     def vary_components(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Hide some groups of an embedding's components, by the mean, and show the others more or less strongly.
 
-        Where a component is hidden the condition tells nothing of it, so the prior has to choose, instead of drawing
+        Where a component is hidden the condition says nothing of it, so the prior has to choose, instead of drawing
         something in between.
 
         Args:

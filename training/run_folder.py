@@ -27,7 +27,7 @@ from text2latent.common.errors import InputError, one_line
 from text2latent.common.files import is_unfinished, remove_unfinished, write_text
 from text2latent.common.litter import files_of, name_files
 
-LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was told to stop
+LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was asked to stop
 
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(

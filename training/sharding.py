@@ -125,13 +125,11 @@ class ShardedEmaWeights(EmaWeights):
         """Wait for `on_fit_start`: the weights aren't split yet."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the average."""
         super().setup(trainer, LocalShards(pl_module), "fit")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the average."""
         super().on_train_batch_end(trainer, LocalShards(pl_module), outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -143,7 +141,6 @@ class ShardedEmaWeights(EmaWeights):
         super().on_validation_epoch_start(trainer, LocalShards(pl_module))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the trained weights back."""
         super().on_validation_end(trainer, LocalShards(pl_module))
 
     def on_save_checkpoint(
@@ -179,7 +176,6 @@ class WholePrior(Callback):
         self.prior = prior
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gather the weights."""
         assert isinstance(pl_module, PriorTraining)
         weights = gather(pl_module.prior)
         if trainer.is_global_zero:

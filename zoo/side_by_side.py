@@ -34,7 +34,6 @@ def side_by_side(images: Sequence[Image.Image], titles: Sequence[str]) -> Image.
 
 
 def build_parser() -> CommandParser:
-    """Make the parser of this script."""
     parser = CommandParser("side_by_side", "Put pictures beside each other under their titles.")
     parser.add_argument("images", nargs="+", help="Picture files, from left to right.")
     parser.add_argument("--titles", nargs="+", required=True, help="One title per picture.")
@@ -61,7 +60,6 @@ def _read(path: str) -> Image.Image:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script and return its exit code."""
     return run_command(build_parser(), run, argv)
 
 

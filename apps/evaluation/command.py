@@ -40,14 +40,14 @@ def build_parser() -> CommandParser:
     add = parser.add_argument
     add("--prompts", metavar="FILE", default=None,
         help="File of prompts: a text per line, or .jsonl with {\"text\": ..., \"want\": {attribute: value}} per line; "
-        "wanted attributes are told by the judge of a zoo world.")  # fmt: skip
+        "wanted attributes are found by the judge of a zoo world.")  # fmt: skip
     add("--output", metavar="DIR", default=None, help="Folder for metrics.json, metrics.md, plots.png and grids.")
     add("--overwrite", action="store_true", help="Replace the results that are there.")
     add("--num-own", type=whole_number(Range(at_least=10, at_most=1_000_000)), default=2000, metavar="N",
         help="Images of the generator's own, of random z, to compare with.")  # fmt: skip
     add("--world", default=None, metavar="NAME", help="Zoo world whose judge to ask; default: the generator's.")
     add("--segmentation", default=None, metavar="NETWORK",
-        help="Also tell what a network such as torchvision's deeplabv3_resnet50 finds in each image.")  # fmt: skip
+        help="Also report what a network such as torchvision's deeplabv3_resnet50 finds in each image.")  # fmt: skip
     add("--weights", default=None, metavar="FILE", help="Weights of --segmentation.")
     add("--images", nargs="+", default=None, metavar="FILE",
         help="Segment these files, and evaluate no prompts.")  # fmt: skip
@@ -88,8 +88,8 @@ def run(config: Namespace) -> None:
         metrics = evaluate(pipeline, config, lines, judge, folder)
         if segmenter is not None:
             metrics["segmentation"] = segment_grids(segmenter, config, lines, folder, pipeline.generator.image_size)
-    told = {name: value for name, value in metrics.items() if name != "images"}
-    print(json.dumps(told, ensure_ascii=False, indent=2) if config.json else (folder / "metrics.md").read_text("utf-8"))
+    kept = {name: value for name, value in metrics.items() if name != "images"}
+    print(json.dumps(kept, ensure_ascii=False, indent=2) if config.json else (folder / "metrics.md").read_text("utf-8"))
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -126,13 +126,13 @@ def load_segmenter(config: Namespace, device: torch.device) -> Segmenter | None:
 
 
 def segment_files(config: Namespace) -> None:
-    """Segment the files of `--images` and tell what is found."""
+    """Segment the files of `--images` and report what is found."""
     from text2latent.apps.evaluation.segmenting import read_pictures, segment_pictures, to_text
 
     if config.output is None or config.prompts:
         raise UsageError("--images: expected --output FOLDER and no --prompts with it")
     folder, files = check_output_folder(config.output), [Path(file) for file in config.images]
-    list(read_pictures(files))  # files that are no images are told before any work
+    list(read_pictures(files))  # files that are no images are refused before any work
     if (folder / SEGMENTATION).exists() and not config.overwrite:
         raise InputError(f"--output: {folder / SEGMENTATION} exists already; expected another folder, or --overwrite")
     segmenter = load_segmenter(config, select_device(config.device))
@@ -179,7 +179,7 @@ def evaluate(
 
     settings, seeds = read_settings(config), range(config.seed, config.seed + config.num_images)
     require_enough(len(lines), len(seeds), config.num_own, NEIGHBOURS)
-    # Texts that can't be embedded are told before anything is written.
+    # Texts that can't be embedded are refused before anything is written.
     texts = [line.text for line in lines]
     embedded = pipeline.encode_prompts(texts).cpu().numpy()
     if config.negative_text is not None:

@@ -26,7 +26,7 @@ class Judge:
 
     Attributes:
         world: the world's name.
-        attributes: values of each attribute that it tells apart.
+        attributes: values of each attribute that it distinguishes.
         see: images `[N, 3, H, W]` in [-1, 1] -> the attributes and values visible in each.
     """
 
@@ -45,7 +45,7 @@ def find_judge(world: str) -> Judge | None:
 
 
 def check_wants(lines: Sequence[PromptLine], judge: Judge) -> None:
-    """Refuse wants that the judge can't tell.
+    """Refuse wants that the judge can't recognise.
 
     Raises:
         InputError: naming the prompt, the attribute and what there is.

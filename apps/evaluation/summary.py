@@ -41,7 +41,7 @@ def summarize(
         measured: of their P * S images.
         texts: `[P, E]`, CLIP embeddings of the prompts.
         own: `[N, E]`, CLIP embeddings of the generator's own images.
-        outside: whether each prompt is out of domain; None where that can't be told.
+        outside: whether each prompt is out of domain; None where that isn't known.
 
     Returns:
         Averages by name, None where there is nothing to average; `intervals`, by name the 95 % bootstrap interval of

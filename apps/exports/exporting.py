@@ -36,7 +36,7 @@ class Export:
         graphs: what becomes part of the graphs of ONNX and torch.export.
         license: identifier of the hub's list.
         texts: of the card's samples; none takes those of the training's validation.
-        metrics: measured figures to tell besides those of the training.
+        metrics: measured figures to record besides those of the training.
     """
 
     formats: Sequence[str] = FORMATS[:1]

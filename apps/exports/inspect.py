@@ -1,7 +1,7 @@
-"""Tell what a model, a dataset, an exported file or a picture was made with: `text2latent inspect ANY`.
+"""Show what a model, a dataset, an exported file or a picture was made with: `text2latent inspect ANY`.
 
-With `--texts FILE`, tell how a CLIP and a set of pairs stand instead: how its texts lie to its images, where the texts
-of the file land among those of the pairs, whether CLIP tells them apart there, and what to change.
+With `--texts FILE`, show how a CLIP and a set of pairs stand instead: how its texts lie to its images, where the texts
+of the file land among those of the pairs, whether CLIP separates them there, and what to change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def build_parser() -> CommandParser:
 
 
 def run(config: Namespace) -> None:
-    """Read what the source tells of itself and print it, or diagnose it."""
+    """Read what the source records about itself and print it, or diagnose it."""
     if config.texts is not None:
         return diagnose(config)
     stray = [f"--{name}" for name in ("output", "overwrite", "pairs", "clip") if getattr(config, name)]

@@ -1,4 +1,4 @@
-"""What anything that text2latent writes, or reads, tells of how it was made. Nothing of it is run."""
+"""How anything that text2latent writes, or reads, was made, as recorded in it. Nothing of it is run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def inspect_source(source: str) -> dict[str, Any]:
         source: one of `KINDS`.
 
     Returns:
-        `kind` in words, and what that kind tells, JSON-ready.
+        `kind` in words, and what that kind records, JSON-ready.
 
     Raises:
         UsageError: when there is no such thing.
@@ -144,7 +144,7 @@ def _parse(text: Any, path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected what text2latent tells of its files, found nothing of it")
+        raise InputError(f"{path}: expected what text2latent records in its files, found nothing of it")
     return data
 
 

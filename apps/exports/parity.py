@@ -1,4 +1,4 @@
-"""Whether exported graphs draw what the pipeline draws, told in the record and the model card."""
+"""Whether exported graphs draw what the pipeline draws, for the record and the model card."""
 
 from __future__ import annotations
 

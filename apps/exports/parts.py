@@ -51,7 +51,7 @@ def write_parts(pipeline: Text2LatentPipeline, folder: Path) -> dict[str, dict[s
     Weights that are safetensors already are copied byte by byte and keep their SHA-256, half precision included.
 
     Returns:
-        What the folder's record says of `generator` and `clip`; their sources are told without paths of this machine.
+        What the folder's record says of `generator` and `clip`; their sources are given without paths of this machine.
 
     Raises:
         InputError: when a part cannot be written so that it is read back as the same.

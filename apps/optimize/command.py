@@ -79,7 +79,7 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def draw(job: Job, folder: Path) -> dict[str, Any]:
-    """Optimise one image; returns what is told of it."""
+    """Optimise one image; returns its report."""
     config = job.config
     run = job.open_run(folder, job.goals[0], config.seed, config.optimizer)
     try:
@@ -90,8 +90,8 @@ def draw(job: Job, folder: Path) -> dict[str, Any]:
     assert run.best is not None
     report = {**job.describe(job.goals[0], config.seed, config.optimizer), "output": str(folder)}
     last = run.points[-1]
-    told = {"iteration": last.iteration, "seconds": round(last.seconds, 3), "clip_score": last.clip_score}
-    return {**report, **told, "best": {"iteration": run.best.iteration, "clip_score": run.best.clip_score}}
+    reached = {"iteration": last.iteration, "seconds": round(last.seconds, 3), "clip_score": last.clip_score}
+    return {**report, **reached, "best": {"iteration": run.best.iteration, "clip_score": run.best.clip_score}}
 
 
 def plot(job: Job, run: Run) -> None:

@@ -46,7 +46,7 @@ FREE_KEYS = frozenset(
         *("model", "generator", "clip", "image"),
     )
 )
-"""Settings that a run that goes on may change, or that are told by themselves."""
+"""Settings that a run that goes on may change, or that are recorded by themselves."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Job:
         self.cutouts = self._make_cutouts()
         for optimizer in self.optimizers:
             find_optimizer(optimizer)
-            # A tensor to try the arguments on: wrong ones are told before the networks are loaded.
+            # A tensor to try the arguments on: wrong ones are refused before the networks are loaded.
             make_optimizer(optimizer, [torch.zeros(1, 1, requires_grad=True)], self.rate(optimizer), self.arguments)
 
     @property
@@ -118,7 +118,7 @@ class Job:
 
     @property
     def run_names(self) -> list[str]:
-        """Names of the folders of `pairs`, told apart where two texts are alike in letters."""
+        """Names of the folders of `pairs`, kept apart where two texts are alike in letters."""
         names = [Path(f"{slugify(goal.label)}-{seed}") for goal, seed in self.pairs]
         return [path.name for path in number_repeats(names)]
 
@@ -157,7 +157,6 @@ class Job:
         self.networks = load_networks(config.model, config.generator, config.clip, device, config.init == "prior")
 
     def make_descent(self, goal: Goal, seed: int, optimizer: str) -> Descent:
-        """A descent at its start."""
         config, networks = self.config, self.networks
         start = Start(
             config.init,
@@ -203,8 +202,8 @@ class Job:
             networks["prior"] = self.networks.pipeline.identity
         identities = {part: None if one is None else one.sha256 for part, one in networks.items()}
         image = None if goal.image is None else sha256_of(goal.image)
-        told = {"prompt": goal.text, "image": image, "seed": seed, "optimizer": optimizer, "lr": self.rate(optimizer)}
-        return {"text2latent": version("text2latent"), **identities, **told, **settings}
+        chosen = {"prompt": goal.text, "image": image, "seed": seed, "optimizer": optimizer, "lr": self.rate(optimizer)}
+        return {"text2latent": version("text2latent"), **identities, **chosen, **settings}
 
     def describe_study(self) -> dict[str, Any]:
         """What all runs of a comparison have in common, JSON-ready."""

@@ -46,7 +46,7 @@ def weight_bytes(*networks: nn.Module) -> int:
 def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> int:
     """Most cutouts at once that keep a descent within a budget.
 
-    It is told from what one cutout takes and what two take, so that it fits any CLIP and image size; the
+    It is estimated from what one cutout takes and what two take, so that it fits any CLIP and image size; the
     weights, the generator's own activations and the optimiser's state count too.
 
     Args:

@@ -69,7 +69,7 @@ class Best:
 
 @contextmanager
 def postponed_interrupt() -> Iterator[Callable[[], bool]]:
-    """Context in which Ctrl-C is only noted; yields a function that tells whether it came. A second one interrupts."""
+    """Context in which Ctrl-C is only noted; yields a function that says whether it came. A second one interrupts."""
     came = threading.Event()
 
     def note(number: int, frame: Any) -> None:
@@ -183,7 +183,7 @@ class Run:
                 raise KeyboardInterrupt
 
     def _look(self, total: int, save_every: int, on_point: Callable[[Point], object]) -> bool:
-        """Score where the descent is, keep the image if it is the best, save if it is time; tells whether to go on."""
+        """Score where the descent is, keep the image if it is the best, save if it is time; says whether to go on."""
         iteration = self.descent.iteration
         if not self.points or self.points[-1].iteration < iteration:
             started = time.perf_counter()

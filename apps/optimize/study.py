@@ -105,8 +105,8 @@ def _amortised(drawn: Sequence[Drawn]) -> Amortised | None:
 
 
 def _to_dict(one: Drawn) -> dict[str, Any]:
-    """All but the picture and the way; fewer iterations than asked for tell that the numbers ran away."""
+    """All but the picture and the way; fewer iterations than asked for mean that the numbers diverged."""
     last = one.points[-1]
-    told = {"method": one.method, "prompt": one.prompt, "seed": one.seed, "score": PERCENT * one.score}
+    outcome = {"method": one.method, "prompt": one.prompt, "seed": one.seed, "score": PERCENT * one.score}
     folder = None if one.folder is None else one.folder.as_posix()
-    return {**told, "iterations": last.iteration, "seconds": last.seconds, "folder": folder}
+    return {**outcome, "iterations": last.iteration, "seconds": last.seconds, "folder": folder}

@@ -97,7 +97,7 @@ def _add_files(router: APIRouter, store: ImageStore) -> None:
     @router.get(f"{FILES}/{{name}}", name="image_file", response_class=Response,
         responses={**RESPONSES, 200: {"content": content, "description": "The image."}})  # fmt: skip
     def image_file(name: str) -> Response:
-        """An image that an answer has told the address of."""
+        """An image by the address that an answer has given."""
         data = store.get(name)
         if data is None:
             raise HTTPException(404, "image: there is none of this name, or none any more")
@@ -108,7 +108,7 @@ def _add_files(router: APIRouter, store: ImageStore) -> None:
 def _add_models(router: APIRouter, engine: Engine) -> None:
     started = int(time.time())
 
-    def tell(info: ModelInfo) -> Model:
+    def described(info: ModelInfo) -> Model:
         return Model(
             id=info.name, created=started, owned_by=info.kind, is_loaded=info.is_loaded, image_size=info.image_size
         )
@@ -116,17 +116,17 @@ def _add_models(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/models", responses=RESPONSES)
     def list_models() -> Models:
         """The models that requests can name, the default one first."""
-        return Models(data=[tell(info) for info in engine.models])
+        return Models(data=[described(info) for info in engine.models])
 
     @router.get("/v1/models/{model}", responses=RESPONSES)
     def retrieve_model(model: str) -> Model:
         """One of them."""
         name = engine.library.check(model)
-        return next(tell(info) for info in engine.models if info.name == name)
+        return next(described(info) for info in engine.models if info.name == name)
 
 
 async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any, wanted: DrawRequest) -> Any:
-    """Draw what is wanted and tell it as the body asks; to a client that has hung up, an empty response."""
+    """Draw what is wanted and answer in the form that is asked for; to a client that has hung up, an empty response."""
     # Loading a model takes seconds, in which others go on.
     size = await run_in_threadpool(_size, engine, wanted, body.size)
     future = await run_in_threadpool(engine.submit_draw, wanted, client_of(request.scope))

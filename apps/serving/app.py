@@ -34,13 +34,12 @@ DESCRIPTION = (
 
 
 class NoSniff:
-    """ASGI middleware that tells browsers to take files for what they are said to be."""
+    """ASGI middleware that makes browsers take files for the type they are declared as."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -52,13 +51,12 @@ class NoSniff:
 
 
 class Prefix:
-    """ASGI middleware that tells the application under which prefix a proxy offers it, such as `/draw`."""
+    """ASGI middleware that gives the application the prefix under which a proxy offers it, such as `/draw`."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self.app, self.prefix = app, prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         await self.app({**scope, "root_path": self.prefix}, receive, send)
 
 
@@ -97,7 +95,7 @@ def build_app(
     )
     install_handlers(app)
     store = ImageStore()
-    # The guard asks for the token; this tells readers and clients of the OpenAPI documents of it.
+    # The guard asks for the token; this documents it for readers and clients of the OpenAPI documents.
     asked = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="The server's token."))]
     app.include_router(make_router(engine, store), dependencies=asked)
     app.include_router(make_open_router(engine, store))
@@ -106,7 +104,7 @@ def build_app(
 
 def _page_folder() -> str:
     """Where Gradio keeps its files."""
-    # Gradio counts its users unless it is told not to.
+    # Gradio counts its users unless that is turned off.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from gradio.utils import get_upload_folder
 

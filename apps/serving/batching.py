@@ -24,7 +24,7 @@ class QueueFull(InputError):
     """So many requests wait that no more are taken; `retry_seconds` says when to ask again."""
 
     def __init__(self, waiting: int, retry_seconds: int, whose: str = "requests") -> None:
-        """Tell how many wait."""
+        """Number of those that wait."""
         super().__init__(f"busy: {waiting} {whose} are waiting already; try again in {retry_seconds} s")
         self.retry_seconds = retry_seconds
 

@@ -69,9 +69,9 @@ def _add_batching_flags(parser: CommandParser) -> None:
         metavar="MS", help="Milliseconds that a request waits for others to share a pass with.")  # fmt: skip
     add("--max-waiting-per-client", type=whole_number(Range(at_least=1, at_most=100_000)),
         default=default.max_of_client, metavar="N",
-        help="Draws of one address that may wait or run at once; more are told to come again later.")  # fmt: skip
+        help="Draws of one address that may wait or run at once; more are answered with 429.")  # fmt: skip
     add("--max-waiting", type=whole_number(Range(at_least=1, at_most=100_000)), default=default.max_waiting,
-        metavar="N", help="Requests that may wait; more are told to come again later.")  # fmt: skip
+        metavar="N", help="Requests that may wait; more are answered with 429.")  # fmt: skip
 
 
 def _add_limit_flags(parser: CommandParser) -> None:
@@ -87,7 +87,7 @@ def _add_limit_flags(parser: CommandParser) -> None:
 
 
 def run(config: Namespace) -> None:
-    """Check all that can be wrong, load the first model, and answer until told to stop."""
+    """Check all that can be wrong, load the first model, and answer until stopped."""
     require_extra("serve", "serve", MODULES if config.no_page else (*MODULES, *PAGE_MODULES))
     limits, batching = read_limits(config), read_batching(config)
 
@@ -104,7 +104,7 @@ def run(config: Namespace) -> None:
         from text2latent.apps.serving.engine import Engine
 
         harden(limits)
-        # Prompts beyond a model's domain are told to whoever wrote them.
+        # Whoever wrote a prompt beyond a model's domain is warned of it.
         warnings.filterwarnings("ignore", message="prompt .* seems to be beyond", category=UserWarning)
         with Engine(config.model, select_device(config.device), limits, batching) as engine:
             engine.library.load_default()
@@ -131,10 +131,10 @@ def read_batching(config: Namespace) -> Batching:
 
 
 def announce(engine: Engine, address: str, is_guarded: bool) -> None:
-    """Tell where the server is, and warn where it is open to everyone."""
+    """Print where the server is, and warn where it is open to everyone."""
     if not is_guarded:
-        told = "other machines can connect, and nothing is asked of them; --token asks for a token"
-        print(f"text2latent serve: warning: {told}", file=sys.stderr)
+        warning = "other machines can connect, and nothing is asked of them; --token asks for a token"
+        print(f"text2latent serve: warning: {warning}", file=sys.stderr)
     names = ", ".join(info.name for info in engine.models)
     print(f"text2latent serve: {address} draws with {names}; API: {address}/docs; Ctrl-C stops it", flush=True)
 

@@ -1,4 +1,4 @@
-"""Errors as the API tells them: OpenAI's shape, a status, and nothing of the server's insides."""
+"""Errors as the API reports them: OpenAI's shape, a status, and nothing of the server's insides."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def error_response(
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Make an app tell all errors so."""
+    """Make an app report all errors so."""
     app.exception_handler(InputError)(_tell_input_error)
     app.exception_handler(RequestValidationError)(_tell_validation_error)
     app.exception_handler(HTTPException)(_tell_http_error)
@@ -79,7 +79,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def install_page_handlers(page: FastAPI) -> None:
-    """Make Gradio's application tell of unknown addresses and wrong methods likewise."""
+    """Make Gradio's application report unknown addresses and wrong methods likewise."""
     page.exception_handler(HTTPException)(_tell_page_error)
 
 
@@ -131,7 +131,7 @@ async def _tell_page_error(request: Request, error: HTTPException) -> Response:
 
 
 def is_of_routing(error: HTTPException) -> bool:
-    """Whether an error is of an address or a method that no endpoint is for, of which no endpoint told."""
+    """Whether an error is of an address or a method that no endpoint is for, which no endpoint reported."""
     return error.status_code in (404, 405) and error.detail == HTTPStatus(error.status_code).phrase
 
 

@@ -64,7 +64,7 @@ class Gate:
         app: Gradio's application.
         folder: where it keeps the page's pictures; clients know it as `PICTURES`.
         uploads: what visitors have sent.
-        visits: is told which sessions are being listened to.
+        visits: is informed which sessions are being listened to.
         max_upload_bytes: of one uploaded file.
     """
 
@@ -73,7 +73,6 @@ class Gate:
         self._folder, self._uploads, self._visits, self._max_bytes = folder, uploads, visits, max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -103,8 +102,8 @@ class Gate:
         match = STREAM.fullmatch(path)
         if match is None:
             return nullcontext()
-        told = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-        return self._visits.listening(match[1] or match[2] or told)
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        return self._visits.listening(match[1] or match[2] or given)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send, visit: str) -> None:
         """Pass on what is asked for, made of nothing but what has been checked."""
@@ -113,8 +112,8 @@ class Gate:
             # Other types need no consent of the server's to be sent by a page elsewhere.
             if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 raise Refused(REFUSED)
-            told = await Request(scope, receive).body()
-            body = json.dumps(self._checked(told, is_named="/v2/" in scope["path"], visit=visit)).encode()
+            given = await Request(scope, receive).body()
+            body = json.dumps(self._checked(given, is_named="/v2/" in scope["path"], visit=visit)).encode()
         except Refused as error:
             return await _refusal(400, str(error))(scope, receive, send)
         except ClientDisconnect:
@@ -123,9 +122,9 @@ class Gate:
         receive = _first({"type": "http.request", "body": body}, receive)
         await self._app({**scope, "headers": headers.raw}, receive, send)
 
-    def _checked(self, told: bytes, is_named: bool, visit: str) -> dict[str, Any]:
+    def _checked(self, given: bytes, is_named: bool, visit: str) -> dict[str, Any]:
         try:
-            body = json.loads(told)
+            body = json.loads(given)
         except (ValueError, RecursionError):
             raise Refused(REFUSED) from None
         if not isinstance(body, dict):
@@ -169,13 +168,13 @@ class Gate:
         upload = Upload(data, _file_name(file.filename or ""), visit, client_of(request.scope))
         return JSONResponse([upload_path(self._uploads.put(upload), upload.name)])
 
-    def _file(self, told: str, visit: str) -> Response:
+    def _file(self, given: str, visit: str) -> Response:
         """A picture, or the visit's own upload."""
-        data, name = None, told.rpartition("/")[2]
-        if told.startswith(f"{PICTURES}/"):
-            data = read_kept(told.removeprefix(f"{PICTURES}/"), self._folder)
-        elif told.startswith(f"{UPLOADS}/"):
-            upload = self._uploads.get(told.removeprefix(f"{UPLOADS}/").partition("/")[0], visit)
+        data, name = None, given.rpartition("/")[2]
+        if given.startswith(f"{PICTURES}/"):
+            data = read_kept(given.removeprefix(f"{PICTURES}/"), self._folder)
+        elif given.startswith(f"{UPLOADS}/"):
+            upload = self._uploads.get(given.removeprefix(f"{UPLOADS}/").partition("/")[0], visit)
             data = upload.data if upload is not None and upload.name == name else None
         if data is None:
             return _refusal(404, NOT_FOUND)
@@ -188,13 +187,13 @@ class Gate:
 
 
 def upload_path(name: str, file_name: str) -> str:
-    """What a client is told of an upload's place."""
+    """An upload's place as a client sees it."""
     return f"{UPLOADS}/{name}/{file_name}"
 
 
-def _file_name(told: str) -> str:
+def _file_name(given: str) -> str:
     """The last part of what a client calls its file, as far as it can stand in an address."""
-    last = PureWindowsPath(PurePosixPath(told).name).name
+    last = PureWindowsPath(PurePosixPath(given).name).name
     return re.sub(r"[^\w .,()\[\]+-]", "_", last)[-100:].strip(". ") or "picture"
 
 
@@ -204,15 +203,15 @@ def _plain(value: Any) -> Any:
     raise Refused(REFUSED)
 
 
-def _event(told: Any) -> Any:
+def _event(given: Any) -> Any:
     """What the page's handlers look at of an event: which of several was clicked."""
-    if not isinstance(told, dict):
-        return _plain(told)
-    return {"index": _plain(told.get("index")), "value": None}
+    if not isinstance(given, dict):
+        return _plain(given)
+    return {"index": _plain(given.get("index")), "value": None}
 
 
 def _visit(scope: Scope, send: Send) -> tuple[str, Send]:
-    """The visit that a request belongs to, and how to answer it; new visits are told their name in a cookie."""
+    """The visit that a request belongs to, and how to answer it; new visits get their name in a cookie."""
     try:
         morsel = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(COOKIE)
     except CookieError:
@@ -225,12 +224,12 @@ def _visit(scope: Scope, send: Send) -> tuple[str, Send]:
     root = scope.get("root_path", "").rstrip("/")
     cookie = f"{COOKIE}={visit}; Path={quote(root)}/; HttpOnly; {how}".encode("latin-1")
 
-    async def tell(message: Message) -> None:
+    async def send_with_name(message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", []), (b"set-cookie", cookie)]}
         await send(message)
 
-    return visit, tell
+    return visit, send_with_name
 
 
 def _refusal(status: int, message: str) -> JSONResponse:

@@ -47,7 +47,7 @@ def check_token(token: str | None) -> str | None:
     """The token; None for none.
 
     Raises:
-        UsageError: for one that is too short to be safe, or that no header can carry; it isn't told.
+        UsageError: for one that is too short to be safe, or that no header can carry; it isn't shown.
     """
     if token is None:
         return None
@@ -60,17 +60,16 @@ def check_token(token: str | None) -> str | None:
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to requests of more than `max_bytes`, whether they tell their length or not."""
+    """ASGI middleware that answers 413 to requests of more than `max_bytes`, whether they state their length or not."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        told = Headers(scope=scope).get("content-length", "0")
-        if told.isdecimal() and int(told) > self.max_bytes:
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self.max_bytes:
             return await self._refusal(scope, receive, send)
         seen, answered, refused = 0, False, False
 
@@ -117,7 +116,6 @@ class TokenGuard:
         self._session = hmac.new(secrets.token_bytes(32), token.encode(), hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         path = path_below_root(scope)
@@ -184,5 +182,5 @@ def path_below_root(scope: Scope) -> str:
 
 
 def _equal(given: str, expected: str) -> bool:
-    """Compare in a time that doesn't tell how much is right."""
+    """Compare in a time that doesn't reveal how much is right."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())

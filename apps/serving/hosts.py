@@ -22,13 +22,13 @@ IPV6_NETWORK_BITS = 64
 """Who has an IPv6 address has as many as these leave."""
 
 
-def read_hosts(flag: str, told: str) -> list[str]:
+def read_hosts(flag: str, given: str) -> list[str]:
     """Names and addresses of a flag, with commas between them.
 
     Raises:
         UsageError: naming the flag and what is no name.
     """
-    hosts = [host.strip().lower() for host in told.split(",") if host.strip()]
+    hosts = [host.strip().lower() for host in given.split(",") if host.strip()]
     for host in hosts:
         if host != ANY and _address(host) is None and NAME.fullmatch(host) is None:
             raise UsageError(f"{flag}: expected names such as art.example or *.art.example, without port, got {host!r}")
@@ -50,7 +50,6 @@ class HostGuard:
         self.app, self.hosts = app, [host.lower() for host in hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         headers = MutableHeaders(raw=list(scope["headers"]))
@@ -70,18 +69,18 @@ class HostGuard:
         return bool(host) and any(_matches(host, address, allowed) for allowed in self.hosts)
 
 
-def host_of(told: str) -> str:
+def host_of(given: str) -> str:
     """Name or address of a `Host` header, without port and brackets; empty for what is no host."""
-    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([^\[\]:/@\s]+)(?::\d{1,5})?", told.strip())
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([^\[\]:/@\s]+)(?::\d{1,5})?", given.strip())
     return "" if match is None else (match[1] or match[2]).lower().rstrip(".")
 
 
 def client_of(scope: Scope) -> str:
     """Whom a request comes from, for limits: an IPv4 address, or an IPv6 network."""
-    told = (scope.get("client") or ("",))[0] or ""
-    address = _address(told)
+    given = (scope.get("client") or ("",))[0] or ""
+    address = _address(given)
     if address is None or address.version == 4:
-        return told
+        return given
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
@@ -105,6 +104,6 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         return await send({"type": "websocket.close", "code": 1008})
-    told = Headers(scope=scope).get("host", "none")
-    message = f"host: expected a name of this server, got {told!r}; its --allowed-hosts names further ones"
+    given = Headers(scope=scope).get("host", "none")
+    message = f"host: expected a name of this server, got {given!r}; its --allowed-hosts names further ones"
     await error_response(MISDIRECTED, message, code="unknown_host")(scope, receive, send)

@@ -26,7 +26,7 @@ KINDS = "a zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/
 
 
 class ModelUnavailable(InputError):
-    """A model can't be loaded; why is told on the server only, since it may name the server's files."""
+    """A model can't be loaded; why is reported on the server only, since it may name the server's files."""
 
     def __init__(self, name: str) -> None:
         """Name the model."""
@@ -39,7 +39,7 @@ class UnknownModel(UsageError):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is told of a model.
+    """What clients may know of a model.
 
     Attributes:
         name: as requests call it.

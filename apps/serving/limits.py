@@ -26,7 +26,7 @@ class Limits:
         max_frames: frames of an interpolation.
         max_side: pixels of either side of an image that is asked for in another size than the model's own.
         max_upload_bytes: of an uploaded image file.
-        max_upload_pixels: width times height of an uploaded image, told by its header, before it is decoded.
+        max_upload_pixels: width times height of an uploaded image, read from its header, before it is decoded.
 
     Raises:
         UsageError: for a value out of range.

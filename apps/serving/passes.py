@@ -1,4 +1,4 @@
-"""One pass through prior and generator for the draws of several requests, and images with what is told of them."""
+"""One pass through prior and generator for the draws of several requests, and images with their metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Task:
         settings: how it is drawn.
         pipeline: what draws it.
         source: what a user elsewhere calls the model, see `ModelLibrary.public_source`.
-        submitted: when it came, as `time.perf_counter` tells.
+        submitted: when it came, by `time.perf_counter`.
     """
 
     request: DrawRequest
@@ -68,11 +68,11 @@ class Task:
         recipe: Recipe,
         origin: DrawRequest | None = None,
         settings: Settings | None = None,
-        **told: Any,
+        **further: Any,
     ) -> ServedImage:
-        """An image with all that is told of it; `told` goes into its metadata beside `settings`."""
+        """An image with its metadata: `settings` and `further`."""
         settings = settings or self.settings
-        description = describe(self.pipeline, settings, **told)
+        description = describe(self.pipeline, settings, **further)
         return self.serve_described(drawn, query, seconds, recipe, description, origin, settings)
 
     def serve_described(

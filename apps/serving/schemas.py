@@ -41,7 +41,7 @@ def field_types(limits: Limits) -> dict[str, Any]:
 def _drawing_types(limits: Limits) -> dict[str, tuple[Any, Any]]:
     """What says what to draw, and how."""
     texts: dict[str, Any] = {"max_length": limits.max_prompt_characters}
-    counts = {name: Field(ge=1, le=getattr(limits, f"max_{field}"), description=told) for name, field, told in (
+    counts = {name: Field(ge=1, le=getattr(limits, f"max_{field}"), description=text) for name, field, text in (
         ("n", "images", "Images."),
         ("steps", "steps", "Sampling steps."),
         ("rerank", "rerank", "Candidates per image, of which CLIP's favourite is kept."),
@@ -70,7 +70,7 @@ def _answer_types() -> dict[str, tuple[Any, Any]]:
     """What says in what form images come."""
     size = Field(pattern=SIZE, description="WIDTHxHEIGHT to scale images to, of the model's own proportions; or auto.")
     how = Field(description="As addresses, good for an hour, or base64 in the answer.")
-    kind = Field(description="Of the files; only PNG files tell how they were made.")
+    kind = Field(description="Of the files; only PNG files record how they were made.")
     quality = Field(ge=0, le=100, description="Quality of a JPEG or WebP file.")
     stream = Field(description="Whether the answer comes in parts, which it doesn't.")
     return {
@@ -145,7 +145,7 @@ class ImagesAnswer(BaseModel):
     output_format: OutputFormat
     background: Literal["opaque"]
     seconds: float = Field(description="From the request to the result, waiting included.")
-    out_of_domain: Domain | None = Field(description="Of the prompt; null where it can't be told.")
+    out_of_domain: Domain | None = Field(description="Of the prompt; null where it isn't known.")
 
 
 class Model(BaseModel):
@@ -209,5 +209,5 @@ def tell_domain(result: DrawResult) -> Domain | None:
 
 
 def tell_image(image: ServedImage, place: dict[str, str]) -> ImageData:
-    """What is told of an image; `place` is its `url` or its `b64_json`."""
+    """An image as the API returns it; `place` is its `url` or its `b64_json`."""
     return ImageData(**place, seed=image.seed, clip_score=image.clip_score, seconds=round(image.seconds, 4))

@@ -66,7 +66,7 @@ def harden(limits: Limits) -> None:
 
 
 def serve(app: FastAPI, listening: socket.socket, trusted_proxies: str) -> None:
-    """Answer until the process is told to stop.
+    """Answer until the process is stopped.
 
     Args:
         app: the application.

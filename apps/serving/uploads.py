@@ -1,6 +1,6 @@
 """Pictures that strangers send: checked by size and header before a pixel is decoded, then decoded and made small.
 
-Whatever the bytes are, the memory that they take is bounded: by the bytes, by the pixels that the header tells, by the
+Whatever the bytes are, the memory that they take is bounded: by the bytes, by the pixels that its header states, by the
 number of pictures that are decoded at once, and afterwards by `KEPT_SIDE`, which is more than CLIP looks at.
 """
 

@@ -1,6 +1,6 @@
 """Files that visitors of the page send and get: uploads in memory, pictures under names that this process has made.
 
-No path that a client tells is ever opened. An upload is found by its name in memory, for the visit that it came from; a
+No path that a client sends is ever opened. An upload is found by its name in memory, for the visit that it came from; a
 picture's path is made of a name whose parts nobody else can sign.
 """
 
@@ -108,12 +108,12 @@ def keep(data: bytes, name: str, folder: str | Path) -> Path:
     return place / name
 
 
-def read_kept(told: str, folder: str | Path) -> bytes | None:
-    """What has been kept under `told`, a path below the folder; None for whatever else lies there, links included."""
-    match = SIGNED.fullmatch(told)
+def read_kept(given: str, folder: str | Path) -> bytes | None:
+    """What has been kept under `given`, a path below the folder; None for whatever else lies there, links included."""
+    match = SIGNED.fullmatch(given)
     if match is None or not hmac.compare_digest(_tag(match[1], match[3]), match[2]):
         return None
-    path = Path(folder) / told
+    path = Path(folder) / given
     try:
         # Whoever can write to the folder could have put links or pipes there: not followed, and not waited for.
         if path.parent.is_symlink():

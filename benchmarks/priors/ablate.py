@@ -161,7 +161,6 @@ def numbers_of_pairs(available: int) -> Iterator[Variant]:
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("ablate_prior", __doc__)
     add_flags(parser, "runs/ablation", num_images=2)
     add = parser.add_argument
@@ -248,12 +247,11 @@ def ablate(config: Namespace) -> None:
     rows += retrieval_rows(variants, pairs, bench)
     results = Results(command_line(build_parser(), config), rows, note=CPU_TIME)
     print(markdown(results))
-    for file in write_results(results, output, "ablations", plot=False):
+    for file in write_results(results, output, "ablations"):
         print(f"wrote {file}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), ablate, argv)
 
 

@@ -93,7 +93,6 @@ QUICK = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("compare_priors", __doc__)
     add_flags(parser, "runs/comparison", num_images=4)
     add = parser.add_argument
@@ -322,7 +321,7 @@ def compare(config: Namespace) -> None:
     found = with_kept_times(claims(rows, curves, alone), kept)
     results = Results(command_line(build_parser(), config), rows, curves, found, note=told_of(kept))
     print(markdown(results))
-    for file in write_results(results, output, "priors", plot=True):
+    for file in write_results(results, output, "priors"):
         print(f"wrote {file}", file=sys.stderr)
 
 
@@ -381,7 +380,6 @@ def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Reci
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), compare, argv)
 
 

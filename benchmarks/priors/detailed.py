@@ -33,7 +33,6 @@ DETAILED_SEED = SEED + 5_000_000
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("detailed_prompts", __doc__)
     add_place_flags(parser, "runs/detailed", num_images=2, default_seed=DETAILED_SEED)
     parser.add_argument("--num-prompts", type=positive_int, default=200, metavar="N",
@@ -62,7 +61,7 @@ def measure(config: Namespace) -> None:
     rows, claims = [row for group in groups for row in group], [ours_and_retrieval(group) for group in groups]
     results = Results(command_line(build_parser(), config), rows, claims=claims, note=CPU_TIME)
     print(markdown(results))
-    for file in write_results(results, output, "detailed", plot=False):
+    for file in write_results(results, output, "detailed"):
         print(f"wrote {file}", file=sys.stderr)
 
 
@@ -85,7 +84,6 @@ def ours_and_retrieval(rows: Sequence[Row]) -> Figure:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), measure, argv)
 
 

@@ -104,7 +104,6 @@ PARTS: dict[str, Measure] = {"domain": domain_figures}
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("out_of_domain", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -115,7 +114,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     parser = build_parser()
     return run_command(parser, partial(measure_parts, PARTS, parser), argv)
 

@@ -1,4 +1,4 @@
-"""What a comparison of priors found: JSON, a Markdown table, a plot of accuracy against time, the README's block."""
+"""What a comparison of priors found: JSON, a Markdown table and a plot of accuracy against time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNITS = {"named": 100.0, "complete": 100.0, "seconds": 1000.0, "latent_seconds":
 """What figures are multiplied with in the table: shares are shown in percent, seconds in milliseconds."""
 
 LOWEST_SHOWN = 85
-"""Percent of named attributes below which the plot tells a method in words."""
+"""Percent of named attributes below which the plot names a method in words."""
 Place = tuple[int, int, str, str]
 ABOVE: Place = (0, 7, "center", "bottom")
 BELOW: Place = (0, -8, "center", "top")
@@ -131,8 +131,8 @@ def markdown(results: Results) -> str:
         lines.append(f"| **{group}** " + "| " * len(head) + "|")
         lines += [_line(row, names, whole) for row in results.rows if row.group == group]
     shares = "Shares in percent; ± is half the 95 % bootstrap interval over prompts."
-    told = " ".join(filter(None, [shares, f"Measured on {results.machine}, {results.date}.", results.note]))
-    return "\n".join([*lines, "", told])
+    notes = " ".join(filter(None, [shares, f"Measured on {results.machine}, {results.date}.", results.note]))
+    return "\n".join([*lines, "", notes])
 
 
 def _line(row: Row, names: Sequence[str], whole: int) -> str:
@@ -198,8 +198,8 @@ def rows_below(rows: Sequence[Row]) -> list[Row]:
 
 
 def _told(rows: Sequence[Row]) -> str | None:
-    told = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
-    return "\n".join(["below:", *told, ""]) if told else None
+    notes = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
+    return "\n".join(["below:", *notes, ""]) if notes else None
 
 
 def _plot_group(axes: Any, group: str, rows: Sequence[Row], places: Sequence[Place]) -> None:
@@ -231,16 +231,14 @@ def _plot_points(axes: Any, rows: Sequence[Row], style: str, label: str | None, 
     return axes.errorbar(seconds, values, yerr=errors, fmt=style, **look)[0].get_color()
 
 
-def write_results(results: Results, folder: Path, name: str, plot: bool) -> list[Path]:
-    """Write `NAME.json`, `NAME.md` and perhaps `NAME.svg` into a folder; returns the files."""
-    json_file, markdown_file, plot_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg"))
+def write_results(results: Results, folder: Path, name: str) -> list[Path]:
+    """Write `NAME.json` and `NAME.md` into a folder; returns the files."""
+    json_file, markdown_file = (folder / f"{name}.{suffix}" for suffix in ("json", "md"))
     results.save(json_file)
     text = "\n\n".join([f"`{results.command}`", markdown(results), by_attribute(results), *claims_table(results)])
     with replacing(markdown_file) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-    if plot:
-        save_plot(results, plot_file)
-    return [json_file, markdown_file, *([plot_file] if plot else [])]
+    return [json_file, markdown_file]
 
 
 def claims_table(results: Results) -> list[str]:

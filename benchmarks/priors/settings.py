@@ -29,7 +29,6 @@ COLUMNS = ("guidance", "steps", "language", "named", "complete", "sharpness", "v
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("prior_settings", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
@@ -87,7 +86,6 @@ def _write(file: Path, rows: list[dict[str, float | int | str]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

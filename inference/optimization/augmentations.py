@@ -17,7 +17,7 @@ from text2latent.common.errors import UsageError
 
 
 def _uniform(count: int, generator: torch.Generator) -> list[float]:
-    """Numbers in [-1, 1)."""
+    """`count` numbers in [-1, 1)."""
     return (2 * torch.rand(count, generator=generator) - 1).tolist()
 
 

@@ -64,7 +64,7 @@ class Optimization:
 
     @property
     def cutouts(self) -> Cutouts:
-        """What CLIP sees."""
+        """Number, least size and jitter of the cutouts of an image that CLIP sees."""
         return Cutouts(self.num_cutouts, self.min_cutout, jitter=self.jitter)
 
 

@@ -67,7 +67,7 @@ class LatentDistribution:
         return (latents - self.mean) / self.std
 
     def denormalize(self, x: Tensor) -> Tensor:
-        """Inverse of `normalize`."""
+        """Latents `[N, L, D]` of `x`, which is in standard deviations from the mean."""
         return x * self.std + self.mean
 
     def latents(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:

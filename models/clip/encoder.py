@@ -171,7 +171,7 @@ class ClipEncoder(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""
         tokens = self.tokenizer(list(texts))
-        # The end-of-text token of some models is their padding, so that the last token alone doesn't tell.
+        # The end-of-text token of some models is their padding, so that the last token alone doesn't show it.
         full = tokens[:, -2:].ne(self.padding_token).any(dim=1)
         for text in (text for text, is_full in zip(texts, full.tolist(), strict=True) if is_full):
             self._warn_if_cut(text)

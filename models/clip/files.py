@@ -83,7 +83,7 @@ class Source:
             wherever it was found; what turns it into another one (QuickGELU, preprocessing) follows from the model.
         options: what open_clip's `create_model` takes besides.
         head: file of the heads that stand on this model, see `text2latent.models.clip.head`; None for none. Then the
-            identity is the head's file's, which tells the model's.
+            identity is the head's file's, which contains the model's.
     """
 
     model_name: str

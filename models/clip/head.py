@@ -76,7 +76,7 @@ class HeadedClip(nn.Module):
 
     @property
     def token_embedding(self) -> nn.Embedding:
-        """Embedding of the base's tokens."""
+        """Table of the base's token embeddings, `[vocabulary, width]`."""
         return getattr(self.base, "text", self.base).token_embedding
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def read_base(path: Path) -> tuple[str, str]:
     """Name and SHA-256 of the CLIP that the heads in a file stand on.
 
     Raises:
-        InputError: when the file is damaged or doesn't tell.
+        InputError: when the file is damaged or doesn't say.
     """
     metadata = _open(path)[0]
     if not (metadata.get(BASE) and metadata.get(BASE_SHA256)):

@@ -50,7 +50,7 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
             - a folder of BigGAN-deep's published files, or the weights file in it; DALL-E's `decoder.pkl`;
             - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
             - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
-              stylegan2-pytorch; they are told apart by their content, and none of their code is run;
+              stylegan2-pytorch; they are recognised by their content, and none of their code is run;
             - an `https://` address or `hf://` id of any of these;
             - a class path `my_package.MyGenerator`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
               one: that class, a subclass of `Generator`, is imported.
@@ -115,18 +115,18 @@ def _load_file(path: Path) -> Generator:
 
 
 def read_file(path: Path) -> GeneratorWeights:
-    """What a pickle or a PyTorch file holds, told apart by its first bytes and its content.
+    """What a pickle or a PyTorch file holds, recognised by its first bytes and its content.
 
     Raises:
         InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
     """
-    from text2latent.models.generators.formats import official, rosinality, tensorflow, torch_files, unpickling
+    from text2latent.models.generators.formats import dalle, official, rosinality, tensorflow, torch_files, unpickling
     from text2latent.models.generators.formats.pickle_machine import PickleError
 
     data = unpickling.map_file(path)
     try:
-        if is_decoder(data):
-            return read_decoder(path, data)
+        if dalle.is_decoder(data):
+            return dalle.read_decoder(path, data)
         if torch_files.is_torch_file(data):
             return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
         if not unpickling.is_pickle(data):

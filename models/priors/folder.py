@@ -69,8 +69,8 @@ class TrainedPrior:
             if found is not None and found.sha256 != self._identity(part).sha256
         }
         for part, found in others.items():
-            told = f"{part}: the prior was trained with {self._identity(part)}, and is used with"
-            warnings.warn(f"{told} {Identity.from_dict(found)}: images may not follow the text", stacklevel=2)
+            mismatch = f"{part}: the prior was trained with {self._identity(part)}, and is used with"
+            warnings.warn(f"{mismatch} {Identity.from_dict(found)}: images may not follow the text", stacklevel=2)
         trained_with = {part: self.record[part] for part in others}
         return replace(self, record={**self.record, **others, "trained_with": trained_with}) if others else self
 

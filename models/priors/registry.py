@@ -47,7 +47,7 @@ def create_prior(
     Args:
         network: one of `NETWORKS`.
         latent_shape, embedding_dim, width, depth, options: of its class.
-        noise_level_input: whether it is told how noisy the pseudo-text is.
+        noise_level_input: whether it is given how noisy the pseudo-text is.
         num_heads: of clip2latent's transformer; None is as many as make up the width.
 
     Raises:
@@ -64,6 +64,6 @@ def create_prior(
     if network != "transformer":
         options["noise_level_input"] = noise_level_input
     elif noise_level_input:
-        raise UsageError("random_noise_level: expected false for network transformer, which can't be told the level")
+        raise UsageError("random_noise_level: expected false for network transformer, which has no input for the level")
     options |= {"latent_shape": latent_shape, "embedding_dim": embedding_dim, "width": width, "depth": depth}
     return prior_class(NETWORKS[network])(**options)

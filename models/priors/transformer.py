@@ -14,7 +14,7 @@ from text2latent.models.priors.prior import HEAD_CHANNELS, Prior
 
 ROTARY_CHANNELS = 32
 EXACT_DISTANCES, DISTANCE_BUCKETS, LARGEST_DISTANCE = 16, 32, 128
-"""T5's relative positions (arXiv:1910.10683, sec. 2.1): distances told exactly, buckets in all, the largest told."""
+"""T5's relative positions (arXiv:1910.10683, sec. 2.1): exact distances, buckets in all, the largest distance."""
 
 
 class TransformerPrior(Prior):
@@ -72,8 +72,8 @@ class TransformerPrior(Prior):
         return self._network(own, t, condition, drop, self.text_noise_level).to(x.dtype)
 
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
-        told = [self.condition_in(self.filter_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]
-        tokens = torch.cat([*told, self.latent_in(x), self.queries.expand(len(x), -1, -1)], dim=1)
+        inputs = [self.condition_in(self.filter_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]
+        tokens = torch.cat([*inputs, self.latent_in(x), self.queries.expand(len(x), -1, -1)], dim=1)
         bias = self.attention_bias(tokens.shape[1], drop).to(tokens.dtype)
         for block in self.blocks:
             tokens = block(tokens, bias)
@@ -89,7 +89,7 @@ class TransformerPrior(Prior):
     def attention_bias(self, length: int, drop: Tensor | None) -> Tensor:
         """What is added to attention, `[N or 1, heads, length, 1 + length]`, the null key first.
 
-        It tells distances; it is minus infinity for tokens that come later, and for a condition that is dropped.
+        It encodes distances; it is minus infinity for tokens that come later, and for a condition that is dropped.
         """
         device = self.queries.device
         distance = torch.arange(length, device=device)[:, None] - torch.arange(length + 1, device=device)

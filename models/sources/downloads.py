@@ -52,7 +52,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class _Interrupted(Exception):
-    """A transfer broke off in a way that a further try may mend; the message tells how."""
+    """A transfer broke off in a way that a further try may mend; the message says how."""
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -67,7 +67,7 @@ class _Redirects(HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Partial:
-    """A download that is not finished: its bytes so far, and what tells whether the server still has that file.
+    """A download that is not finished: its bytes so far, and what shows whether the server still has that file.
 
     Attributes:
         data: the bytes.
@@ -189,7 +189,7 @@ def _tell(line: str) -> None:
 def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) -> None:
     """Ask for the file until all of it has arrived."""
     if not has_checksum and partial.validator() is None:
-        partial.remove()  # nothing would tell whether its bytes are of the file that the server has now
+        partial.remove()  # nothing would show whether its bytes are of the file that the server has now
     try:
         ask_again(
             lambda: _transfer(url, partial, max_bytes, has_checksum),
@@ -256,7 +256,7 @@ def _resume_at(response: HTTPResponse, partial: Partial) -> int:
 
 
 def _total_bytes(url: str, response: HTTPResponse, start: int, has_checksum: bool) -> int | None:
-    """Size of the whole file; None if the server doesn't tell, but a cut would be seen all the same.
+    """Size of the whole file; None if the server doesn't send it, but a cut would be seen all the same.
 
     Raises:
         InputError: when a cut could not be seen, or what comes is a web page.
@@ -267,8 +267,8 @@ def _total_bytes(url: str, response: HTTPResponse, start: int, has_checksum: boo
         return start + response.length
     if not (response.chunked or has_checksum):
         raise InputError(
-            f"{url}: the server doesn't tell the file's size, so a broken download could not be told from a whole "
-            "one; give the checksum at the end of the address (#sha256=HEX), or download it yourself"
+            f"{url}: the server doesn't send the file's size, so a broken download could not be recognised; "
+            "give the checksum at the end of the address (#sha256=HEX), or download it yourself"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Exported folders: all parts of a model side by side, and a record that tells what they are and what they weigh.
+"""Exported folders: all parts of a model side by side, and a record of what they are and what they weigh.
 
 ::
 
@@ -45,7 +45,7 @@ def root_of(prior_folder: Path) -> Path | None:
 def read_record(root: Path) -> dict[str, Any]:
     """The record of an exported folder, whose files have been checked, with its own generator and CLIP as sources.
 
-    The weights of generator and CLIP are not read here: their loaders compute the SHA-256 that the record tells.
+    The weights of generator and CLIP are not read here: their loaders compute the SHA-256 that the record holds.
 
     Raises:
         InputError: when the record is damaged, names files outside of the folder, or a file is missing or has changed.
@@ -60,7 +60,7 @@ def read_record(root: Path) -> dict[str, Any]:
 
 
 def check_files(root: Path, record: Mapping[str, Any], everything: bool = False) -> None:
-    """Compare the files of an exported folder with what its record tells of them.
+    """Compare the files of an exported folder with what its record says of them.
 
     Args:
         root: the folder.

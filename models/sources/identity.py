@@ -1,4 +1,4 @@
-"""Who a set of weights is: a name for people, a SHA-256 for machines."""
+"""Identity of a set of weights: a name for people, a SHA-256 for machines."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def load_recorded(load: Callable[[str], Network], identity: Identity, part: str,
     try:
         return load(identity.source)
     except UsageError as error:
-        told = f"{part} {identity}: nothing is at {identity.source} any more, nor at the same place beside the record"
-        raise InputError(f"{told}; pass {flag} and where it is now") from error
+        gone = f"{part} {identity}: nothing is at {identity.source} any more, nor at the same place beside the record"
+        raise InputError(f"{gone}; pass {flag} and where it is now") from error
 
 
 def _split_local(identity: Identity) -> tuple[str, Path] | None:

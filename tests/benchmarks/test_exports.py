@@ -1,4 +1,4 @@
-"""The figures of exported formats, on the faces world, and the tables made of them."""
+"""The figures of exported formats, on the faces world."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 
 from text2latent.benchmarks.export_runtimes import Timing
 from text2latent.benchmarks.exports import default_parts, main
-from text2latent.benchmarks.exports_table import BEGIN, DOCS, END, FIGURES, markdown_tables
-from text2latent.benchmarks.exports_table import main as write_tables
-from text2latent.benchmarks.report import Figure, keep_part, read_parts
+from text2latent.benchmarks.report import read_parts
 
 
 def save_files(folder: Path, *names: str) -> None:
@@ -60,33 +58,3 @@ def test_the_compiled_package_is_measured_where_there_is_one(tmp_path: Path) -> 
 def test_model_that_cannot_be_exported_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", str(tmp_path / "nothing"), "--only", "int8"]) == 1
     assert "cannot be exported" in capsys.readouterr().err
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    file = tmp_path / "figures.json"
-    figures = [Figure("a, load", 2.0, "s"), Figure("a, size", 3.0, "MiB"), Figure("a, int8, size", 1.0, "MiB")]
-    keep_part(file, "formats", "python benchmarks/exports.py --only formats", figures)
-    return file
-
-
-def test_tables_have_a_row_per_tool(kept: Path) -> None:
-    text = markdown_tables(read_parts(kept))
-    assert "| tool | load | size |\n|---|---|---|\n| a | 2 s | 3 MiB |\n| a, int8 |  | 1 MiB |" in text
-    assert text.startswith("`python benchmarks/exports.py --only formats`")
-    assert text.count("Measured on") == 1
-
-
-def test_script_replaces_the_tables_only(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    docs = tmp_path / "export.md"
-    docs.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nend\n", encoding="utf-8")
-    assert write_tables(["--json", str(kept), "--docs", str(docs)]) == 0
-    table = markdown_tables(read_parts(kept))
-    assert docs.read_text(encoding="utf-8") == f"# Title\n\n{BEGIN}\n\n{table}\n\n{END}\n\nend\n"
-    assert write_tables(["--json", str(tmp_path / "none.json"), "--docs", str(docs)]) == 1
-    assert "run benchmarks/exports.py --json FILE" in capsys.readouterr().err
-
-
-def test_docs_show_the_figures_that_are_kept() -> None:
-    shown = DOCS.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
-    assert shown == markdown_tables(read_parts(FIGURES))

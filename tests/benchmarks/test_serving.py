@@ -10,7 +10,6 @@ import pytest
 from text2latent.apps.serving.engine import Engine
 from text2latent.benchmarks.report import read_parts
 from text2latent.benchmarks.serving import Load, load, main
-from text2latent.benchmarks.tables import BEGIN, END, ROOT, with_table
 from text2latent.tests.apps.serving.conftest import serving
 
 pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
@@ -64,11 +63,3 @@ def test_a_server_that_does_not_start_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "which isn't there" in error
-
-
-def test_the_docs_hold_the_figures_that_are_kept():
-    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    assert text.count(BEGIN) == text.count(END) == 1
-    kept = read_parts(ROOT / "benchmarks" / "serving.json")
-    if kept:
-        assert text == with_table(text, kept)

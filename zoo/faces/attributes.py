@@ -65,7 +65,7 @@ def draw_codes(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def visible(codes: np.ndarray) -> np.ndarray:
-    """Tell which attributes can be seen: all, but for the hair colour of a bald head. Bool `[N, len(NAMES)]`."""
+    """Which attributes can be seen: all, but for the hair colour of a bald head. Bool `[N, len(NAMES)]`."""
     mask = np.ones(codes.shape, dtype=bool)
     bald = codes[:, NAMES.index("hair_style")] == ATTRIBUTES["hair_style"].index("bald")
     mask[bald, NAMES.index("hair_color")] = False

@@ -43,7 +43,6 @@ def _verb(*arguments: str) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Make the parser of this script."""
     parser = CommandParser("build", __doc__)
     parser.prog = "python -m text2latent.zoo.faces.build"
     add = parser.add_argument
@@ -68,7 +67,6 @@ def run(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

@@ -1,4 +1,4 @@
-"""Measures of the faces world's parts: what a picture shows is told by the judge, never by CLIP."""
+"""Measures of the faces world's parts: what a picture shows is decided by the judge, never by CLIP."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def score_pictures(judge: Judge, images: Tensor, captions: Sequence[Caption]) ->
 
 
 def find_named(codes: np.ndarray, captions: Sequence[Caption]) -> tuple[np.ndarray, np.ndarray]:
-    """Tell which attributes of pictures fit their captions, and which the captions name, bool `[N, len(NAMES)]` each.
+    """Which attributes of pictures fit their captions, and which the captions name, bool `[N, len(NAMES)]` each.
 
     Args:
         codes: value indices, integer `[N, len(NAMES)]`.
@@ -159,7 +159,7 @@ def _open_entropy(codes: np.ndarray, named: np.ndarray) -> float:
 
 
 def see(images: Tensor) -> list[dict[str, str]]:
-    """Tell what the shipped judge sees in pictures `[N, 3, 128, 128]` in [-1, 1], but for a bald head's hair colour."""
+    """What the shipped judge sees in pictures `[N, 3, 128, 128]` in [-1, 1], but for a bald head's hair colour."""
     codes = load_judge().classify(images.float().cpu())
     return [
         {name: value for name, value, is_visible in zip(NAMES, face.values(), mask, strict=True) if is_visible}

@@ -78,7 +78,7 @@ class Batch(NamedTuple):
 class AdversarialTraining(Generic[Network]):
     """A generator, its moving average, a discriminator, and what trains them.
 
-    The discriminator is told the plain latents of real and drawn images alike, or it would know drawn ones by those.
+    The discriminator is given the plain latents of real and drawn images alike, or it would know drawn ones by those.
 
     Args:
         network: the generator.
@@ -145,7 +145,7 @@ class AdversarialTraining(Generic[Network]):
     def _train_generator(self, batch: Batch, images: Tensor) -> dict[str, Tensor]:
         self.discriminator.requires_grad_(False)
         adversarial, weight = generator_loss(self._score(images, batch.w)), self.plan.regression_weight
-        # Without a weight the distances are only told.
+        # Without a weight the distances are only reported.
         distances = self.regression(images if weight else images.detach(), batch.images)
         _descend(self.optimizer, self.plan.adversarial_weight * adversarial + weight * sum(distances.values()))
         self.schedule.step()

@@ -21,7 +21,7 @@ def blur2d(x: Tensor, fir: Tensor, padding: int, stride: int = 1) -> Tensor:
 
 
 def minibatch_stddev(x: Tensor, group: int = GROUP) -> Tensor:
-    """Append a channel to `x` [N, C, H, W] that tells how much samples vary (arXiv:1710.10196, section 3).
+    """Append a channel to `x` [N, C, H, W] that measures how much samples vary (arXiv:1710.10196, section 3).
 
     The batch is cut into groups of `group` successive samples, or of the largest smaller number that divides it. The
     channel holds, for all of a group, the standard deviation over its samples, averaged over channels and pixels.
@@ -84,7 +84,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells real images from drawn ones, given the latent that each is to show.
+    """Distinguishes real images from drawn ones, given the latent that each is to show.
 
     Args:
         w_dim: dimensions of the latent.

@@ -241,7 +241,6 @@ class Watch:
         self.pipeline, self.condition, self.callback, self.names = pipeline, condition, callback, names
 
     def __call__(self, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
-        """See `step_through`."""
         self.bar.update()
         if self.callback is None:
             return latents
@@ -273,7 +272,7 @@ def fetched(network: Any) -> Any:
 
 
 def require_trained_with(expected: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
-    """Refuse networks whose weights files are not the expected ones; networks that came from no file can't be told."""
+    """Refuse networks whose weights files are not the expected ones; those that came from no file can't be checked."""
     for part, network in networks.items():
         found = network_identity(network, part)
         if part in expected and found is not None:

@@ -35,7 +35,7 @@ async def work(function: Callable[..., T], *arguments: Any) -> T:
 
 
 async def farthest(engine: Engine, texts: Sequence[str], model: str | None) -> DomainScore | None:
-    """The domain score of the text that is farthest from what a model draws; None where it can't be told."""
+    """The domain score of the text that is farthest from what a model draws; None where it isn't known."""
     scores = [await work(engine.domain_score, text, model) for text in texts]
     return max((score for score in scores if score is not None), key=lambda score: score.percentile, default=None)
 

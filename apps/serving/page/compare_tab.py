@@ -40,7 +40,6 @@ class CompareTab:
             self.images_amortised, self.images = gr.State([]), gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.prompt, self.iterations, *desk.controls.inputs]
         outputs = [self.amortised, self.optimised, self.notice, self.images_amortised, self.images]
         triggers = [self.prompt.submit, self.button.click]
@@ -72,13 +71,13 @@ def _handler(desk: Desk) -> Any:
         result = await desk.visits.ask(request, engine.submit_compare, wanted, progress=progress)
         ways = result.amortised, result.optimised
         times = result.optimised.seconds / result.amortised.seconds
-        told = " ".join(
+        summary = " ".join(
             f"{both(name)} {duration(way.seconds)} (CLIP {score(way)})."
             for name, way in zip(("prior_took", "optimisation_took"), ways, strict=True)
         )
         return [
             *(cards([way]) for way in ways),
-            notice(f"{told} <b>{times:.0f}×</b>", result.amortised.out_of_domain),
+            notice(f"{summary} <b>{times:.0f}×</b>", result.amortised.out_of_domain),
             *([way] for way in ways),
         ]
 

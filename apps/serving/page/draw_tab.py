@@ -65,7 +65,6 @@ class DrawTab:
         self.outputs = [self.gallery, self.notice, self.images]
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         controls, selection = desk.controls, desk.selection
         draw, vary_selected, refine = _handlers(desk)
 

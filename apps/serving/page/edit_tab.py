@@ -101,5 +101,5 @@ def _base(selected: ServedImage | None, before: Images, after: Images) -> tuple[
 
 def _shown(result: EditResult, outside: DomainScore | None = None) -> list[Any]:
     """Values of the tab's outputs."""
-    told = notice(took(len(result.after), result.seconds), outside)
-    return [cards(result.before), cards(result.after), told, result.before, result.after]
+    summary = notice(took(len(result.after), result.seconds), outside)
+    return [cards(result.before), cards(result.after), summary, result.before, result.after]

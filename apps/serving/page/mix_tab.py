@@ -44,7 +44,6 @@ class MixTab:
             self.shown = gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.start, self.end, self.frames, *desk.controls.inputs]
         outputs = [self.strip, self.animation, self.notice, self.images, self.save]
         mixed = gr.on([self.start.submit, self.end.submit, self.button.click], takes_settings(_handler(desk)), inputs,
@@ -77,11 +76,11 @@ def _handler(desk: Desk) -> Any:
         wanted = MixRequest(written(start), written(end), frames, how)
         result = await desk.visits.ask(request, engine.submit_mix, wanted, progress=progress)
         gif = keep(result.animation(".gif"), f"{result.frames[0].stem}.gif")
-        # The strip's pictures are small, and what they are is told of the large one.
+        # The strip's pictures are small, so the large one says what they are.
         strip = [path for path, _ in cards(result.frames)]
         outside = await farthest(engine, (start, end), how.model)
-        told = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}", outside)
-        return [strip, keep(moving(result.frames), "mix.webp"), told, result.frames, gif]
+        summary = notice(f"{len(result.frames)} {both('frames_drawn')}, {duration(result.seconds)}", outside)
+        return [strip, keep(moving(result.frames), "mix.webp"), summary, result.frames, gif]
 
     return mix
 
@@ -106,7 +105,6 @@ def _look(images: Images, position: float) -> list[Any]:
 
 
 def _look_at_first(images: Images) -> list[Any]:
-    """The first frame."""
     return _look(images, 0)
 
 

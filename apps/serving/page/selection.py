@@ -21,7 +21,7 @@ NONE = -1
 class Selection:
     """The side of the page that shows one picture, which is outlined in its gallery, and no other picture is.
 
-    First the tabs tell what there is to show, with `follow` and `show_after`; then `wire` connects it.
+    First the tabs register what there is to show, with `follow` and `show_after`; then `wire` connects it.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,6 @@ class Selection:
         self._events.append((event, gallery, index, how))
 
     def wire(self) -> None:
-        """Connect the events."""
         galleries = [gallery for gallery, _ in self._galleries]
         outputs = [*self.outputs, *galleries]
         shared: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -32,7 +32,7 @@ class UploadTab:
             with gr.Row(elem_classes="t2l-pair"):
                 self.image = gr.Image(type="filepath", sources=["upload", "clipboard"], label=say("picture"),
                     buttons=[], elem_id="upload-image", elem_classes="t2l-square")  # fmt: skip
-                # Gradio would look for a file, and tell what is wrong with it to nobody.
+                # Gradio would look for a file, and report what is wrong with it to nobody.
                 self.image.preprocess = as_it_came  # type: ignore[assignment, method-assign]
                 with gr.Column(elem_id="upload-form"):
                     self.prompt = text_box("added_text", limits.max_prompt_characters, elem_id="upload-prompt")
@@ -44,7 +44,6 @@ class UploadTab:
             self.images = gr.State([])
 
     def wire(self, desk: Desk) -> None:
-        """Connect the events."""
         inputs = [self.image, self.prompt, self.weight, *desk.controls.inputs]
         drawn = gr.on([self.prompt.submit, self.button.click], takes_settings(_handler(desk)), inputs,
             [self.gallery, self.notice, self.images], api_name="vary", show_progress_on=self.gallery,

@@ -29,7 +29,7 @@ class Left(Exception):
 class Visits:
     """What is being done, by visit: Gradio's session, of a page in a browser or of a program's client.
 
-    A visit lasts as long as its client holds a connection that tells it of results, and `patience_seconds` longer: time
+    A visit lasts as long as its client holds a connection that brings it results, and `patience_seconds` longer: time
     to open one, or to come back when one breaks.
     """
 
@@ -62,7 +62,7 @@ class Visits:
             request: whose visit it is.
             submit: the method.
             arguments: what it takes.
-            progress: shows how far it is, for methods that tell.
+            progress: shows how far it is, for methods that report it.
 
         Raises:
             gradio.Error: with the engine's message, for whatever is wrong with the request.
@@ -112,14 +112,14 @@ class Visits:
 
 
 def _until(left: threading.Event, show: Callable[[float, str], None]) -> Callable[[float, str], None]:
-    """A function that shows progress, and ends the work that tells it when nobody waits for it any more."""
+    """A function that shows progress, and ends the work that reports it when nobody waits for it any more."""
 
-    def tell(share: float, what: str) -> None:
+    def report(share: float, what: str) -> None:
         if left.is_set():
             raise Left
         show(share, what)
 
-    return tell
+    return report
 
 
 async def _result(begin: Callable[[], Future[T]]) -> T:

@@ -120,7 +120,7 @@ def _construct(cls: type[Generator], class_path: str, init_args: dict[str, Any])
 
 @torch.no_grad()
 def _try_out(generator: Generator, class_path: str) -> None:
-    """Map two latents and draw one image, so that a broken contract is told here and not far from its cause."""
+    """Map two latents and draw one image, so that a broken contract is reported here and not far from its cause."""
     try:
         label = torch.eye(generator.c_dim)[[0, 0]] if generator.c_dim else None
         ws = generator.map(generator.sample_latents(2, seed=0), label)

@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def folder_sha256(folder: Path) -> str:
-    """SHA-256 that tells whose weights a folder holds.
+    """SHA-256 that identifies the weights that a folder holds.
 
     It is that of the file which the folder was converted from, so that a conversion changes nothing for what was made
     with the file. The folder's word is taken only while its weights are, byte for byte, the ones that were written

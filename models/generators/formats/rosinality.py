@@ -1,6 +1,6 @@
 """Checkpoints of the `stylegan2-pytorch` port: `g_ema`, and the mean latent where there is one.
 
-Sizes are read from the tensors' shapes, since the files do not tell them.
+Sizes are read from the tensors' shapes, since the files do not record them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,6 @@ def _layer_names(num_blocks: int) -> dict[str, str]:
 
 
 def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
-    """State of one layer."""
     state = {
         "weight": tensors.take(f"{name}.conv.weight", 5)[0],
         "affine.weight": tensors.take(f"{name}.conv.modulation.weight", 2),

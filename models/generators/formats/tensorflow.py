@@ -35,7 +35,7 @@ ARGUMENTS = {
     "conv_clamp": "conv_clamp",
     "num_fp16_res": "num_fp16_res",
 }
-# What the tensors' shapes tell, what only training depends on, and how the network is called.
+# What the tensors' shapes show, what only training depends on, and how the network is called.
 IGNORED = frozenset(
     (
         *("num_channels", "resolution", "latent_size", "label_size", "label_fmaps", "dlatent_size", "mapping_layers"),
@@ -208,7 +208,6 @@ def _synthesis_arguments(tensors: Tensors, resolutions: list[int]) -> dict[str, 
 
 
 def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
-    """State of one layer."""
     weight = tensors.take(f"{name}/weight", 4)
     flipped = weight.flip(0, 1) if name.endswith(("_up", "Skip")) else weight
     state = {"weight": flipped.permute(3, 2, 0, 1)}

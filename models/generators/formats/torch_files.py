@@ -64,7 +64,6 @@ class StorageRecord:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
         return self.numel * self.dtype.itemsize
 
 
@@ -79,7 +78,6 @@ class TensorRecord:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
         return math.prod(self.size) * self.storage.dtype.itemsize
 
     def load(self) -> Tensor:

@@ -56,7 +56,6 @@ class TensorFlowNetwork:
     state: dict[str, Any] = field(default_factory=dict)
 
     def set_state(self, state: Any) -> None:
-        """Take the attributes."""
         if not isinstance(state, dict):
             raise TypeError("expected a dictionary")
         self.state = state
@@ -88,11 +87,9 @@ class ArrayRecord:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
         return int(self.values.nbytes)
 
     def load(self) -> Tensor:
-        """A copy as a tensor."""
         return torch.from_numpy(np.array(self.values, order="C"))
 
 

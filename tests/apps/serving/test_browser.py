@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from text2latent.benchmarks.browsing import PATIENCE_SECONDS, Visitor, browsing, find_browser
-from text2latent.benchmarks.page_pictures import take
+from text2latent.benchmarks.pictures import take
 
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
 pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")

@@ -14,7 +14,7 @@ import torch
 
 from text2latent import sample
 from text2latent.apps.evaluation.metrics import Estimate, frechet_distance
-from text2latent.benchmarks import readme_priors
+from text2latent.benchmarks import pictures, tables
 from text2latent.benchmarks.priors import ablate, compare, detailed, training
 from text2latent.benchmarks.priors.claims import OPTIMISATION, PAPER, SIMPLE, WITHOUT_DIFFUSION, claims
 from text2latent.benchmarks.priors.configs import PLAIN, decisive, our_config, packaged_config, paper_config
@@ -137,6 +137,8 @@ def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path
     assert told["speed over the paper's recipe in 100 steps, from text to image, one alone"].value > 0
     assert told["named attributes, the low end of ours less the high end of nearest training pair"].value <= 100
     assert len([name for name in told if name.startswith("time of refine 20 over that of CLIP gradient, ")]) == 2
+    output = str(tmp_path / "results")
+    assert pictures.main(["--only", "priors", "--results", output, "--output", output]) == 0
     assert (tmp_path / "results/priors.svg").read_text().startswith("<?xml")
     kept = stamps(tmp_path / "work")
     again = ["--paper-guidance-scale", "1.5", "--keep-optimization", str(tmp_path / "results/priors.json")]
@@ -329,34 +331,36 @@ def test_plot_leaves_out_a_few_rows_far_below() -> None:
     assert rows_below([*rows[2:], *rows[3:]]) == []
 
 
-def pages(folder: Path) -> list[str]:
-    """Flags of pages with the lines that the results go between, and of the plot."""
-    words = ["--results", str(folder), "--plot", str(folder / "plot.svg")]
-    for page in ("readme", "docs"):
-        lines = [line for flag, begin, end in readme_priors.BLOCKS.values() if flag == page for line in (begin, end)]
-        (folder / f"{page}.md").write_text("\n".join(["top", *lines, "end"]))
-        words += [f"--{page}", str(folder / f"{page}.md")]
-    return words
+def write_tables(folder: Path, *names: str) -> int:
+    """Write tables of a folder's results into pages there, which have the lines that they go between."""
+    codes = []
+    for name in names:
+        page = folder / f"{name}.md"
+        page.write_text("\n".join(["top", *tables.marks(name), "end"]), encoding="utf-8")
+        codes.append(tables.main(["--only", name, "--json", str(folder / f"{name}.json"), "--page", str(page)]))
+    return max(codes)
 
 
 def test_results_come_back_from_json_into_the_pages(tmp_path: Path) -> None:
     claim = Figure("speed", 25.0, target=20.0)
     results = Results("python benchmarks/x.py", [method("ours", "ours", 0.9, 0.5)], claims=[claim])
-    for name in readme_priors.BLOCKS:
+    names = ("priors", "detailed", "ablations")
+    for name in names:
         results.save(tmp_path / f"{name}.json")
     assert Results.load(tmp_path / "priors.json") == results
-    assert readme_priors.main(pages(tmp_path)) == 0
-    for flag, blocks in (("readme", 1), ("docs", 2)):
-        text = (tmp_path / f"{flag}.md").read_text()
-        assert text.count("| ours | 90.0 ± 10.0 |") == blocks
+    assert write_tables(tmp_path, *names) == 0
+    for name in names:
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert text.count("| ours | 90.0 ± 10.0 |") == 1
         assert "| speed | 25.000 | >= 20.000 | ok |" in text
         assert text.endswith("end")
-    assert (tmp_path / "plot.svg").is_file()
+    assert pictures.main(["--only", "priors", "--results", str(tmp_path), "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "priors.svg").is_file()
 
 
 def test_foreign_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "priors.json").write_text(json.dumps({"rows": 3}))
-    assert readme_priors.main(pages(tmp_path)) == 1
+    assert write_tables(tmp_path, "priors") == 1
     assert "expected results that a comparison of priors has kept" in capsys.readouterr().err
 
 

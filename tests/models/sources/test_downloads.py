@@ -204,7 +204,7 @@ def test_chunks_need_no_size(server: FileServer, tmp_path: Path) -> None:
 
 def test_a_size_that_nothing_tells_needs_a_checksum(server: FileServer, tmp_path: Path) -> None:
     server.answers = [until_close]
-    with pytest.raises(InputError, match=r"doesn't tell the file's size.*#sha256=HEX"):
+    with pytest.raises(InputError, match=r"doesn't send the file's size.*#sha256=HEX"):
         download(server.url, tmp_path)
     assert "net.pkl" not in files(tmp_path)
     assert download(server.url, tmp_path, SHA256).read_bytes() == CONTENT

@@ -203,7 +203,6 @@ def run(config: Namespace) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Make the parser of this script."""
     parser = CommandParser("fit_adversarial", __doc__)
     parser.prog = "python -m text2latent.zoo.faces.fit.adversarial"
     add = parser.add_argument
@@ -230,7 +229,6 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

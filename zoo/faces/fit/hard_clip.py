@@ -4,7 +4,7 @@
 
 In the faces world's own CLIP texts lie nearly where images do. In CLIPs that were trained on photographs they don't
 (Liang et al., arXiv:2203.02053): all images share one large constant and all texts another, images vary in many
-directions that no text tells of, and texts in others. So an embedding e of an image becomes, before it is normalised,
+directions that no text speaks of, and texts in others. So an embedding e of an image becomes, before it is normalised,
 
     linear R e + constant u + features Q cos(W e + b)
 
@@ -89,7 +89,6 @@ def _orthonormal(rng: np.random.Generator, columns: int) -> NDArray[np.float64]:
 
 
 def harden_clip(folder: Path = WEIGHTS, base: str = "faces") -> None:
-    """Write the CLIP's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_heads(folder / HEAD_NAME, make_heads(), base, locate(base).identity.sha256)
 

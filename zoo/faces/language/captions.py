@@ -53,12 +53,12 @@ class Caption:
 
     @property
     def mentioned(self) -> np.ndarray:
-        """Tell which attributes the caption restricts, bool `[11]`."""
+        """Which attributes the caption restricts, bool `[11]`."""
         return (self.allowed != VALID).any(axis=1)
 
 
 def matches(captions: Sequence[Caption], codes: np.ndarray) -> np.ndarray:
-    """Tell which faces satisfy which captions.
+    """Which faces satisfy which captions.
 
     Args:
         captions: any captions.
@@ -87,7 +87,7 @@ def draw_caption(
         codes_row: value indices of the face, integer `[11]`.
         language: "en" or "ja".
         held_out: draw a template, and partly words, that training captions never use.
-        num_mentioned: attributes to mention, less where a face has not as many to tell of, or the text would be too
+        num_mentioned: attributes to mention, less where a face has not as many to mention, or the text would be too
             long; None draws their number too.
     """
     grammar = GRAMMARS[language]

@@ -9,37 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from text2latent.zoo.faces.language.lexicon import Draft, Lexicon, phrases
-from text2latent.zoo.faces.language.words_en import WORDS
+from text2latent.zoo.faces.language.lexicon import Draft, Lexicon
+from text2latent.zoo.faces.language.words import load_words
 
-LEXICON = Lexicon(WORDS)
+WORDS = load_words("en")
+LEXICON = Lexicon(WORDS.table)
 Template = Callable[[Draft, Sequence[str]], str]
 
-NEUTRAL_NOUNS = ("person", "face", "person", "human", "individual", "human face", "head")
-ORIGINS = phrases("chinese; japanese; french; american; british; indian; italian; german; brazilian; korean; asian")
-FILLER_ADJECTIVES = phrases(
-    "beautiful; handsome; smart; muscular; stylish; famous; friendly; pretty; strong; elegant; cool; attractive; "
-    "charming; clever; ordinary; realistic; cute; slim; brave; rich; noble"
-)
-CLOTHES = phrases(
-    "in a suit; in a sweater; in casual clothes; in a shirt; in a uniform; in a dark jacket; in a red shirt; "
-    "in a blue dress; in a white shirt; in a green sweater; in a black coat; with a tie; with a scarf"
-)
-QUALITIES = phrases(
-    "high quality; 4k; highly detailed; soft light; studio photo; sharp focus; portrait; close-up; realistic; "
-    "professional photo; digital art; in color; front view; looking at the camera; upper body; illustration"
-)
-FRAMES = phrases(
-    "a photo of {}; a photograph of {}; a picture of {}; an image of {}; a portrait of {}; a close-up of {}; "
-    "photo of {}; portrait of {}; picture of {}; a headshot of {}; a drawing of {}; a painting of {}; "
-    "a close-up photo of {}; the face of {}; a photo of the face of {}; a good photo of {}; this is {}; "
-    "there is {}; {} in a photo; {}, portrait; an illustration of {}; a profile picture of {}; a selfie of {}; "
-    "it is {}"
-)
-HELD_OUT_FRAMES = phrases(
-    "show me {}; draw {}; i want to see {}; a snapshot of {}; a picture showing {}; can you draw {}?; "
-    "a shot of {}; we see {}; here is {}; an avatar of {}; the photo depicts {}; imagine {}; a rendering of {}"
-)
+NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
+CLOTHES, QUALITIES = WORDS.lists["clothes"], WORDS.lists["qualities"]
+FRAMES, HELD_OUT_FRAMES = WORDS.lists["frames"], WORDS.lists["held_out_frames"]
 
 
 def join(items: Sequence[str], draft: Draft) -> str:
@@ -107,7 +86,7 @@ def _adjectival(draft: Draft, adjectives: list[str], noun: str) -> str:
     if draft.chance(0.07):
         noun = f"{draft.pick(ORIGINS)} {noun}"
     if draft.chance(0.1):
-        adjectives = draft.shuffled([*adjectives, draft.pick(FILLER_ADJECTIVES)])
+        adjectives = draft.shuffled([*adjectives, draft.pick(FILLERS)])
     return " ".join([draft.pick((" ", " ", " ", ", ")).join(adjectives), noun]).strip()
 
 

@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from text2latent.zoo.faces.language.lexicon import Draft, Lexicon, phrases
-from text2latent.zoo.faces.language.words_ja import WORDS
+from text2latent.zoo.faces.language.lexicon import Draft, Lexicon
+from text2latent.zoo.faces.language.words import load_words
 
-LEXICON = Lexicon(WORDS)
+WORDS = load_words("ja")
+LEXICON = Lexicon(WORDS.table)
 Template = Callable[[Draft, Sequence[str]], str]
 
-NEUTRAL_NOUNS = ("人", "人物", "人", "人の顔", "人間", "顔")
-ORIGINS = ("中国人", "日本人", "アメリカ人", "フランス人", "韓国人", "イギリス人", "外国人", "インド人", "イタリア人")
-FILLERS = phrases(
-    "筋肉質な; 精悍な; 美しい; 賢そうな; 素敵な; かっこいい; かわいい; 強そうな; きれいな; おしゃれな; "
-    "優しそうな; リアルな; スーツ姿の; 赤い服の; 青いシャツを着た; 白い服の; セーターを着た; 頭のいい; ハンサムな"
-)
-QUALITIES = phrases(
-    "高画質; ポートレート; 肖像画; 正面; クローズアップ; 自然光; 写真; 顔写真; イラスト; カラー写真; 綺麗"
-)
-FRAMES = phrases(
-    "{}の写真; {}の画像; {}の顔; {}のポートレート; {}の肖像; {}の顔写真; {}の絵; {}のイラスト; {}の肖像画; "
-    "{}のアップ; これは{}です; {}の正面写真; {}が写っている写真; {}です; 写真の{}; {}の顔のアップ"
-)
-HELD_OUT_FRAMES = phrases(
-    "{}を描いて; {}が見たい; {}のスナップ; {}を見せて; {}を描いてください; ここに{}がいる; {}のスケッチ; "
-    "{}を写した一枚; {}を想像して; {}のアバター"
-)
+NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
+QUALITIES, FRAMES, HELD_OUT_FRAMES = (WORDS.lists[name] for name in ("qualities", "frames", "held_out_frames"))
 CONJUNCTIVE = {
     "である": ("で", "であり"),
     "ている": ("ていて", "ており"),

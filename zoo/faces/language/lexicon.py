@@ -67,11 +67,11 @@ class Term:
 
     @property
     def vague(self) -> bool:
-        """Tell whether the texts leave several values open: "not blonde", "adult"."""
+        """Whether the texts leave several values open: "not blonde", "adult"."""
         return len(next(iter(self.allowed.values()))) > 1
 
     def is_true(self, codes: Mapping[str, int]) -> bool:
-        """Tell whether the term may be said of the face with these value indices."""
+        """Whether the term may be said of the face with these value indices."""
         return all(codes[name] in values for name, values in self.allowed.items())
 
 
@@ -172,7 +172,7 @@ class Draft:
         return self.pick(term.texts)
 
     def settled(self, attribute: str) -> bool:
-        """Tell whether what was said leaves one value only."""
+        """Whether what was said leaves one value only."""
         return np.count_nonzero(self.allowed[NAMES.index(attribute)]) == 1
 
     def _find(self, slot: str, attribute: str) -> list[Term]:

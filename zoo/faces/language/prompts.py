@@ -1,4 +1,4 @@
-"""Writes the prompts that tell where the texts of the faces world's CLIP lie; it knows no words of other things.
+"""Writes the prompts that show where the texts of the faces world's CLIP lie; it knows no words of other things.
 
     python -m text2latent.zoo.faces.language.prompts
 

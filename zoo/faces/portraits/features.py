@@ -55,7 +55,7 @@ class Look:
 
     @property
     def woman(self) -> bool:
-        """Tell whether the face is a woman's or a girl's."""
+        """Whether the face is a woman's or a girl's."""
         return self.face["gender"] == "woman"
 
 
@@ -77,7 +77,7 @@ def draw_body(pen: Pen, look: Look) -> None:
 
 
 def draw_head(pen: Pen, look: Look) -> None:
-    """Draw ears and the outline of the head, which tells the age."""
+    """Draw ears and the outline of the head, which shows the age."""
     s = look.shape
     ear = 8.5 if look.face["age"] == "old" else 6.5
     for side in (-1, 1):

@@ -1,0 +1,62 @@
+"""The words of a language are read from its file, and captions made of them stay the same, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES
+from text2latent.zoo.faces.language import words
+from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
+from text2latent.zoo.faces.language.words import load_words
+
+DIGESTS = {
+    "en": "1f6a4cc652f50e14c3e3d7bfc3f606adae3be23a2e6a427b5c27799bc6858a4a",
+    "ja": "55b57c8e8e4122cc5d69e07dfee8f078da3044dfb9ed7f18db5a3e7bd24bc1a5",
+}
+"""SHA-256 of 1,000 captions and of what they allow. The weights of the faces world are fitted to these captions."""
+FILE = """
+names: {hat: hat|cap}
+patterns:
+  scene:
+    background=<value>: {key: "<nouns>; {<nouns>}; <nouns, each>; <nouns, first> behind", with: "a {<hat>}"}
+lists: {frames: "{}; a photo of {}"}
+words:
+  scenes:
+    scene sea: {nouns: sea|<hat>}
+    headwear=hat: {key: "{<hat>}; ~a {<hat>}"}
+"""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_captions_of_a_seed_stay_the_same(language: str) -> None:
+    rng, digest = np.random.default_rng(0), hashlib.sha256()
+    for number in range(1000):
+        codes = np.array([rng.integers(len(ATTRIBUTES[name])) for name in NAMES])
+        caption = draw_caption(rng, codes, language, held_out=number % 2 == 1)
+        digest.update(caption.text.encode() + b"\n" + caption.allowed.tobytes())
+    assert digest.hexdigest() == DIGESTS[language]
+
+
+def test_patterns_and_names_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "en.yaml").write_text(FILE, encoding="utf-8")
+    monkeypatch.setattr(words, "FOLDER", tmp_path)
+    found = load_words("en")
+    assert found.table == {
+        "background=sea": {"key": "sea|hat|cap; {sea|hat|cap}; sea; hat|cap; sea behind", "with": "a {hat|cap}"},
+        "headwear=hat": {"key": "{hat|cap}; ~a {hat|cap}"},
+    }
+    assert found.lists == {"frames": ("{}", "a photo of {}")}
+
+
+@pytest.mark.parametrize("name", ["<hat>", "<nouns, each>"])
+def test_what_has_no_definition_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "en.yaml").write_text(
+        f'patterns: {{}}\nlists: {{}}\nwords: {{all: {{headwear=hat: {{key: "{name}"}}}}}}'
+    )
+    monkeypatch.setattr(words, "FOLDER", tmp_path)
+    with pytest.raises(KeyError, match=name[1:4]):
+        load_words("en")

@@ -1,0 +1,77 @@
+"""The words of a language, read from `en.yaml` or `ja.yaml`.
+
+Such a file has four parts:
+
+- `names` (optional): alternatives `a|b|c` by a name. `<NAME>` in any text below stands for them.
+- `patterns`: word tables of their own, with placeholders. An entry `PATTERN VALUE` of the words is the pattern's table
+  with `<value>` and each `<FIELD>` filled in. `<FIELD, each>` makes a text of each alternative, `<FIELD, first>` takes
+  the first.
+- `lists`: texts without a meaning of their own, parted by `; `.
+- `words`: sections of a word table, see `lexicon`; their order is that in which a grammar chooses among the texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from text2latent.zoo.faces.language.lexicon import WordTable, phrases
+
+FOLDER = Path(__file__).parent
+PLACEHOLDER = re.compile(r"<(\w+)(?:, (each|first))?>")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a language says things with.
+
+    Attributes:
+        table: texts by meaning and slot, for a `Lexicon`.
+        lists: texts by the name of their list.
+    """
+
+    table: WordTable
+    lists: Mapping[str, tuple[str, ...]]
+
+
+def load_words(language: str) -> Words:
+    """Read the words of a language, "en" or "ja".
+
+    Raises:
+        KeyError: for a placeholder or a pattern without a definition.
+    """
+    kept = yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
+    names, patterns = kept.get("names", {}), kept["patterns"]
+    table: dict[str, Mapping[str, str]] = {}
+    for section in kept["words"].values():
+        for meaning, slots in section.items():
+            if "=" in meaning:
+                table |= _filled({meaning: slots}, names)
+            else:
+                pattern, value = meaning.split(" ", 1)
+                table |= _filled(patterns[pattern], names | slots | {"value": value})
+    return Words(table, {name: phrases(texts) for name, texts in kept["lists"].items()})
+
+
+def _filled(table: WordTable, values: Mapping[str, str]) -> WordTable:
+    return {
+        _fill(meaning, values): {slot: _fill(text, values) for slot, text in slots.items()}
+        for meaning, slots in table.items()
+    }
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of the placeholders, and of those within these values."""
+    for _ in range(2):
+        text = PLACEHOLDER.sub(lambda found: _alternatives(values[found[1]], found[2]), text)
+    return text
+
+
+def _alternatives(texts: str, form: str | None) -> str:
+    if form == "each":
+        return texts.replace("|", "; ")
+    return texts.split("|")[0] if form == "first" else texts
