@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -36,8 +36,10 @@ from text2latent.common.command import (
     positive_int,
     run_command,
 )
-from text2latent.configs.schema import DataConfig, OptimizerConfig, PriorConfig, TrainConfig
+from text2latent.common.errors import UsageError
+from text2latent.configs.schema import DataConfig, OptimizerConfig, PriorConfig, TextConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
+from text2latent.models.priors.diffusion import Guidance
 from text2latent.models.priors.prior import Prior
 from text2latent.training import assembly
 
@@ -92,13 +94,36 @@ def base_config(steps: int) -> TrainConfig:
     )
 
 
-def recipes() -> list[Variant]:
+def recipes() -> Iterator[Variant]:
     """The rows: the defaults, clip2latent's pseudo-text, and one choice of the defaults changed at a time."""
     plain = packaged_config(PLAIN)
     theirs = {f"diffusion.{key}": getattr(plain.diffusion, key) for key in PSEUDO_TEXT}
-    theirs |= {f"text.{key}": value for key, value in dataclasses.asdict(plain.text).items() if key != "prompts"}
-    rows = [Variant("recipe", "default"), Variant("recipe", "clip2latent", theirs)]
-    return rows
+    theirs |= {f"text.{key}": value for key, value in dataclasses.asdict(plain.text).items()}
+    yield Variant("recipe", "default")
+    yield Variant("recipe", "clip2latent", theirs)
+    yield Variant("gap", "embeddings not centred", {"text.prompts": None})
+    yield Variant("gap", "clip2latent, embeddings centred", {**theirs, "text.prompts": TextConfig().prompts})
+    for scale in (0.0, 0.5, 1.0, 2.0, 3.0):
+        yield Variant("noise", f"noise {scale:g}", {"diffusion.noise_scale": scale})
+    yield Variant("noise", "noise of the data's covariance", {"diffusion.noise_covariance": "data"})
+    for name in ("wiener", "pca", "none"):
+        yield Variant("filter", f"filter {name}", {"text.embedding_filter": name})
+    for scale in (1.0, 1.5, 2.0, 3.0):
+        yield Variant("guidance", f"guidance {scale:g}", guidance=Guidance(scale))
+
+
+def choose(base: TrainConfig, only: Sequence[str] | None) -> list[Variant]:
+    """The rows that differ from the defaults, of all groups or some.
+
+    Raises:
+        UsageError: for an unknown group.
+    """
+    rows = [row for row in recipes() if row.name == "default" or row.changes_anything(base)]
+    groups = [*dict.fromkeys(row.group for row in rows)]
+    unknown = [name for name in only or () if name not in groups]
+    if unknown:
+        raise UsageError(f"--only: expected one of {', '.join(groups)}, got {unknown[0]!r}")
+    return [row for row in rows if not only or row.group in only]
 
 
 class RealClip:
@@ -151,6 +176,21 @@ class RealClip:
             figures |= self.find(seeds, variant)
         return Row(variant.name, variant.group, figures, len({question.text for question in self.questions}))
 
+    def corrections(self) -> list[Row]:
+        """How near texts are to their own images as embeddings, without a prior, before and after each correction."""
+        if self.matching is None:
+            return []
+        known, asked = self.matching[: self.num_matching], self.matching[self.num_matching :]
+        return [
+            Row(
+                name,
+                "embeddings",
+                measuring.retrieval_figures([measuring.retrieve(*correct(known, asked))], "text_"),
+                0,
+            )
+            for name, correct in measuring.CORRECTIONS.items()
+        ]
+
     def drawing(self, config: TrainConfig, variant: Variant) -> measuring.Drawing:
         """How latents of a row are drawn."""
         how = config.diffusion
@@ -184,9 +224,10 @@ def run(flags: Namespace) -> None:
     """Train, measure and write everything."""
     file = check_output_file(flags.json, overwrite=True, flag="--json")
     work = check_output_folder(flags.work, flag="--work")
+    variants = choose(base_config(flags.steps), flags.only)
     bench = RealClip(flags, work)
     work.mkdir(parents=True, exist_ok=True)
-    rows = [bench.measure(variant) for variant in recipes()]
+    rows = bench.corrections() + [bench.measure(variant) for variant in variants]
     results = Results(command_line(build_parser(), flags, without=("json",)), rows)
     print(table(results))
     results.save(file)

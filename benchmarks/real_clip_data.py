@@ -88,6 +88,10 @@ class MatchingPairs:
     images: Tensor
     texts: Tensor
 
+    def __getitem__(self, rows: slice) -> MatchingPairs:
+        """Some of the pairs."""
+        return MatchingPairs(self.images[rows], self.texts[rows])
+
 
 def read_images(file: str) -> LabelledImages:
     """Read `embeddings` `[N, E]`, `attributes` `[N, A]` and `names` `[A]` of an npz file.

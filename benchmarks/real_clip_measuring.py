@@ -20,6 +20,7 @@ from text2latent.models.priors.schedulers import build_scheduler
 TOP = 5
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], float]
+Correction = Callable[[MatchingPairs, MatchingPairs], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,29 @@ def retrieval_figures(results: Sequence[tuple[Array, Array]], prefix: str) -> di
         name: bootstrap(np.stack(values), texts, np.mean)
         for name, values in zip(names, zip(*results, strict=True), strict=True)
     }
+
+
+def _moved(share: float) -> Correction:
+    """Texts moved by a share of the difference between the means."""
+
+    def correct(known: MatchingPairs, asked: MatchingPairs) -> tuple[Tensor, Tensor]:
+        offset = share * (known.images.mean(dim=0) - known.texts.mean(dim=0))
+        return normalize(asked.texts + offset, dim=1), asked.images
+
+    return correct
+
+
+def _centred(known: MatchingPairs, asked: MatchingPairs) -> tuple[Tensor, Tensor]:
+    return asked.texts - known.texts.mean(dim=0), asked.images - known.images.mean(dim=0)
+
+
+CORRECTIONS: dict[str, Correction] = {
+    "as they are": _moved(0.0),
+    "texts moved by half the difference of the means": _moved(0.5),
+    "texts moved by the whole": _moved(1.0),
+    "both centred": _centred,
+}
+"""What makes texts and images comparable, given pairs that tell the means (which images belong to which isn't used)."""
 
 
 def image_latents(pairs: MatchingPairs, num_train: int, components: int) -> Tensor:

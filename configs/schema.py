@@ -122,17 +122,17 @@ class DiffusionConfig:
     objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
     sampler: Literal["euler", "heun", "dpm++", "ddpm", "ddim"] = "euler"
     condition_dropout: UnitInterval = 0.1
-    noise_scale: NonNegativeFloat = 0.5
+    noise_scale: NonNegativeFloat = 2.0
     noise_covariance: Literal["isotropic", "data"] = "isotropic"
     random_noise_level: bool = False
     text_noise_level: NonNegativeFloat | None = None
     time_sampling: Literal["uniform", "logit_normal", "log_normal", "ddpm"] = "logit_normal"
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
-    mixed_images: NonNegativeInt = 1
-    hidden_share: UnitInterval = 0.9
-    gain_spread: NonNegativeFloat = 0.4
+    mixed_images: NonNegativeInt = 0
+    hidden_share: UnitInterval = 0.0
+    gain_spread: NonNegativeFloat = 0.0
     components: Literal["independent", "principal"] = "independent"
-    match_among: NonNegativeInt = 4096
+    match_among: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)

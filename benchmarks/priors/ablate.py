@@ -99,36 +99,32 @@ def objectives() -> Iterator[Variant]:
 
 def noises() -> Iterator[Variant]:
     """The pseudo-text."""
-    for scale in (0.0, 0.25, 0.75, 1.0):
+    for scale in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
         yield Variant("pseudo-text", f"noise {scale}", {"diffusion.noise_scale": scale})
     yield Variant("pseudo-text", "noise of the data's covariance", {"diffusion.noise_covariance": "data"})
-    changes = {"diffusion.random_noise_level": True, "diffusion.noise_scale": 0.8}
-    for told in (0.2, 0.4, 0.6):
-        name = f"random noise up to 0.8, told; texts {told}"
+    changes = {"diffusion.random_noise_level": True, "diffusion.noise_scale": 4.0}
+    for told in (1.0, 2.0, 3.0):
+        name = f"random noise up to 4, told; texts {told}"
         yield Variant("pseudo-text", name, {**changes, "diffusion.text_noise_level": told})
-    for count in (0, 2, 4):
-        yield Variant("pseudo-text", f"{count} images mixed in at most", {"diffusion.mixed_images": count})
-    yield Variant("pseudo-text", "principal components hidden", {"diffusion.components": "principal"})
-    yield Variant("pseudo-text", "no components hidden", {"diffusion.hidden_share": 0.0})
-    for spread in (0.0, 0.2, 0.8):
-        yield Variant("pseudo-text", f"gains of spread {spread}", {"diffusion.gain_spread": spread})
-    noise_alone = {"diffusion.mixed_images": 0, "diffusion.hidden_share": 0.0, "diffusion.gain_spread": 0.0}
-    yield Variant("pseudo-text", "noise alone", noise_alone)
+    yield Variant("pseudo-text", "one image mixed in at most", {"diffusion.mixed_images": 1})
+    for kind in ("independent", "principal"):
+        changes = {"diffusion.hidden_share": 0.9, "diffusion.components": kind}
+        yield Variant("pseudo-text", f"{kind} components hidden", changes)
+    yield Variant("pseudo-text", "gains of spread 0.4", {"diffusion.gain_spread": 0.4})
 
 
 def matchings() -> Iterator[Variant]:
     """Among how many pairs the one that fits a pseudo-text best is looked for."""
-    yield Variant("matching", "none", {"diffusion.match_among": 0})
-    for count in (256, 1024, 16384):
+    for count in (256, 4096):
         yield Variant("matching", f"among {count} pairs", {"diffusion.match_among": count})
 
 
 def gaps() -> Iterator[Variant]:
     """What is done about the gap between texts and images."""
-    for name in ("whiten", "pca", "none"):
+    for name in ("whiten", "pca", "none", "raw"):
         yield Variant("gap correction", f"filter {name}", {"text.embedding_filter": name})
     yield Variant("gap correction", "embeddings not centred", {"text.prompts": None})
-    yield Variant("gap correction", "embeddings centred", {"text.prompts": PROMPTS})
+    yield Variant("gap correction", "centred by prompts for faces", {"text.prompts": PROMPTS})
 
 
 def guidances() -> Iterator[Variant]:
