@@ -52,8 +52,10 @@ PACKAGED = Path(__file__).parents[1] / "configs" / "prompts"
 GENERAL = PACKAGED / "general.yaml"
 AUTO = "auto"
 LANGUAGES = ("en", "ja")
+WORDS_PER_QUESTION = 4
+"""To find out whether a CLIP knows a language, one word of so many is asked for."""
 KNOWN_SHARE = 0.2
-"""Share of words that a CLIP which knows a language finds among their translations; by chance it would be 0.002."""
+"""Share of them that it finds among their translations if so; by chance it would be 0.007."""
 
 
 @dataclass(frozen=True)
@@ -226,9 +228,9 @@ def embed_prompt_list(clip: ClipEncoder, name: str) -> Tensor:
         InputError: when there is no such file, it isn't UTF-8 text, or has no prompts.
     """
     if name != AUTO:
-        return clip.encode_text(read_prompt_list(name))
+        return _embed_by_length(clip, read_prompt_list(name))
     own = clip.own_prompts
-    return _embed_general(clip) if own is None else clip.encode_text(read_prompt_list(str(own)))
+    return _embed_general(clip) if own is None else _embed_by_length(clip, read_prompt_list(str(own)))
 
 
 def _embed_general(clip: ClipEncoder) -> Tensor:
@@ -236,13 +238,21 @@ def _embed_general(clip: ClipEncoder) -> Tensor:
 
     To a CLIP that knows only English all Japanese lies in a place of its own, where no prompt for it will be.
     """
-    import torch
+    english, japanese = general_prompts().values()
+    return _embed_by_length(clip, [*english, *japanese] if _knows_japanese(clip) else english)
 
-    english, japanese = (clip.encode_text(texts) for texts in general_prompts().values())
-    num_words = len(english) // 2
-    nearest = (japanese[:num_words] @ english[:num_words].T).argmax(dim=1).cpu()
-    share = float((nearest == torch.arange(num_words)).float().mean())
-    return torch.cat([english, japanese]) if share >= KNOWN_SHARE else english
+
+def _knows_japanese(clip: ClipEncoder) -> bool:
+    """Whether CLIP finds enough of some Japanese words among their English translations."""
+    words = [texts[: len(texts) // 2 : WORDS_PER_QUESTION] for texts in general_prompts().values()]
+    english, japanese = (clip.encode_text(part) for part in words)
+    nearest = (japanese @ english.T).argmax(dim=1).tolist()
+    return sum(row == found for row, found in enumerate(nearest)) >= KNOWN_SHARE * len(nearest)
+
+
+def _embed_by_length(clip: ClipEncoder, texts: list[str]) -> Tensor:
+    """Embeddings `[N, E]` of texts, the short ones first: a batch costs what its longest text does."""
+    return clip.encode_text(sorted(texts, key=len))
 
 
 def general_prompts() -> dict[str, list[str]]:

@@ -41,7 +41,10 @@ class Alignment:
 
 def measure_alignment(images: NDArray[np.floating], texts: NDArray[np.floating]) -> Alignment:
     """Measure embeddings of images `[N, E]` and of texts `[M, E]`, all L2-normalised; N and M are at least 2."""
-    images, texts = np.asarray(images, dtype=np.float64), np.asarray(texts, dtype=np.float64)
+    return _measure(images.astype(np.float64), texts.astype(np.float64))
+
+
+def _measure(images: NDArray[np.float64], texts: NDArray[np.float64]) -> Alignment:
     cosines = texts @ images.T
     variances, directions = principal_components(images)
     held = np.cumsum(variances) / max(variances.sum(), 1e-300)
