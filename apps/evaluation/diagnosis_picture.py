@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from text2latent.apps.evaluation.alignment import principal_components
-from text2latent.apps.evaluation.diagnosis import Diagnosis, Embeddings, Subject
+from text2latent.apps.evaluation.diagnosis import Diagnosis, Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def _map_gap(axes: Axes, subject: Subject) -> None:
     """Across: from the mean image to the mean text. Up: what images differ in most, beside that."""
     images, general, texts = (part.astype(np.float64) for part in (subject.images, subject.general, subject.texts))
     across = general.mean(axis=0) - images.mean(axis=0)
-    across /= max(np.linalg.norm(across), 1e-12)
+    across /= max(float(np.linalg.norm(across)), 1e-12)
     up = _beside(principal_components(images)[1][:, 0], across)
     _scatter(axes, [part @ np.stack([across, up], axis=1) for part in (images, general, texts)])
     axes.set(title="As they are", xlabel="from the mean image to the mean text", ylabel="what images differ in most")
@@ -88,11 +88,11 @@ def _map_conditions(axes: Axes, subject: Subject) -> None:
 def _beside(direction: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """The part of a direction that is orthogonal to another of unit length."""
     rest = direction - (direction @ other) * other
-    return rest / max(np.linalg.norm(rest), 1e-12)
+    return rest / max(float(np.linalg.norm(rest)), 1e-12)
 
 
-def _scatter(axes: Axes, parts: list[Embeddings] | list[NDArray[np.float64]]) -> None:
-    styles = [
+def _scatter(axes: Axes, parts: list[NDArray[np.float64]]) -> None:
+    styles: list[dict[str, Any]] = [
         {"label": "images", "s": 6, "color": "tab:blue", "alpha": 0.4},
         {"label": "general texts", "s": 6, "color": "tab:gray", "alpha": 0.4},
         {"label": "your texts", "s": 22, "color": "tab:red", "edgecolors": "white", "linewidths": 0.5},

@@ -102,7 +102,7 @@ def _find_pairs(sources: Sources) -> tuple[str, TrainedPrior | None]:
     return place, trained
 
 
-def _read_some(place: str, manifest: Manifest) -> Pairs:
+def _read_some(place: str, manifest: Manifest) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Latents `[N, L, D]` and float32 embeddings `[N, E]` of the first pairs, at most `MAX_IMAGES`."""
     parts: list[Pairs] = []
     for pairs in iterate_shards(place, manifest, sorted(manifest.finished())):
