@@ -127,7 +127,8 @@ def draw(
     total = len(request) if wanted is None else sum(wanted)
     images = request.draw(pipeline, settings, wanted)
     shown = progress(images, total, "images") if total > config.batch_size else images
-    report, latents = [], []
+    report: list[dict[str, Any]] = []
+    latents: list[Any] = []
     for file, image in request.write(shown, choose(files, wanted), description, config.overwrite):
         report.append({"file": str(file), **image.record})
         if config.save_latents is not None:

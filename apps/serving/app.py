@@ -140,5 +140,6 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str, visits: Visits | N
     (mount,) = (route for route in app.routes if isinstance(route, Mount) and isinstance(route.app, FastAPI))
     app.router.routes.remove(mount)
     app.router.default = Gate(mount.app, folder, uploads, visits, most)
+    assert isinstance(mount.app, FastAPI)
     install_page_handlers(mount.app)
     return app

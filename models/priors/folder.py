@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -159,7 +159,7 @@ def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> P
     """The network of a config with the weights of a file; nothing is allocated beyond what the file holds."""
     try:
         with torch.device("meta"):
-            prior = cast(Prior, prior_class(config.get("_class_name", DEFAULT_PRIOR)).from_config(config))
+            prior = prior_class(config.get("_class_name", DEFAULT_PRIOR)).from_config(config)
         prior.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except Exception as error:
         # A config is anyone's JSON: a wrong type or an absurd size can fail anywhere in the constructor.

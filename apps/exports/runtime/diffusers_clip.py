@@ -35,7 +35,7 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         self.embedding_dim, self.context_length = encoder.embedding_dim, encoder.context_length
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # of diffusers' many options these concern a CLIP
         cls, source: str, torch_dtype: torch.dtype | None = None, variant: str | None = None, **_: Any
     ) -> FolderClip:
         """Load a folder with `open_clip_config.json` and `open_clip_model.safetensors`, as diffusers asks for it.
@@ -54,7 +54,9 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         # diffusers' own `to` warns of every change of precision.
         return torch.nn.Module.to(cls(encoder, Path(source)), torch_dtype or torch.float32)
 
-    def save_pretrained(self, save_directory: str | Path, variant: str | None = None, **_: Any) -> None:
+    def save_pretrained(  # type: ignore[override]  # likewise
+        self, save_directory: str | Path, variant: str | None = None, **_: Any
+    ) -> None:
         """Write such a folder, with the weights as they are."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,10 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 
-class Network(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two bases declare config_name differently
+class Network(ModelMixin, ConfigMixin):
     """A model of diffusers' that knows the arguments that it was made with."""
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]  # diffusers declares it as None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

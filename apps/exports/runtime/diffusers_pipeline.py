@@ -206,7 +206,7 @@ class LatentPriorPipeline(DiffusionPipeline):
 
     def save_config(self, save_directory: str | Path, push_to_hub: bool = False, **options: Any) -> None:
         """Write `model_index.json`, and the code that it names, as `text2latent export` does."""
-        super().save_config(save_directory, push_to_hub=False, **options)
+        super().save_config(save_directory, push_to_hub=False, **options)  # type: ignore[misc]
         folder = Path(save_directory)
         index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
         index.pop("_name_or_path", None)  # a path of this machine
@@ -227,7 +227,7 @@ class PipelineGuidance(Guidance):
 
     def scale_at(self, t: Tensor) -> float:
         """See `Guidance`."""
-        return self.pipeline.guidance_scale  # type: ignore[attr-defined]
+        return self.pipeline.guidance_scale
 
 
 class Watch:
@@ -266,7 +266,7 @@ def count_timesteps(scheduler: Any, num_inference_steps: int) -> int:
 def fetched(network: Any) -> Any:
     """A network, brought to where it computes if it is offloaded: accelerate does so before `forward` only."""
     hook = getattr(network, "_hf_hook", None)
-    if hasattr(hook, "pre_forward"):
+    if hook is not None and hasattr(hook, "pre_forward"):
         hook.pre_forward(network)
     return network
 

@@ -33,7 +33,7 @@ class UploadTab:
                 self.image = gr.Image(type="filepath", sources=["upload", "clipboard"], label=say("picture"),
                     buttons=[], elem_id="upload-image", elem_classes="t2l-square")  # fmt: skip
                 # Gradio would look for a file, and report what is wrong with it to nobody.
-                self.image.preprocess = as_it_came  # type: ignore[assignment, method-assign]
+                self.image.preprocess = as_it_came  # type: ignore[method-assign]
                 with gr.Column(elem_id="upload-form"):
                     self.prompt = text_box("added_text", limits.max_prompt_characters, elem_id="upload-prompt")
                     self.weight = gr.Slider(0, 1, DEFAULT_IMAGE_WEIGHT, step=0.05, label=say("image_weight"),
