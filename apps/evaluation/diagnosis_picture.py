@@ -49,7 +49,10 @@ def _draw(subject: Subject, diagnosis: Diagnosis, show: Show | None) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5 if show is None else 9.5), layout="constrained")
-    maps, sheet = (figure, None) if show is None else figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    maps: Any = figure
+    sheet: Any = None
+    if show is not None:
+        maps, sheet = figure.subfigures(2, 1, height_ratios=[1.1, 1])
     left, right = maps.subplots(1, 2)
     _map_gap(left, subject)
     _map_conditions(right, subject)

@@ -108,8 +108,8 @@ def noises() -> Iterator[Variant]:
         yield Variant("pseudo-text", name, {**changes, "diffusion.text_noise_level": told})
     yield Variant("pseudo-text", "one image mixed in at most", {"diffusion.mixed_images": 1})
     for kind in ("independent", "principal"):
-        changes = {"diffusion.hidden_share": 0.9, "diffusion.components": kind}
-        yield Variant("pseudo-text", f"{kind} components hidden", changes)
+        hidden = {"diffusion.hidden_share": 0.9, "diffusion.components": kind}
+        yield Variant("pseudo-text", f"{kind} components hidden", hidden)
     yield Variant("pseudo-text", "gains of spread 0.4", {"diffusion.gain_spread": 0.4})
 
 
