@@ -84,7 +84,7 @@ class Gate:
         elif method == "POST" and ASKED.fullmatch(path):
             return await self._ask(scope, receive, send, visit)
         elif method not in ("GET", "HEAD"):
-            response = _refusal(404, f"address: nothing is there, got {method} {path}")
+            response = _nothing_there(method, path)
         elif path.startswith(f"{API}/file="):
             response = self._file(path.removeprefix(f"{API}/file="), visit)
         elif path == f"{API}/upload_progress":
@@ -94,7 +94,7 @@ class Gate:
             with self._listening(scope, path):
                 return await self._app(scope, receive, send)
         else:
-            response = _refusal(404, f"address: nothing is there, got {method} {path}")
+            response = _nothing_there(method, path)
         await response(scope, receive, send)
 
     def _listening(self, scope: Scope, path: str) -> Any:
@@ -230,6 +230,11 @@ def _visit(scope: Scope, send: Send) -> tuple[str, Send]:
         await send(message)
 
     return visit, send_with_name
+
+
+def _nothing_there(method: str, path: str) -> JSONResponse:
+    """What the API says of addresses that nothing is at."""
+    return error_response(404, f"address: nothing is there, got {method} {path}")
 
 
 def _refusal(status: int, message: str) -> JSONResponse:
