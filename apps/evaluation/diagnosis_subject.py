@@ -19,7 +19,7 @@ from text2latent.data.shards import Pairs, iterate_shards
 from text2latent.data.storage import is_address
 from text2latent.data.streaming import finite_rows
 from text2latent.inference.images import to_pil
-from text2latent.inference.prompt_lists import AUTO, embed_prompts
+from text2latent.inference.prompts import AUTO, embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layouts import to_w
@@ -74,7 +74,7 @@ def gather(sources: Sources, prompts: Sequence[str]) -> tuple[Subject, Show | No
     require_same(manifest.clip, clip.identity, "CLIP")
     if trained is not None:
         require_same(trained.clip, manifest.clip, f"CLIP of the pairs {place}")
-    texts, general = clip.encode_text(prompts).numpy(), embed_prompts(clip, AUTO).numpy()
+    texts, general = clip.encode_text(prompts).numpy(), embed_prompt_list(clip, AUTO).numpy()
     seen = _conditions(None if trained is None else trained.prior, images, texts, general)
     of = f"{manifest.num_pairs} pairs of {manifest.generator} and CLIP {manifest.clip}"
     subject = Subject(
