@@ -18,10 +18,10 @@ from torch.nn.functional import normalize
 
 from text2latent.benchmarks.priors.training import Pairs
 from text2latent.common.errors import InputError
-from text2latent.data.finishing import finish_dataset
 from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset
 from text2latent.data.shards import encode_shard, publish_shard
+from text2latent.data.stats import finish_dataset
 from text2latent.models.sources.identity import Identity
 
 SMALLEST_NORM = 1e-3
