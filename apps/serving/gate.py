@@ -233,7 +233,9 @@ def _visit(scope: Scope, send: Send) -> tuple[str, Send]:
 
 
 def _nothing_there(method: str, path: str) -> JSONResponse:
-    """What the API says of addresses that nothing is at."""
+    """What the API says of addresses that nothing is at; of Gradio's, all get one and the same answer."""
+    if path.startswith(f"{API}/"):
+        return _refusal(404, NOT_FOUND)
     return error_response(404, f"address: nothing is there, got {method} {path}")
 
 
