@@ -283,7 +283,7 @@ def test_ctrl_c_while_starting_leaves_nothing(tiny_model: Path, tmp_path: Path) 
 
 
 def test_drawing_imports_no_diffusers(tiny_model: Path, tmp_path: Path) -> None:
-    """Only export, training and samplers that are diffusers' alone need it."""
+    """Only export and samplers that are diffusers' alone need it."""
     flags = ["--text", TEXT, "--model", str(tiny_model), "--device", "cpu", "--output", str(tmp_path / "a.png")]
     code = f"import sys; from text2latent import infer; code = infer.main({flags!r}); assert code == 0;"
     code += "print(sorted({'diffusers', 'lightning'} & sys.modules.keys()))"

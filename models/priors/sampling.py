@@ -37,15 +37,18 @@ def sample_euler(predict: Predict, x: Tensor, times: Tensor) -> Tensor:
 
 
 def sample_heun(predict: Predict, x: Tensor, times: Tensor) -> Tensor:
-    """Heun's method for a flow (EDM, arXiv:2206.00364, alg. 1, whose derivative is a flow's velocity).
+    """Heun's method for a flow (EDM, arXiv:2206.00364, alg. 1, whose denoiser is `x - t velocity`).
 
     Arguments as of `sample_euler`; each step but the last takes two evaluations.
     """
+
+    def slope(x: Tensor, t: Tensor) -> Tensor:
+        return (x - (x - predict(x, t) * t)) / t
+
     for t, after in itertools.pairwise(times[:-1]):
-        slope = predict(x, t)
-        slope = 0.5 * (slope + predict(x + (after - t) * slope, after))
-        x = x + (after - t) * slope
-    return x - times[-2] * predict(x, times[-2])
+        first, length = slope(x, t), after - t
+        x = x + 0.5 * (first + slope(x + first * length, after)) * length
+    return x + slope(x, times[-2]) * (times[-1] - times[-2])
 
 
 def sample_ddim(predict: Predict, x: Tensor, steps: Sequence[int], prediction_type: str) -> Tensor:
@@ -115,7 +118,9 @@ def euler_times(num_steps: int) -> Tensor:
 
 def heun_times(num_steps: int) -> Tensor:
     """Times `[num_steps + 1]`, evenly spaced from 1 to 0.001, then 0."""
-    return torch.tensor([*np.linspace(1, SMALLEST_FLOW_TIME, num_steps), 0.0], dtype=torch.float32)
+    # In thousandths, as diffusers counts, so that rounding is the same.
+    times = np.linspace(1000, 1000 * float(SMALLEST_FLOW_TIME), num_steps) / 1000
+    return torch.tensor([*times, 0.0], dtype=torch.float32)
 
 
 def trailing_steps(num_steps: int) -> list[int]:
