@@ -27,7 +27,7 @@ from text2latent.benchmarks.priors.ablate import Variant
 from text2latent.benchmarks.priors.configs import PLAIN, packaged_config
 from text2latent.benchmarks.priors.report import Results, Row
 from text2latent.benchmarks.priors.training import Pairs, Recipe, train_recipe
-from text2latent.benchmarks.real_clip_report import table
+from text2latent.benchmarks.real_clip_report import table, write_page
 from text2latent.benchmarks.report import command_line, script_parser
 from text2latent.common.command import (
     CommandParser,
@@ -50,7 +50,6 @@ COMPONENTS = 32
 VAL_PAIRS = 50
 TRAIN_SHARE = 0.8
 """Of the matching pairs; the texts of the others are asked."""
-NETWORK = PriorConfig(width=256, depth=4)
 WARMUP_STEPS = 50
 PSEUDO_TEXT = (
     "condition_dropout",
@@ -75,22 +74,25 @@ def build_parser() -> CommandParser:
     add("--questions", required=True, metavar="FILE", help="JSON list of objects with text, attribute and sign.")
     add("--pairs", default=None, metavar="FILE", help="Matching images and texts, in an npz file.")
     add("--json", required=True, metavar="FILE", help="JSON file for the results; one that is there is replaced.")
+    add("--page", default=None, metavar="FILE", help="Page to write the table into, such as docs/real_clip.md.")
     add("--work", default="runs/real-clip", metavar="FOLDER", help="Folder for what is trained.")
     add("--seeds", type=positive_int, default=3, metavar="N", help="Priors of each recipe.")
     add("--steps", type=positive_int, default=800, metavar="N", help="Training steps of each.")
+    add("--width", type=positive_int, default=256, metavar="N", help="Channels of their blocks.")
+    add("--depth", type=positive_int, default=4, metavar="N", help="Their blocks.")
     add("--num-samples", type=positive_int, default=64, metavar="N", help="Latents for each text.")
     add("--only", action="append", metavar="GROUP", help="Rows of this group; repeat for several.")
     return parser
 
 
-def base_config(steps: int) -> TrainConfig:
+def base_config(flags: Namespace) -> TrainConfig:
     """The defaults of `text2latent train`, but for the size of the network and the length of the training."""
     return TrainConfig(
         output="run",
         data=DataConfig(path="pairs"),
-        prior=NETWORK,
+        prior=PriorConfig(width=flags.width, depth=flags.depth),
         optimizer=OptimizerConfig(warmup_steps=WARMUP_STEPS),
-        max_steps=steps,
+        max_steps=flags.steps,
     )
 
 
@@ -169,7 +171,7 @@ class RealClip:
 
     def measure(self, variant: Variant) -> Row:
         """A row of the table."""
-        config = variant.apply(base_config(self.flags.steps))
+        config = variant.apply(base_config(self.flags))
         seeds = [dataclasses.replace(config, seed=seed) for seed in range(self.flags.seeds)]
         figures = self.ask(seeds, variant)
         if self.matching is not None:
@@ -224,13 +226,16 @@ def run(flags: Namespace) -> None:
     """Train, measure and write everything."""
     file = check_output_file(flags.json, overwrite=True, flag="--json")
     work = check_output_folder(flags.work, flag="--work")
-    variants = choose(base_config(flags.steps), flags.only)
+    page = None if flags.page is None else check_output_file(flags.page, overwrite=True, flag="--page")
+    variants = choose(base_config(flags), flags.only)
     bench = RealClip(flags, work)
     work.mkdir(parents=True, exist_ok=True)
     rows = bench.corrections() + [bench.measure(variant) for variant in variants]
-    results = Results(command_line(build_parser(), flags, without=("json",)), rows)
+    results = Results(command_line(build_parser(), flags, without=("json", "page", "work")), rows)
     print(table(results))
     results.save(file)
+    if page is not None:
+        write_page(results, page)
     print(f"wrote {file}", file=sys.stderr)
 
 

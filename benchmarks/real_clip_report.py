@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from text2latent.apps.evaluation.metrics import Estimate
 from text2latent.benchmarks.priors.report import Results
+from text2latent.benchmarks.report import replacing
+from text2latent.benchmarks.tables import between
+from text2latent.common.errors import InputError
 
+BEGIN, END = "<!-- real clip: written by benchmarks/real_clip.py -->", "<!-- end of real clip -->"
+"""Lines of a page that the table goes between."""
 COLUMNS = {
     "right_sign": "right way",
     "top5": "top 5",
@@ -31,6 +38,21 @@ def table(results: Results) -> str:
                 lines.append("| " + " | ".join([row.name, *cells]) + " |")
     told = "Shares in percent; in brackets the 95 % bootstrap interval over texts and seeds."
     return "\n".join([*lines, "", f"{told} Measured on {results.machine}, {results.date}."])
+
+
+def write_page(results: Results, page: Path) -> None:
+    """Write the command and the table between a page's marked lines.
+
+    Raises:
+        InputError: when the page can't be read or has no such lines.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{page}: expected a page in UTF-8: {error}") from error
+    written = between(text, BEGIN, END, f"`{results.command}`\n\n{table(results)}", f"--page {page}")
+    with replacing(page) as partial:
+        partial.write_text(written, encoding="utf-8")
 
 
 def _cell(estimate: Estimate | None, is_share: bool) -> str:
