@@ -6,12 +6,12 @@ from pathlib import Path
 
 from text2latent.apps.evaluation.metrics import Estimate
 from text2latent.benchmarks.priors.report import Results
-from text2latent.benchmarks.report import replacing
-from text2latent.benchmarks.tables import between
+from text2latent.benchmarks.tables import with_table
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 
-BEGIN, END = "<!-- real clip: written by benchmarks/real_clip.py -->", "<!-- end of real clip -->"
-"""Lines of a page that the table goes between."""
+NAME = "real clip"
+"""What the table's place on a page is marked with."""
 COLUMNS = {
     "right_sign": "right way",
     "top5": "top 5",
@@ -50,7 +50,7 @@ def write_page(results: Results, page: Path) -> None:
         text = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{page}: expected a page in UTF-8: {error}") from error
-    written = between(text, BEGIN, END, f"`{results.command}`\n\n{table(results)}", f"--page {page}")
+    written = with_table(text, NAME, f"`{results.command}`\n\n{table(results)}")
     with replacing(page) as partial:
         partial.write_text(written, encoding="utf-8")
 

@@ -16,7 +16,8 @@ from text2latent.benchmarks import real_clip
 from text2latent.benchmarks.priors.report import Results
 from text2latent.benchmarks.real_clip_data import Question, make_pairs, read_images, read_texts
 from text2latent.benchmarks.real_clip_measuring import bootstrap, judge, retrieve
-from text2latent.benchmarks.real_clip_report import BEGIN, END
+from text2latent.benchmarks.real_clip_report import NAME
+from text2latent.benchmarks.tables import marks
 
 E, ATTRIBUTES, IMAGES = 24, 6, 240
 NAMES = [f"attribute {index}" for index in range(ATTRIBUTES)]
@@ -66,7 +67,8 @@ QUICK = ["--seeds", "1", "--steps", "150", "--num-samples", "8", "--width", "64"
 
 def test_a_known_good_correction_comes_before_none(made: dict[str, Path], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    begin, end = marks(NAME)
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
     assert run(made, tmp_path, *QUICK, "--only", "recipe", "--only", "gap", "--page", str(page)) == 0
     lines = page.read_text(encoding="utf-8").splitlines()
     assert (lines[0], lines[-1], "old" in lines) == ("before", "after", False)
