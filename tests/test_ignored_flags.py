@@ -85,7 +85,7 @@ def test_flag_that_would_be_ignored_is_refused(
 def test_defaults_of_a_file_are_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run's own config.yaml has all values, those without effect too."""
     config = tmp_path / "config.yaml"
-    config.write_text("text:\n  prompts: null\n  shift: 1.0\nvalidation:\n  steps: 8\n  prompts: []\n")
+    config.write_text("diffusion:\n  components: independent\nvalidation:\n  steps: 8\n  prompts: []\n")
     command = ["train", "--data.path", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
     assert main([*command, "--config", str(config)]) == 1
     assert "none: expected a folder of pairs" in capsys.readouterr().err
