@@ -29,10 +29,14 @@ BANDS = {
     "cosine": (0.14, 0.20),
     "cosine_std": (0.033, 0.055),
     "best_cosine": (0.26, 0.34),
-    "components": (85, 115),
+    "components": (75, 115),
     "spread_ratio": (0.45, 0.62),
 }
-"""Around what CLIPs of photographs show: .53 to .57, .52 to .74, .85 to .96, .16 to .19, .043, .32, 99 to 137, .53."""
+"""Around what CLIPs of photographs show: .53 to .57, .52 to .74, .85 to .96, .16 to .19, .043, .32, 82 to 127, .53.
+
+The components that hold 90 % of the variance grow with the number of images they are found in: CelebA's are 82 to 85
+in 400 images, as many as here, and 99 in 1000.
+"""
 
 
 @pytest.fixture(scope="module")
