@@ -17,7 +17,7 @@ from text2latent.models.priors.filters import covariance_factors
 from text2latent.models.priors.parametrization import Parametrization
 
 TIME_CHANNELS = 128
-SMALLEST_VARIANCE = 1e-12
+SMALLEST_TRACE = 1e-12
 HEAD_CHANNELS = 64
 """Channels of an attention head in priors that are transformers."""
 
@@ -112,7 +112,7 @@ class Prior(Network):
             self.text_centre.copy_(_statistic("text mean", text_mean, (self.embedding_dim,)))
             self.image_centre.copy_(centre)
             # Of conditions, up to how much the lengths of centred embeddings differ.
-            centre, cov = torch.zeros_like(centre), cov / cov.trace().clamp(min=SMALLEST_VARIANCE)
+            centre, cov = torch.zeros_like(centre), cov / cov.trace().clamp(min=SMALLEST_TRACE)
         cov_sqrt, filter_matrix = covariance_factors(cov, embedding_filter)
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))

@@ -253,7 +253,7 @@ def test_diagnosis_without_matplotlib_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, error = inspect(tiny_pairs, "--texts", texts, "--output", tmp_path / "a.png")
     assert (code, out) == (1, "")
-    assert "inspect --output: plots need matplotlib" in error
+    assert "inspect --output needs matplotlib" in error
     code, out, _ = inspect(tiny_pairs, "--texts", texts)
     assert code == 0
     assert "What to change" in out
