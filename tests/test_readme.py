@@ -22,7 +22,7 @@ SHIPPED = pytest.mark.skipif(not (FACES / "prior").is_dir(), reason="the prior o
 
 def test_there_is_something_to_test():
     assert len(COMMANDS) >= 10
-    assert len(BLOCKS) >= 3
+    assert len(BLOCKS) >= 1
 
 
 @pytest.mark.parametrize("command", sorted({line for line in COMMANDS + BENCHMARKS if line.startswith("python")}))

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from text2latent import infer, sample, train
+from text2latent.configs.schema import DiffusionConfig
 from text2latent.data.stats import load_statistics
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.priors.folder import load_prior
@@ -169,7 +170,7 @@ def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path
     for told in (written, record):
         assert not {"prior", "text"} & told.keys()
         assert not {"objective", "sampler", "match_among", "time_sampling", "loss_weighting"} & told["diffusion"].keys()
-        assert told["diffusion"]["noise_scale"] == 0.5
+        assert told["diffusion"]["noise_scale"] == DiffusionConfig().noise_scale
     assert train.main(["--config", str(tmp_path / "student/config.yaml")]) == 0  # trained already
 
 

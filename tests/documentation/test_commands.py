@@ -53,7 +53,8 @@ def test_commands_are_found() -> None:
     assert few == {"architecture": 0, "custom_generator": 1, "real_clip": 1}
     assert sum(map(len, found.values())) >= 65
     assert "text2latent convert ffhq.pkl generators/ffhq" in found["generators"]
-    assert found["priors"][0].endswith("--text.embedding-filter none")
+    assert "text2latent train --config clip2latent --data.path pairs --output runs/clip2latent" in found["priors"]
+    assert not any(command.endswith("\\") for commands in found.values() for command in commands)
 
 
 def test_what_runs_elsewhere_is_there() -> None:
