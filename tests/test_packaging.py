@@ -124,6 +124,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("apps/evaluation/labels/*.txt"),
         *source.glob("apps/serving/page/*.css"),
         *source.glob("apps/serving/page/examples/*.txt"),
+        *source.glob("zoo/faces/language/*.yaml"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]
