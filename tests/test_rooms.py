@@ -22,7 +22,7 @@ ALLOWED = {
     "zoo": f"{BASE} data inference training",
     "__init__": f"{BASE} inference",
     "__main__": "common __init__",
-    "benchmarks": f"{BASE} data inference training apps zoo sample train infer",
+    "benchmarks": f"{BASE} data inference training apps zoo sample train infer __init__",
 }
 """What each room, or file of the root, may import besides itself."""
 FILES = {
