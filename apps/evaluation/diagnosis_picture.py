@@ -52,7 +52,8 @@ def _draw(subject: Subject, diagnosis: Diagnosis, show: Show | None) -> Figure:
     maps: Any = figure
     sheet: Any = None
     if show is not None:
-        maps, sheet = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+        maps, sheet = parts
     left, right = maps.subplots(1, 2)
     _map_gap(left, subject)
     _map_conditions(right, subject)
