@@ -109,8 +109,7 @@ class DiffusionConfig:
         noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
         random_noise_level: Draw each pair's noise scale from 0 to noise_scale and give it to the network.
         text_noise_level: Noise scale that the network is given for texts; null is noise_scale.
-        time_sampling: How times in [0, 1] are drawn in training; log_normal are EDM's noise levels (arXiv:2206.00364),
-            ddpm the 1000 steps of the cosine schedule, all alike (arXiv:2102.09672).
+        time_sampling: Training times; log_normal is of arXiv:2206.00364, ddpm has 1000 cosine steps (arXiv:2102.09672).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
         mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
         hidden_share: Share of embeddings of which a random part of the components is hidden, likewise.
@@ -140,11 +139,8 @@ class TextConfig:
     """How texts are brought to where image embeddings are, without any captions of images.
 
     Args:
-        embedding_filter: Filter of conditions: Wiener's, whitening, principal components, or none; raw ones aren't even
-            centred.
-        prompts: Prompts of all kinds, without images to them. Texts are then seen from their mean, and images from the
-            mean of images. auto takes those in the CLIP's folder, or else those of the package; or a text file, a line
-            each, or a name such as faces. Null leaves embeddings as they are.
+        embedding_filter: Filter of conditions: Wiener, whitening, principal components, none, or raw (not centred).
+        prompts: Texts whose mean is the centre of texts: auto, a file, a name such as faces; null is none.
     """
 
     embedding_filter: Literal["wiener", "whiten", "pca", "none", "raw"] = "wiener"
@@ -213,8 +209,7 @@ class TrainConfig:
         text: How texts are brought to where image embeddings are.
         optimizer: AdamW and its schedule.
         validation: The held-out loss and grids.
-        distill: Trained flow to distil into fewer steps, a run or prior folder, whose network, sampler and treatment of
-            texts are kept; null is none.
+        distill: Trained flow to distil into fewer steps, a run or prior folder that keeps its network; null is none.
         max_steps: Training steps in all.
         max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
         precision: Floating-point precision of training.

@@ -8,7 +8,7 @@ import pytest
 
 from text2latent import train
 from text2latent.configs import schema
-from text2latent.configs.schema import TrainConfig, idle_keys
+from text2latent.configs.schema import TrainConfig
 
 FOLDER = Path(schema.__file__).parent
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -40,5 +40,4 @@ def test_presets_of_stylegans_have_the_sizes_of_clip2latent_and_the_default_trea
     assert (config.optimizer.lr, config.optimizer.ema_decay) == (paper.optimizer.lr, paper.optimizer.ema_decay)
     assert config.prior.latent_layout == "w"
     assert (config.diffusion, config.text) == (schema.DiffusionConfig(), schema.TextConfig())
-    assert idle_keys(config) == {}
     assert "Not measured" in (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
