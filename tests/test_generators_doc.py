@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from text2latent.__main__ import VERBS
 from text2latent.models.generators import Generator
 
 PAGE = Path(__file__).parents[1] / "docs" / "generators.md"
@@ -21,13 +22,14 @@ CLIPS = re.findall(r"`([\w-]+/[\w.-]+)`", TEXT[TEXT.index("| `--clip`") : TEXT.i
 @pytest.mark.parametrize(("program", "command"), COMMANDS)
 def test_every_command_parses(program: str, command: str) -> None:
     verb, *arguments = shlex.split(command)
-    module = importlib.import_module("text2latent." + verb.removesuffix(".py").replace("/", "."))
+    name = VERBS[verb][0] if program == "text2latent" else f"text2latent.{verb.removesuffix('.py').replace('/', '.')}"
+    module = importlib.import_module(name)
     assert module.build_parser().parse(arguments)
 
 
 def test_the_route_is_whole() -> None:
     assert [command.split()[0] for program, command in COMMANDS if program == "text2latent"] == [
-        "convert", "sample", "train", "infer",
+        "convert", "sample", "train", "infer", "inspect",
     ]  # fmt: skip
 
 

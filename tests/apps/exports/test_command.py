@@ -72,7 +72,7 @@ def test_what_a_model_knows_of_its_domain_goes_along(run_export: Export, tiny_mo
     assert ours.domain is not None
     assert theirs.domain is not None
     prompts = ["a cat", "quarterly report"]
-    assert theirs.domain.score(theirs, prompts) == ours.domain.score(ours, prompts)
+    assert theirs.domain_scores(prompts) == ours.domain_scores(prompts)
 
 
 def test_measured_figures_go_into_record_and_card(run_export: Export, tmp_path: Path) -> None:
