@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from text2latent.apps.serving import command as serve
 from text2latent.tests.apps.serving.command import serving_command
 
-SPACE = Path(__file__).resolve().parents[4] / "space"
+SPACE = Path(__file__).resolve().parents[4] / "apps" / "serving" / "space"
 
 
 def head() -> dict[str, str]:
