@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from text2latent.apps.serving import command as serve
 from text2latent.tests.apps.serving.command import serving_command
 
-SPACE = Path(__file__).resolve().parents[4] / "apps" / "serving" / "space"
+ROOT = Path(__file__).resolve().parents[4]
+SPACE = ROOT / "apps" / "serving" / "space"
 
 
 def head() -> dict[str, str]:
@@ -37,7 +38,7 @@ def test_the_head_tells_what_the_package_needs():
 
 def test_the_requirements_are_those_of_the_package_with_its_extra():
     setup = configparser.ConfigParser()
-    setup.read(SPACE.parent / "setup.cfg", encoding="utf-8")
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
     needed = [*setup["options"]["install_requires"].split(), *setup["options.extras_require"]["serve"].split()]
     assert sorted((SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()) == sorted(needed)
 
@@ -58,7 +59,7 @@ def space(tmp_path: Path) -> Path:
     """A Space as docs/serving.md puts it together."""
     # Building leaves files in the checkout, so it is a copy.
     ignored = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial")
-    checkout = shutil.copytree(SPACE.parent, tmp_path / "checkout", ignore=ignored)
+    checkout = shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
     subprocess.run([*install, tmp_path / "my-space", "."], cwd=checkout, check=True)
     return Path(shutil.copytree(SPACE, tmp_path / "my-space", dirs_exist_ok=True))
@@ -92,7 +93,7 @@ def test_a_space_answers_on_all_addresses_with_its_own_files_alone(space: Path):
 def test_no_version_with_a_known_advisory_is_let_in(name: str, flawed: str) -> None:
     """The last version of each that an advisory names: GHSA-j36p-7w88-g82j, CVE-2025-62727 and CVE-2026-24486."""
     setup = configparser.ConfigParser()
-    setup.read(SPACE.parent / "setup.cfg", encoding="utf-8")
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
     listed = setup["options.extras_require"]["serve"].split()
     (needed,) = [one for one in map(Requirement, listed) if one.name == name]
     assert flawed not in needed.specifier
