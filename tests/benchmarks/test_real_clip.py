@@ -65,6 +65,7 @@ FLAGS = {"--embeddings": "images", "--texts": "texts", "--questions": "questions
 QUICK = ["--seeds", "1", "--steps", "150", "--num-samples", "8", "--width", "64", "--depth", "1"]
 
 
+@pytest.mark.slow
 def test_a_known_good_correction_comes_before_none(made: dict[str, Path], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     begin, end = marks(NAME)
