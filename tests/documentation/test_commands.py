@@ -28,7 +28,8 @@ ELSEWHERE = {
     r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/apps/serving",
     r"curl http://127\.0\.0\.1:7860/": "tests/apps/serving/test_api.py",
     r"python benchmarks/([\w/]+)\.py": "tests/benchmarks",
-    r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/|hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
+    r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/": "tests/apps/serving/space/test_app.py",
+    r"hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
 }
 """Commands that are run, or cannot be, by something else."""
 
