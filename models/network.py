@@ -10,18 +10,28 @@ import functools
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CLASS_NAME = "_class_name"
+DRAWN = {torch.rand, torch.randn}
+"""Functions that make tensors of random numbers, by their shape."""
+FILLED = {torch.empty, torch.zeros, torch.ones, torch.full, *DRAWN}
+"""Functions that make tensors by their shape."""
+INITIALIZERS = {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, Tensor.uniform_, Tensor.normal_}
+"""Functions that fill a tensor, their first argument, with random numbers."""
+SPARE_NUMBERS = 2**20
+"""What networks may make beyond several times what their weights have: filters, features, tables."""
 
 
 class Config(dict[str, Any]):
@@ -93,6 +103,42 @@ class Network(nn.Module):
         """Precision of the weights: that of the first that are floating-point numbers."""
         tensors = itertools.chain(self.parameters(), self.buffers())
         return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.get_default_dtype())
+
+
+class Unfilled(TorchFunctionMode):
+    """A context in which networks are made without initial weights: no random number is drawn, buffers have values.
+
+    It is for those that are given weights next. The meta device would serve as well, but for the two seconds that its
+    first use takes to import torch's compiler.
+
+    Args:
+        weights: what the network is to be given. One that makes more than four times as many numbers is refused.
+
+    Raises:
+        ValueError: in the constructor of a network that is too large, before the memory is taken.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.most = 4 * sum(weight.numel() for weight in weights.values()) + SPARE_NUMBERS
+        self.made = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in INITIALIZERS:
+            return args[0] if args else options["tensor"]
+        if func in FILLED:
+            self._count(options.get("size", args))
+        elif func is torch.eye:
+            self._count([args[0], args[-1]])
+        return (torch.empty if func in DRAWN else func)(*args, **options)
+
+    def _count(self, size: Sequence[Any]) -> None:
+        self.made += math.prod(size[0] if size and isinstance(size[0], Sequence) else size)
+        if self.made > self.most:
+            raise ValueError(f"it would be of more than {self.most} numbers, four times what there is in weights")
 
 
 def _noting_arguments(init: Callable[..., None]) -> Callable[..., None]:

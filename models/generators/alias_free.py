@@ -55,8 +55,7 @@ def design_lowpass(
 
 def _jinc(radius: NDArray[np.float64], cutoff: float) -> NDArray[np.float64]:
     """Inverse Fourier transform of a disc of radius `cutoff`, J1(2 pi cutoff r) / r, up to a factor."""
-    # Networks are built on the meta device before their weights are read, and their filters need values even so.
-    bessel = torch.special.bessel_j1(torch.as_tensor(2 * np.pi * cutoff * radius, device="cpu")).numpy()
+    bessel = torch.special.bessel_j1(torch.as_tensor(2 * np.pi * cutoff * radius)).numpy()
     return np.divide(bessel, radius, out=np.full_like(radius, np.pi * cutoff), where=radius > 0)
 
 

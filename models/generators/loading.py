@@ -19,7 +19,7 @@ from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.folder import folder_sha256, read_folder
 from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
 from text2latent.models.generators.mapping import MappedGenerator
-from text2latent.models.network import CONFIG, WEIGHTS
+from text2latent.models.network import CONFIG, WEIGHTS, Unfilled
 from text2latent.models.sources import zoo
 from text2latent.models.sources.fetching import fetch
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -177,7 +177,7 @@ def build_generator(weights: GeneratorWeights, arguments_from: str, weights_from
 
 
 def _construct(weights: GeneratorWeights, arguments_from: str) -> Generator:
-    """Network without weights: the meta device keeps false arguments from claiming memory."""
+    """Network without weights; false arguments claim no memory."""
     try:
         cls = find_class(weights.class_name)
     except InputError as error:
@@ -187,7 +187,7 @@ def _construct(weights: GeneratorWeights, arguments_from: str) -> Generator:
         raise InputError(f"{arguments_from}: {', '.join(unknown)}: not arguments of {cls.__name__}")
     _refuse_endless_arguments(weights, arguments_from)
     try:
-        with torch.device("meta"):
+        with Unfilled(weights.state):
             return cls(**weights.arguments)
     except Exception as error:
         # Arguments are anyone's data: a wrong type or an absurd size can fail anywhere in the constructor.
@@ -195,7 +195,7 @@ def _construct(weights: GeneratorWeights, arguments_from: str) -> Generator:
 
 
 def _refuse_endless_arguments(weights: GeneratorWeights, arguments_from: str) -> None:
-    """Refuse what the meta device does not save from: loops over layers that no weights are there for, huge filters."""
+    """Refuse loops over layers that no weights are there for, and huge filters: what `Unfilled` doesn't save from."""
     for name, value in weights.arguments.items():
         if name.startswith("num_") and isinstance(value, (int, float)) and value > len(weights.state):
             raise InputError(f"{arguments_from}: {name} {value}: there are only {len(weights.state)} tensors")

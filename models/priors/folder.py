@@ -20,7 +20,7 @@ from torch import Tensor
 
 from text2latent.common.errors import InputError, named_line
 from text2latent.common.files import read_object, replacing
-from text2latent.models.network import CLASS_NAME, CONFIG, WEIGHTS
+from text2latent.models.network import CLASS_NAME, CONFIG, WEIGHTS, Unfilled
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import DEFAULT_PRIOR, prior_class
 from text2latent.models.priors.schedulers import CONFIG_FILE, SchedulerConfig, load_scheduler
@@ -158,7 +158,7 @@ def _with_parts_found(record: dict[str, Any], path: Path) -> dict[str, Any]:
 def _build(config: dict[str, Any], state: Mapping[str, Tensor], path: Path) -> Prior:
     """The network of a config with the weights of a file; nothing is allocated beyond what the file holds."""
     try:
-        with torch.device("meta"):
+        with Unfilled(state):
             prior = prior_class(config.get(CLASS_NAME, DEFAULT_PRIOR)).from_config(config)
         prior.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     except Exception as error:

@@ -183,7 +183,7 @@ def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: 
     if prefix + "embedding_mean" in state:
         state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
     for name, value in prior._centring_defaults().items():
-        state.setdefault(prefix + name, value.cpu() if value.device.type != "meta" else torch.zeros(value.shape))
+        state.setdefault(prefix + name, value)
 
 
 def time_features(t: Tensor, channels: int = TIME_CHANNELS) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -19,7 +18,7 @@ from text2latent.common.files import new_parents, read_object, replacing
 from text2latent.common.litter import files_of, name_files
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.weights import GeneratorWeights
-from text2latent.models.network import CONFIG, WEIGHTS
+from text2latent.models.network import CONFIG, WEIGHTS, Unfilled
 from text2latent.models.sources.identity import sha256_of
 
 KIND = "a generator folder"
@@ -113,7 +112,7 @@ def in_half(generator: Generator) -> Generator:
     large = [name for name, value in state.items() if not value.isfinite().all()]
     if large:
         raise InputError(f"--half: {large[0]}: too large for float16")
-    with torch.device("meta"):
+    with Unfilled(state):
         copy = type(generator).from_config(generator.config)
     copy.load_state_dict({**generator.state_dict(), **state}, assign=True)
     return copy
