@@ -1,4 +1,4 @@
-r"""Prompts: the grammar of weighted ones, files of many, and those that tell where texts are in CLIP's space.
+r"""Prompts: the grammar of weighted ones, and files of many.
 
 Grammar of a prompt::
 
@@ -15,8 +15,6 @@ parts: `a clock at 10:30` is a text as it stands.
 
 A backslash before `|`, `:`, their full-width forms or another backslash makes that character a plain one: `a \| b` is
 one part, and `a clock at 10\:30 | a man` has no weight of 30. Before any other character a backslash is itself.
-
-Importing this is quick: torch and CLIP come in when lists of prompts are embedded.
 """
 
 from __future__ import annotations
@@ -26,17 +24,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.common.prompt_text import check_prompt
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from text2latent.models.clip.encoder import ClipEncoder
 
 MAX_WEIGHT = 100.0
 ESCAPE = re.compile(r"\\([|｜:：\\])")
@@ -47,15 +39,6 @@ SIGN, POINT = "[+＋－-]?", "[.．]"
 WEIGHT = re.compile(
     rf"(?P<text>{CHARACTERS.format('')})[:：]\s*(?P<weight>{SIGN}\s*(?:\d+(?:{POINT}\d*)?|{POINT}\d+))\s*"
 )
-
-PACKAGED = Path(__file__).parents[1] / "configs" / "prompts"
-GENERAL = PACKAGED / "general.yaml"
-AUTO = "auto"
-LANGUAGES = ("en", "ja")
-WORDS_PER_QUESTION = 4
-"""To find out whether a CLIP knows a language, one word of so many is asked for."""
-KNOWN_SHARE = 0.2
-"""Share of them that it finds among their translations if so; by chance it would be 0.007."""
 
 
 @dataclass(frozen=True)
@@ -209,91 +192,3 @@ def _read_object(line: str, place: str) -> PromptLine:
 def _is_wanted(value: object) -> bool:
     values = value if isinstance(value, list) else [value]
     return bool(values) and all(isinstance(one, str) for one in values)
-
-
-def embed_prompt_list(clip: ClipEncoder, name: str) -> Tensor:
-    """Embeddings of the prompts that tell where a CLIP's texts lie.
-
-    They are made anew each time, in seconds: what is kept of them, in a prior's folder, is their mean.
-
-    Args:
-        clip: the encoder.
-        name: as `read_prompt_list` takes it; or `auto`, which is the list that lies in the CLIP's folder, as in the
-            zoo's, and else the package's general prompts, in those of their languages that the CLIP knows.
-
-    Returns:
-        `[M, E]`, L2-normalised.
-
-    Raises:
-        InputError: when there is no such file, it isn't UTF-8 text, or has no prompts.
-    """
-    if name != AUTO:
-        return _embed_by_length(clip, read_prompt_list(name))
-    own = clip.own_prompts
-    return _embed_general(clip) if own is None else _embed_by_length(clip, read_prompt_list(str(own)))
-
-
-def _embed_general(clip: ClipEncoder) -> Tensor:
-    """The English texts, and the Japanese ones if CLIP finds enough Japanese words among their translations.
-
-    To a CLIP that knows only English all Japanese lies in a place of its own, where no prompt for it will be.
-    """
-    english, japanese = general_prompts().values()
-    return _embed_by_length(clip, [*english, *japanese] if _knows_japanese(clip) else english)
-
-
-def _knows_japanese(clip: ClipEncoder) -> bool:
-    """Whether CLIP finds enough of some Japanese words among their English translations."""
-    words = [texts[: len(texts) // 2 : WORDS_PER_QUESTION] for texts in general_prompts().values()]
-    english, japanese = (clip.encode_text(part) for part in words)
-    nearest = (japanese @ english.T).argmax(dim=1).tolist()
-    return sum(row == found for row, found in enumerate(nearest)) >= KNOWN_SHARE * len(nearest)
-
-
-def _embed_by_length(clip: ClipEncoder, texts: list[str]) -> Tensor:
-    """Embeddings `[N, E]` of texts, the short ones first: a batch costs what its longest text does."""
-    return clip.encode_text(sorted(texts, key=len))
-
-
-def general_prompts() -> dict[str, list[str]]:
-    """The package's own short texts of all kinds, by language, `en` and `ja`.
-
-    The first half of each language's are its words alone, with the same meanings in the same order as in the other; the
-    second half is each word in a template.
-    """
-    import yaml
-
-    kinds: dict[str, Any] = yaml.safe_load(GENERAL.read_text(encoding="utf-8"))
-    texts: dict[str, list[str]] = {}
-    for column, language in enumerate(LANGUAGES):
-        alone, placed = [], []
-        for kind in kinds.values():
-            words = [pair[column] for pair in kind["words"].items()]
-            alone += words
-            templates = cycle(kind["templates"][language])
-            placed += [template.format(word) for word, template in zip(words, templates, strict=False)]
-        texts[language] = alone + placed
-    return texts
-
-
-def read_prompt_list(name: str) -> list[str]:
-    """The lines of a text file that aren't blank, without those that begin with `#`.
-
-    Args:
-        name: the file; where there is none of that name, one in the package's `configs/prompts`, with or without .txt.
-
-    Raises:
-        InputError: when there is no such file, it isn't UTF-8 text, or has no prompts.
-    """
-    candidates = [Path(name), PACKAGED / name, PACKAGED / f"{name}.txt"]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise InputError(f"prompts {name}: expected a text file, here or in {PACKAGED}")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected UTF-8 text: {error}") from error
-    prompts = [line for line in lines if line and not line.startswith("#")]
-    if not prompts:
-        raise InputError(f"{path}: expected prompts, a line each, found none")
-    return prompts

@@ -26,6 +26,14 @@ TINY_CLIP: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the cache of whoever runs the tests, or read from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXT2LATENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def save_tiny_generator(folder: Path, seed: int = 0) -> Path:
     """Save a StyleGAN2 of 32x32 pixels, z 24 and w 16 dimensions, with random weights."""
     with torch.random.fork_rng():

@@ -16,7 +16,7 @@ from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, Tr
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
 from text2latent.data.stats import PairStatistics
-from text2latent.inference.prompts import embed_prompt_list
+from text2latent.inference.prompt_lists import embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator

@@ -19,7 +19,7 @@ from text2latent.data.shards import Pairs, iterate_shards
 from text2latent.data.storage import is_address
 from text2latent.data.streaming import finite_rows
 from text2latent.inference.images import to_pil
-from text2latent.inference.prompts import AUTO, embed_prompt_list
+from text2latent.inference.prompt_lists import AUTO, embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layouts import to_w

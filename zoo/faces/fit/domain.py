@@ -13,7 +13,7 @@ from torch import Tensor
 
 from text2latent.inference.domain import SAMPLE_SIZE, Domain, fit_domain, save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
-from text2latent.inference.prompts import read_prompt_list
+from text2latent.inference.prompt_lists import read_prompt_list
 from text2latent.inference.wording import fit_wording
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
