@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TITLE = "text2latent"
 KEEP_FILES_SECONDS = 24 * 3600
 MOST_EVENTS = 4096
+REMEMBERED_VISITS = 200
+"""Visits whose last pictures are kept in memory; of more, those that have been quiet for longest are forgotten."""
 LOOK_FOR_OLD_FILES_SECONDS = 3600
 
 
@@ -69,6 +71,7 @@ def build_page(engine: Engine, visits: Visits, uploads: Uploads) -> gr.Blocks:
     # The engine says how many may draw at once and how many may wait; here, only what never ends is refused, and what
     # waits takes nobody else's place. Without the queue, only that runs which is done at once.
     page.max_threads = MOST_EVENTS
+    page.state_session_capacity = REMEMBERED_VISITS
     return page.queue(default_concurrency_limit=None, max_size=MOST_EVENTS, api_open=False)
 
 

@@ -28,9 +28,12 @@ from text2latent.models.sources.zoo import ZOO
 gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
 
-from text2latent.apps.serving.page import appearance, calls, selection, shown, texts  # noqa: E402
+from gradio.state_holder import StateHolder  # noqa: E402
+
+from text2latent.apps.serving.page import appearance, calls, layout, selection, shown, texts  # noqa: E402
 from text2latent.apps.serving.page.draw_tab import examples_for, read_examples  # noqa: E402
-from text2latent.apps.serving.page.visits import Left  # noqa: E402
+from text2latent.apps.serving.page.visits import Left, Visits  # noqa: E402
+from text2latent.apps.serving.visitor_files import Uploads  # noqa: E402
 
 TEXT = "blonde woman with glasses"
 PATIENCE = 300.0
@@ -278,6 +281,15 @@ def test_what_users_write_is_no_markup(faces_engine: Engine) -> None:
     )
     assert "<img" not in panel(image)["facts"]
     assert "&lt;img" in panel(image)["facts"]
+
+
+def test_the_page_remembers_a_bounded_number_of_visits(faces_engine: Engine) -> None:
+    states = StateHolder()
+    states.set_blocks(layout.build_page(faces_engine, Visits(), Uploads(0)))
+    for visit in map(str, range(layout.REMEMBERED_VISITS + 1)):
+        assert states[visit] is states[visit]
+    assert "0" not in states
+    assert len(states.session_data) == layout.REMEMBERED_VISITS <= 200
 
 
 def test_the_selection_asks_for_a_picture() -> None:
