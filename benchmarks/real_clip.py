@@ -23,7 +23,7 @@ from torch import Tensor
 from text2latent.apps.evaluation.metrics import Estimate
 from text2latent.benchmarks import real_clip_data as data
 from text2latent.benchmarks import real_clip_measuring as measuring
-from text2latent.benchmarks.priors.ablate import Variant
+from text2latent.benchmarks.priors.ablate import Variant, noises
 from text2latent.benchmarks.priors.configs import PLAIN, packaged_config
 from text2latent.benchmarks.priors.report import Results, Row
 from text2latent.benchmarks.priors.training import Pairs, Recipe, train_recipe
@@ -54,12 +54,7 @@ WARMUP_STEPS = 50
 PSEUDO_TEXT = (
     "condition_dropout",
     "noise_scale",
-    "noise_covariance",
-    "random_noise_level",
-    "mixed_images",
-    "hidden_share",
-    "gain_spread",
-    "match_among",
+    "random_noise",
 )
 """What makes a recipe's pseudo-text, of the section `diffusion`."""
 
@@ -105,10 +100,8 @@ def recipes() -> Iterator[Variant]:
     yield Variant("recipe", "clip2latent", theirs)
     yield Variant("gap", "embeddings not centred", {"text.prompts": None})
     yield Variant("gap", "clip2latent, embeddings centred", {**theirs, "text.prompts": TextConfig().prompts})
-    for scale in (0.0, 0.5, 1.0, 2.0, 3.0):
-        yield Variant("noise", f"noise {scale:g}", {"diffusion.noise_scale": scale})
-    yield Variant("noise", "noise of the data's covariance", {"diffusion.noise_covariance": "data"})
-    for name in ("wiener", "pca", "none"):
+    yield from noises((0.0, 0.5, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
+    for name in ("wiener", "none"):
         yield Variant("filter", f"filter {name}", {"text.embedding_filter": name})
     for scale in (1.0, 1.5, 2.0, 3.0):
         yield Variant("guidance", f"guidance {scale:g}", guidance=Guidance(scale))

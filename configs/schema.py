@@ -105,33 +105,19 @@ class DiffusionConfig:
         objective: Rectified flow (arXiv:2209.03003), or with a cosine schedule the noise, the data or v.
         sampler: Scheduler to draw with; a flow has euler, heun and dpm++, the others ddpm, ddim, dpm++ and heun.
         condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
-        noise_scale: Norm of the noise on a unit condition that makes it pseudo-text.
-        noise_covariance: Shape of that noise: the same in all directions, or that of the data's embeddings.
-        random_noise_level: Draw each pair's noise scale from 0 to noise_scale and give it to the network.
-        text_noise_level: Noise scale that the network is given for texts; null is noise_scale.
+        noise_scale: Norm of the noise on a unit condition that makes it pseudo-text; the largest where it is random.
+        random_noise: Draw each pair's noise scale from 0 to noise_scale, as texts tell much or little.
         time_sampling: Training times; log_normal is of arXiv:2206.00364, ddpm has 1000 cosine steps (arXiv:2102.09672).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
-        mixed_images: Most other images mixed into an embedding, as a text leaves open much of what an image shows.
-        hidden_share: Share of embeddings of which a random part of the components is hidden, likewise.
-        gain_spread: Spread of the factors of components, since texts say things louder than images show them.
-        components: Components that are hidden and multiplied: independent ones in groups, or principal ones.
-        match_among: Pairs looked through in each step for those that fit the pseudo-texts best, as targets; 0 is none.
     """
 
     objective: Literal["flow", "epsilon", "sample", "v"] = "flow"
     sampler: Literal["euler", "heun", "dpm++", "ddpm", "ddim"] = "euler"
     condition_dropout: UnitInterval = 0.1
     noise_scale: NonNegativeFloat = 2.0
-    noise_covariance: Literal["isotropic", "data"] = "isotropic"
-    random_noise_level: bool = False
-    text_noise_level: NonNegativeFloat | None = None
+    random_noise: bool = True
     time_sampling: Literal["uniform", "logit_normal", "log_normal", "ddpm"] = "logit_normal"
     loss_weighting: Literal["none", "min_snr", "edm"] = "none"
-    mixed_images: NonNegativeInt = 0
-    hidden_share: UnitInterval = 0.0
-    gain_spread: NonNegativeFloat = 0.0
-    components: Literal["independent", "principal"] = "independent"
-    match_among: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -139,11 +125,11 @@ class TextConfig:
     """How texts are brought to where image embeddings are, without any captions of images.
 
     Args:
-        embedding_filter: Filter of conditions: Wiener, whitening, principal components, none, or raw (not centred).
+        embedding_filter: Filter of conditions: Wiener, none, or raw (not seen from their mean either).
         prompts: Texts whose mean is the centre of texts: auto, a file, a name such as faces; null is none.
     """
 
-    embedding_filter: Literal["wiener", "whiten", "pca", "none", "raw"] = "wiener"
+    embedding_filter: Literal["wiener", "none", "raw"] = "wiener"
     prompts: FilledText | None = "auto"
 
 
@@ -261,8 +247,7 @@ class TrainConfig:
 KEPT_BY_DISTILLATION = (
     *(f"prior.{one.name}" for one in fields(PriorConfig)),
     *(f"text.{one.name}" for one in fields(TextConfig)),
-    *("diffusion.objective", "diffusion.sampler", "diffusion.text_noise_level"),
-    *("diffusion.time_sampling", "diffusion.loss_weighting", "diffusion.match_among"),
+    *("diffusion.objective", "diffusion.sampler", "diffusion.time_sampling", "diffusion.loss_weighting"),
 )
 """What a student has of its teacher, and what belongs to another objective than the distillation's."""
 
@@ -270,11 +255,7 @@ KEPT_BY_DISTILLATION = (
 def idle_keys(config: TrainConfig) -> dict[str, str]:
     """Keys that training would ignore, each with what was expected instead."""
     diffusion = config.diffusion
-    has_components = diffusion.hidden_share or diffusion.gain_spread
-    needed = {
-        "diffusion.components": "" if has_components else "a hidden_share or gain_spread",
-        "diffusion.noise_covariance": "" if diffusion.noise_scale else "a noise_scale other than 0",
-    }
+    needed = {"diffusion.random_noise": "" if diffusion.noise_scale else "a noise_scale other than 0"}
     for name in ("num_images", "guidance_scale", "steps", "num_captions"):
         needed[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
     idle = {key: f"expected {what} with it, which it is for" for key, what in needed.items() if what}

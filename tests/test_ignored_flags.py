@@ -40,13 +40,8 @@ EVALUATE = ("evaluate", "--prompts", "p.txt", "--output", "out")
         (("evaluate", "--images", "a.png", "--output", "out"), "--num-own 30", "expected no such flag with --images"),
         (TRAIN, "--validation.steps 3", NEEDED.format("--validation.prompts")),
         (
-            (*TRAIN, "--diffusion.hidden-share", "0", "--diffusion.gain-spread", "0"),
-            "--diffusion.components principal",
-            NEEDED.format("a hidden_share or gain_spread"),
-        ),
-        (
             (*TRAIN, "--diffusion.noise-scale", "0"),
-            "--diffusion.noise-covariance data",
+            "--diffusion.random-noise yes",
             NEEDED.format("a noise_scale other than 0"),
         ),
         (
@@ -85,7 +80,7 @@ def test_flag_that_would_be_ignored_is_refused(
 def test_defaults_of_a_file_are_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run's own config.yaml has all values, those without effect too."""
     config = tmp_path / "config.yaml"
-    config.write_text("diffusion:\n  components: independent\nvalidation:\n  steps: 8\n  prompts: []\n")
+    config.write_text("diffusion:\n  noise_scale: 0\n  random_noise: true\nvalidation:\n  steps: 8\n  prompts: []\n")
     command = ["train", "--data.path", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
     assert main([*command, "--config", str(config)]) == 1
     assert "none: expected a folder of pairs" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def draw(run: Path, world: Path, output: Path) -> int:
             (3, 16),
         ),
         (
-            ("--diffusion.random-noise-level", "true", "--diffusion.time-sampling", "log_normal"),
+            ("--diffusion.random-noise", "false", "--diffusion.time-sampling", "log_normal"),
             "ResidualMLPPrior",
             "FlowMatchEulerDiscreteScheduler",
             (1, 16),
@@ -169,7 +169,7 @@ def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path
     record = json.loads((tmp_path / "student/run.json").read_text())["training"]
     for told in (written, record):
         assert not {"prior", "text"} & told.keys()
-        assert not {"objective", "sampler", "match_among", "time_sampling", "loss_weighting"} & told["diffusion"].keys()
+        assert not {"objective", "sampler", "time_sampling", "loss_weighting"} & told["diffusion"].keys()
         assert told["diffusion"]["noise_scale"] == DiffusionConfig().noise_scale
     assert train.main(["--config", str(tmp_path / "student/config.yaml")]) == 0  # trained already
 
@@ -182,7 +182,6 @@ def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path
         ("--prior.latent-layout", "w_plus"),
         ("--text.prompts", "faces"),
         ("--diffusion.sampler", "heun"),
-        ("--diffusion.match-among", "8"),
         ("--diffusion.time-sampling", "uniform"),
     ],
     ids=lambda flag: flag[0],

@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from text2latent.common.errors import InputError
-from text2latent.common.launch import read_launch
 from text2latent.configs.schema import KEPT_BY_DISTILLATION, DiffusionConfig, TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.manifest import Manifest
@@ -28,19 +27,13 @@ from text2latent.models.priors.registry import create_prior
 from text2latent.models.priors.schedulers import build_scheduler
 from text2latent.models.sources.identity import Identity, require_same
 from text2latent.models.sources.whereabouts import load_recorded, to_record
-from text2latent.training.components import find_components
 from text2latent.training.distillation import Reflow
-from text2latent.training.matching import Matching
 from text2latent.training.module import Objective
 from text2latent.training.objectives import DenoisingObjective
 from text2latent.training.pseudo_text import PseudoText
 from text2latent.training.run_folder import plain
 
 LIBRARIES = ("text2latent", "torch", "lightning", "diffusers")
-COMPONENT_PAIRS = 20_000
-"""Most pairs that components are found in."""
-MATCHING_PAIRS = 65_536
-"""Most pairs that are held in memory to look for matches in."""
 
 
 def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
@@ -52,7 +45,6 @@ def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
         latent_shape=shape,
         embedding_dim=manifest.embedding_dim,
         objective=config.diffusion.objective,
-        noise_level_input=config.diffusion.random_noise_level,
     )
     set_statistics(prior, data.statistics, config, find_text_mean(config, data))
     return prior
@@ -68,8 +60,6 @@ def set_statistics(prior: Prior, statistics: PairStatistics, config: TrainConfig
         config.text.embedding_filter,
         text_mean,
     )
-    told = config.diffusion.text_noise_level
-    prior.text_noise_level.fill_(config.diffusion.noise_scale if told is None else told)
 
 
 def choose_layout(config: TrainConfig, manifest: Manifest) -> tuple[str, tuple[int, ...]]:
@@ -161,31 +151,15 @@ def describe_training(config: TrainConfig) -> dict[str, Any]:
     return plain({key: value for key, value in tree.items() if value != {}})
 
 
-def build_pseudo_text(how: DiffusionConfig, data: PairDataModule, prior: Prior) -> PseudoText:
-    """What makes conditions like texts' of the prior's conditions of images, by their components where needed."""
-    components = None
-    if how.hidden_share or how.gain_spread:
-        conditions = prior.image_condition(data.embeddings(min(COMPONENT_PAIRS, data.num_train_pairs)))
-        components = find_components(conditions, how.components, shows=read_launch(None, None).rank == 0)
-    return PseudoText(
-        how.noise_scale,
-        how.noise_covariance,
-        how.mixed_images,
-        how.random_noise_level,
-        how.hidden_share,
-        how.gain_spread,
-        components,
-    )
+def build_pseudo_text(how: DiffusionConfig) -> PseudoText:
+    """What makes conditions like texts' of a prior's conditions of images."""
+    return PseudoText(how.noise_scale, how.random_noise)
 
 
 def build_objective(config: TrainConfig, data: PairDataModule, prior: Prior) -> Objective:
     """The loss of a prior: reflow of a teacher with `distill`, else denoising of latents under pseudo-text."""
     how = config.diffusion
-    pseudo_text = build_pseudo_text(how, data, prior)
+    pseudo_text = build_pseudo_text(how)
     if config.distill is not None:
         return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
-    matching = None
-    if how.match_among:
-        latents, embeddings = data.pairs(min(MATCHING_PAIRS, data.num_train_pairs))
-        matching = Matching(latents, prior.image_condition(embeddings.float()).half(), how.match_among)
-    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting, matching)
+    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)

@@ -46,33 +46,33 @@ class Reflow:
     ) -> Tensor:
         """Mean squared error of the student's velocity; see `DenoisingObjective.loss`."""
         device, rows = embeddings.device, len(embeddings)
-        condition, level = self.pseudo_text(embeddings.float(), prior.embedding_cov_sqrt, generator)
+        condition = self.pseudo_text(embeddings.float(), generator)
         drop = torch.rand(rows, generator=generator, device=device) < self.condition_dropout
         noise = torch.randn(rows, *prior.latent_shape, generator=generator, device=device)
-        x0 = self.solve(noise, condition, drop, level)
+        x0 = self.solve(noise, condition, drop)
         t = torch.rand(TIMES_PER_PAIR * rows, generator=generator, device=device)
         t[:rows] = 1
-        x0, noise, condition, drop, level = (_repeat(part) for part in (x0, noise, condition, drop, level))
+        x0, noise, condition, drop = (_repeat(part) for part in (x0, noise, condition, drop))
         form = prior.parametrization
-        prediction = prior(form.mix(x0, noise, t), t, condition, drop, level)
+        prediction = prior(form.mix(x0, noise, t), t, condition, drop)
         return F.mse_loss(prediction.float(), form.target(x0, noise, t))
 
-    def solve(self, noise: Tensor, condition: Tensor, drop: Tensor, noise_level: Tensor) -> Tensor:
+    def solve(self, noise: Tensor, condition: Tensor, drop: Tensor) -> Tensor:
         """What the teacher makes of noise `[N, L, D]`, `[N, L, D]` in its normalised units."""
         self.teacher.to(noise.device)
-        teacher = _Told(self.teacher, drop, noise_level)
+        teacher = _Dropping(self.teacher, drop)
         return integrate(teacher, self.solver, condition, TEACHER_STEPS, 1.0, noise).float()
 
 
-class _Told:
-    """A prior with the null condition in some rows, and given the noise level of each."""
+class _Dropping:
+    """A prior with the null condition in some rows."""
 
-    def __init__(self, prior: Prior, drop: Tensor, noise_level: Tensor) -> None:
-        self.prior, self.drop, self.noise_level = prior, drop, noise_level
+    def __init__(self, prior: Prior, drop: Tensor) -> None:
+        self.prior, self.drop = prior, drop
         self.denormalize = prior.denormalize
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
-        prediction: Tensor = self.prior(x, t, condition, self.drop, self.noise_level)
+        prediction: Tensor = self.prior(x, t, condition, self.drop)
         return prediction
 
 

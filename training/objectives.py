@@ -10,7 +10,6 @@ from torch import Tensor
 from text2latent.common.errors import UsageError
 from text2latent.models.priors.parametrization import COSINE_STEPS, Parametrization, cosine_times, require_choice
 from text2latent.models.priors.prior import Prior
-from text2latent.training.matching import Matching
 from text2latent.training.pseudo_text import PseudoText
 
 TIME_SAMPLINGS = ("uniform", "logit_normal", "log_normal", "ddpm")
@@ -34,7 +33,6 @@ class DenoisingObjective:
         loss_weighting: `none` weighs all times alike, as DDPM's simple loss (arXiv:2006.11239, eq. 14); `min_snr` is
             min(SNR, 5) on the error of x0 (arXiv:2303.09556, sec. 3.4); `edm` makes the loss of a prior that knows
             nothing but mean and variance 1 at all times (arXiv:2206.00364, table 1).
-        matching: finds the latent that answers a pseudo-text; None takes that of the image that it was made of.
 
     Raises:
         UsageError: for a value out of range or an unknown name.
@@ -46,7 +44,6 @@ class DenoisingObjective:
         condition_dropout: float = 0.1,
         time_sampling: str = "uniform",
         loss_weighting: str = "none",
-        matching: Matching | None = None,
     ) -> None:
         require_choice("time_sampling", time_sampling, TIME_SAMPLINGS)
         require_choice("loss_weighting", loss_weighting, LOSS_WEIGHTINGS)
@@ -55,7 +52,6 @@ class DenoisingObjective:
         self.pseudo_text = pseudo_text
         self.condition_dropout = condition_dropout
         self.time_sampling, self.loss_weighting = time_sampling, loss_weighting
-        self.matching = matching
 
     def loss(
         self, prior: Prior, latents: Tensor, embeddings: Tensor, generator: torch.Generator | None = None
@@ -74,15 +70,12 @@ class DenoisingObjective:
             initialisation.
         """
         form = prior.parametrization
-        embeddings = embeddings.float()
-        condition, level = self.pseudo_text(embeddings, prior.embedding_cov_sqrt, generator)
-        if self.matching is not None:
-            latents = self.matching(condition, latents, embeddings, generator)
+        condition = self.pseudo_text(embeddings.float(), generator)
         x0 = prior.normalize(latents)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         t = self.sample_times(form, len(x0), x0.device, generator)
         drop = torch.rand(len(x0), generator=generator, device=x0.device) < self.condition_dropout
-        prediction = prior(form.mix(x0, noise, t), t, condition, drop, level)
+        prediction = prior(form.mix(x0, noise, t), t, condition, drop)
         error = (prediction.float() - form.target(x0, noise, t)).square().mean(dim=(1, 2))
         return (self.weights(form, t) * error).mean()
 

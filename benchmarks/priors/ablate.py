@@ -97,31 +97,19 @@ def objectives() -> Iterator[Variant]:
         yield Variant("sampler", f"flow, {sampler}", {"diffusion.sampler": sampler})
 
 
-def noises() -> Iterator[Variant]:
-    """The pseudo-text."""
-    for scale in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
-        yield Variant("pseudo-text", f"noise {scale}", {"diffusion.noise_scale": scale})
-    yield Variant("pseudo-text", "noise of the data's covariance", {"diffusion.noise_covariance": "data"})
-    changes = {"diffusion.random_noise_level": True, "diffusion.noise_scale": 4.0}
-    for told in (1.0, 2.0, 3.0):
-        name = f"random noise up to 4, told; texts {told}"
-        yield Variant("pseudo-text", name, {**changes, "diffusion.text_noise_level": told})
-    yield Variant("pseudo-text", "one image mixed in at most", {"diffusion.mixed_images": 1})
-    for kind in ("independent", "principal"):
-        hidden = {"diffusion.hidden_share": 0.9, "diffusion.components": kind}
-        yield Variant("pseudo-text", f"{kind} components hidden", hidden)
-    yield Variant("pseudo-text", "gains of spread 0.4", {"diffusion.gain_spread": 0.4})
-
-
-def matchings() -> Iterator[Variant]:
-    """Among how many pairs the one that fits a pseudo-text best is looked for."""
-    for count in (256, 4096):
-        yield Variant("matching", f"among {count} pairs", {"diffusion.match_among": count})
+def noises(fixed: Sequence[float], random: Sequence[float]) -> Iterator[Variant]:
+    """The pseudo-text's noise: of some scales, and of random ones up to some."""
+    for scale in fixed:
+        changes = {"diffusion.noise_scale": scale, "diffusion.random_noise": False}
+        yield Variant("noise", f"noise {scale:g}", changes)
+    for most in random:
+        changes = {"diffusion.noise_scale": most, "diffusion.random_noise": True}
+        yield Variant("noise", f"random noise up to {most:g}", changes)
 
 
 def gaps() -> Iterator[Variant]:
     """What is done about the gap between texts and images."""
-    for name in ("whiten", "pca", "none", "raw"):
+    for name in ("none", "raw"):
         yield Variant("gap correction", f"filter {name}", {"text.embedding_filter": name})
     yield Variant("gap correction", "embeddings not centred", {"text.prompts": None})
     yield Variant("gap correction", "centred by prompts for faces", {"text.prompts": PROMPTS})
@@ -177,7 +165,8 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
         UsageError: for an unknown group.
     """
     first = Variant("as configured", "configs/faces.yaml")
-    parts = (objectives(), noises(), matchings(), gaps(), guidances(), sizes(), numbers_of_pairs(available))
+    noise = noises((0.0, 0.5, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
+    parts = (objectives(), noise, gaps(), guidances(), sizes(), numbers_of_pairs(available))
     variants = [variant for part in parts for variant in part]
     groups = list(dict.fromkeys(variant.group for variant in variants))
     unknown = [name for name in only or () if name not in groups]
@@ -190,10 +179,9 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
 def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path) -> Trained:
     """Train a row, or take the prior of another that differs in drawing only."""
     config = variant.apply(base)
-    diffusion = dataclasses.replace(config.diffusion, text_noise_level=None)
-    if diffusion.objective == "flow":
-        diffusion = dataclasses.replace(diffusion, sampler="euler")
-    recipe = Recipe("row", dataclasses.replace(config, diffusion=diffusion), variant.num_pairs)
+    if config.diffusion.objective == "flow":
+        config = dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, sampler="euler"))
+    recipe = Recipe("row", config, variant.num_pairs)
     return train_recipe(recipe, pairs, work)
 
 
@@ -201,8 +189,6 @@ def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Be
     """A row of the table."""
     trained = train_variant(variant, base, pairs, work)
     config = variant.apply(base)
-    told = config.diffusion.text_noise_level
-    trained.prior.text_noise_level.fill_(config.diffusion.noise_scale if told is None else told)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
     draw = methods.diffusion(bench, trained.prior, scheduler, variant.steps, variant.guidance)
     how = [Recipe("drawn", config).digest, trained.digest, dataclasses.asdict(variant.guidance), variant.steps]

@@ -79,8 +79,8 @@ OPTIMISED_ON = ("model", "num_prompts", "seed", "optimized_prompts", "optimizati
 """Flags that rows of optimisation depend on."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
-PSEUDO_TEXTS: dict[str, Callable[[DiffusionConfig, PairDataModule, Prior], PseudoText]] = {
-    "": lambda *_: PseudoText(noise_scale=0.0),
+PSEUDO_TEXTS: dict[str, Callable[[DiffusionConfig], PseudoText]] = {
+    "": lambda _: PseudoText(noise_scale=0.0),
     ", our pseudo-text": build_pseudo_text,
 }
 """What a rival without diffusion is trained on, by what its name says of it."""
@@ -201,12 +201,12 @@ def new_rival(kind: type[RegressionPrior], config: TrainConfig, data: PairDataMo
 
 def _call(
     make: Callable[[PseudoText], Objective],
-    make_pseudo_text: Callable[[DiffusionConfig, PairDataModule, Prior], PseudoText],
+    make_pseudo_text: Callable[[DiffusionConfig], PseudoText],
     config: TrainConfig,
     data: PairDataModule,
     prior: Prior,
 ) -> Objective:
-    return make(make_pseudo_text(config.diffusion, data, prior))
+    return make(make_pseudo_text(config.diffusion))
 
 
 def optimization_rows(contest: Contest) -> list[Row]:
@@ -367,7 +367,7 @@ def told_of(kept: Results | None) -> str:
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:
     """Our prior distilled into few steps, which its own minutes come on top of."""
     how = contest.ours.diffusion
-    pseudo_text = build_pseudo_text(how, contest.pairs.module, trained.prior)
+    pseudo_text = build_pseudo_text(how)
     optimizer = dataclasses.replace(contest.ours.optimizer, lr=contest.ours.optimizer.lr / 4)
     config = dataclasses.replace(contest.ours, max_minutes=contest.config.minutes_distill, optimizer=optimizer)
     return Recipe(

@@ -61,7 +61,7 @@ class RegressionObjective:
     ) -> Tensor:
         """See `DenoisingObjective.loss`."""
         x0 = prior.normalize(latents)
-        condition, _ = self.pseudo_text(embeddings.float(), prior.embedding_cov_sqrt, generator)
+        condition = self.pseudo_text(embeddings.float(), generator)
         return F.mse_loss(prior.decode(torch.zeros_like(x0), condition).float(), x0)
 
 
@@ -121,7 +121,7 @@ class VariationalObjective:
     ) -> Tensor:
         """Per dimension, up to a constant; see `DenoisingObjective.loss`."""
         x0 = prior.normalize(latents)
-        condition, _ = self.pseudo_text(embeddings.float(), prior.embedding_cov_sqrt, generator)
+        condition = self.pseudo_text(embeddings.float(), generator)
         mean, log_variance = prior.encode(x0, condition)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         decoded = prior.decode(mean + (log_variance / 2).exp() * noise, condition).float()

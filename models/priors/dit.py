@@ -51,7 +51,7 @@ class DiTPrior(AdaptivePrior):
         depth: blocks.
         dropout: probability inside the blocks' MLPs while training.
         num_heads: attention heads.
-        objective, latent_layout, noise_level_input: see `Prior`.
+        objective, latent_layout: see `Prior`.
     """
 
     def __init__(
@@ -64,14 +64,13 @@ class DiTPrior(AdaptivePrior):
         num_heads: int = 4,
         objective: str = "flow",
         latent_layout: str = "w",
-        noise_level_input: bool = False,
     ) -> None:
         super().__init__()
         self._set_up(latent_shape, embedding_dim, objective, latent_layout)
         tokens, latent_channels = self.latent_shape
         self.input = nn.Linear(latent_channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self._set_up_joint(width, noise_level_input)
+        self._set_up_joint(width)
         self.modulations = nn.ModuleList(nn.Linear(width, 6 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(DiTBlock(width, num_heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -79,8 +78,8 @@ class DiTPrior(AdaptivePrior):
         self.output = nn.Linear(width, latent_channels)
         zero_(*self.modulations, self.final_modulation, self.output)
 
-    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
-        joint = self.joint(t, condition, drop, noise_level)[:, None]
+    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
+        joint = self.joint(t, condition, drop)[:, None]
         h = self.input(x) + self.position
         for modulation, block in zip(self.modulations, self.blocks, strict=True):
             h = block(h, modulation(joint).chunk(6, dim=-1))

@@ -12,10 +12,8 @@ from torch import Tensor
 from text2latent.common.errors import InputError
 from text2latent.models.priors.parametrization import require_choice
 
-EMBEDDING_FILTERS = ("wiener", "whiten", "pca", "none", "raw")
+EMBEDDING_FILTERS = ("wiener", "none", "raw")
 RIDGE = 0.1
-KEPT_VARIANCE = 0.99
-SMALLEST_VARIANCE = 1e-4
 
 
 def covariance_factors(cov: Tensor, embedding_filter: str = "wiener") -> tuple[Tensor, Tensor]:
@@ -25,8 +23,6 @@ def covariance_factors(cov: Tensor, embedding_filter: str = "wiener") -> tuple[T
 
     - `wiener`: `lambda / (lambda + ridge)`, the ridge being `RIDGE` times the mean variance (Wiener's filter for noise
       of that variance);
-    - `whiten`: `1 / sqrt(lambda)`, for all directions but those of less than `SMALLEST_VARIANCE` times the mean;
-    - `pca`: 1 for the directions of the largest variances that make up `KEPT_VARIANCE`, 0 for the others;
     - `none`: 1;
     - `raw`: 1, for embeddings that aren't centred before.
 
@@ -49,21 +45,8 @@ def covariance_factors(cov: Tensor, embedding_filter: str = "wiener") -> tuple[T
     values = values.clamp(min=0)
     if not values.sum() > 0:
         raise InputError("embedding covariance: expected embeddings that differ from one another, got all equal")
-    gains = _gains(values, embedding_filter)
+    gains = values / (values + RIDGE * values.mean()) if embedding_filter == "wiener" else torch.ones_like(values)
     power = torch.tensor(1 / len(values)) if embedding_filter == "raw" else (values * gains.square()).mean()
     gains = gains / power.sqrt()
     cov_sqrt = vectors * values.sqrt() @ vectors.T
     return cov_sqrt.float(), (vectors * gains @ vectors.T).float()
-
-
-def _gains(values: Tensor, embedding_filter: str) -> Tensor:
-    """Gains `[E]` for variances `[E]` in ascending order."""
-    if embedding_filter == "wiener":
-        return values / (values + RIDGE * values.mean())
-    if embedding_filter == "whiten":
-        large = values > SMALLEST_VARIANCE * values.mean()
-        return torch.where(large, values.clamp(min=1e-30).rsqrt(), 0.0)
-    if embedding_filter == "pca":
-        below = values.cumsum(0) / values.sum()
-        return (below > 1 - KEPT_VARIANCE).to(values.dtype)
-    return torch.ones_like(values)

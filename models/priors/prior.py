@@ -33,7 +33,6 @@ class Prior(Network):
         embedding_dim: E, channels of CLIP's embeddings.
         objective: see `Parametrization`.
         latent_layout: what the latents are, see `text2latent.models.generators.layouts`.
-        noise_level_input: whether the network is told how noisy the pseudo-text is.
 
     A condition is an embedding seen from the centre of its kind, and made of unit length again: images from the mean
     image, texts from the mean of texts of all kinds. To a real CLIP all images are alike, and all texts (cosines around
@@ -50,7 +49,6 @@ class Prior(Network):
     embedding_filter: Tensor
     image_centre: Tensor
     text_centre: Tensor
-    text_noise_level: Tensor
 
     def _set_up(
         self,
@@ -69,17 +67,9 @@ class Prior(Network):
         self.register_buffer("condition_centre", torch.zeros(embedding_dim))
         self.register_buffer("embedding_cov_sqrt", torch.eye(embedding_dim) / math.sqrt(embedding_dim))
         self.register_buffer("embedding_filter", torch.eye(embedding_dim) * math.sqrt(embedding_dim))
-        for name, value in self._centring_defaults().items():
-            self.register_buffer(name, value)
+        self.register_buffer("image_centre", torch.zeros(embedding_dim))
+        self.register_buffer("text_centre", torch.zeros(embedding_dim))
         self.register_load_state_dict_pre_hook(_fill_in_defaults)
-
-    def _centring_defaults(self) -> dict[str, Tensor]:
-        """Embeddings as they are, and no noise told."""
-        return {
-            "image_centre": torch.zeros(self.embedding_dim),
-            "text_centre": torch.zeros(self.embedding_dim),
-            "text_noise_level": torch.zeros(()),
-        }
 
     def set_statistics(
         self,
@@ -141,14 +131,7 @@ class Prior(Network):
         """Conditions `[N, E]` -> about their mean, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
         return (condition - self.condition_centre).to(self.embedding_filter.dtype) @ self.embedding_filter
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        condition: Tensor,
-        drop: Tensor | None = None,
-        noise_level: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         """What the objective predicts of a mixture of data and noise; for a flow, the velocity `E[noise - data | x]`.
 
         Args:
@@ -156,18 +139,16 @@ class Prior(Network):
             t: `[N]` in [0, 1], 1 is pure noise.
             condition: `[N, E]`, L2-normalised, see `image_condition` and `text_condition`.
             drop: `[N]` bool, True where the condition is to be ignored.
-            noise_level: `[N]`, noise scale of pseudo-text; None is that of texts. Only told with `noise_level_input`.
 
         Returns:
             `[N, L, D]`.
         """
         skip, scale_in, scale_out = (s.to(x.dtype)[:, None, None] for s in self.parametrization.preconditioning(t))
-        level = self.text_noise_level.expand(x.shape[0]) if noise_level is None else noise_level
         # Weights of a lower precision compute in theirs; the sum stays in that of x.
         scaled = (x * scale_in).to(self.latent_std.dtype)
-        return skip * x + scale_out * self._network(scaled, t, condition, drop, level)
+        return skip * x + scale_out * self._network(scaled, t, condition, drop)
 
-    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
+    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
         """The network itself, `[N, L, D]`; arguments as `forward`'s."""
         raise NotImplementedError
 
@@ -179,11 +160,12 @@ def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: 
     assert isinstance(prior, Prior)
     if prefix + "text_offset" in state:
         state.setdefault(prefix + "text_centre", -state.pop(prefix + "text_offset"))
-    state.pop(prefix + "text_temperature", None)
+    for name in ("text_temperature", "text_noise_level"):
+        state.pop(prefix + name, None)
     if prefix + "embedding_mean" in state:
         state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
-    for name, value in prior._centring_defaults().items():
-        state.setdefault(prefix + name, value)
+    for name in ("image_centre", "text_centre"):
+        state.setdefault(prefix + name, torch.zeros(prior.embedding_dim))
 
 
 def time_features(t: Tensor, channels: int = TIME_CHANNELS) -> Tensor:
@@ -216,15 +198,14 @@ def zero_(*layers: nn.Linear) -> None:
 class AdaptivePrior(Prior):
     """A prior whose blocks are modulated by a joint embedding of time and condition."""
 
-    def _set_up_joint(self, channels: int, noise_level_input: bool) -> None:
-        """Register the networks that embed time, condition and, if told, the noise level in `channels`."""
+    def _set_up_joint(self, channels: int) -> None:
+        """Register the networks that embed time and condition in `channels`."""
 
         def embedding(inputs: int) -> nn.Sequential:
             return nn.Sequential(nn.Linear(inputs, channels), nn.SiLU(), nn.Linear(channels, channels))
 
         self.time, self.condition = embedding(TIME_CHANNELS), embedding(self.embedding_dim)
         self.null_condition = nn.Parameter(torch.zeros(channels))
-        self.level = embedding(TIME_CHANNELS) if noise_level_input else None
 
     def encode_condition(self, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         """Conditions -> what the blocks see of them; the learned null condition where dropped.
@@ -241,12 +222,9 @@ class AdaptivePrior(Prior):
             return encoded
         return torch.where(drop[:, None], self.null_condition.to(encoded.dtype), encoded)
 
-    def joint(self, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
+    def joint(self, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
         """Joint embedding `[N, channels]`; arguments as `forward`'s."""
         encoded = self.encode_condition(condition, drop)
-        if self.level is not None:
-            told = self.level(time_features(noise_level).to(encoded.dtype))
-            encoded = encoded + (told if drop is None else told * ~drop[:, None])
         return F.silu(self.time(time_features(t).to(encoded.dtype)) + encoded)
 
 

@@ -38,7 +38,6 @@ def create_prior(
     embedding_dim: int,
     width: int,
     depth: int,
-    noise_level_input: bool = False,
     num_heads: int | None = None,
     **options: Any,
 ) -> Prior:
@@ -47,12 +46,10 @@ def create_prior(
     Args:
         network: one of `NETWORKS`.
         latent_shape, embedding_dim, width, depth, options: of its class.
-        noise_level_input: whether it is given how noisy the pseudo-text is.
         num_heads: of clip2latent's transformer; None is as many as make up the width.
 
     Raises:
-        UsageError: for an unknown network, a width that doesn't fit its heads, heads for a network whose width has as
-            many as it takes, and for clip2latent's transformer with `noise_level_input`, which it has no token for.
+        UsageError: for an unknown network, a width that doesn't fit its heads, or heads where the width decides.
     """
     require_choice("network", network, tuple(NETWORKS))
     if network != "residual_mlp" and width % HEAD_CHANNELS:
@@ -61,9 +58,5 @@ def create_prior(
         raise UsageError(f"num_heads: expected null for network {network}, got {num_heads}")
     if network != "residual_mlp":
         options["num_heads"] = num_heads or width // HEAD_CHANNELS
-    if network != "transformer":
-        options["noise_level_input"] = noise_level_input
-    elif noise_level_input:
-        raise UsageError("random_noise_level: expected false for network transformer, which has no input for the level")
     options |= {"latent_shape": latent_shape, "embedding_dim": embedding_dim, "width": width, "depth": depth}
     return prior_class(NETWORKS[network])(**options)

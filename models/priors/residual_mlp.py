@@ -33,7 +33,7 @@ class ResidualMLPPrior(AdaptivePrior):
         depth: residual blocks.
         dropout: probability inside the blocks while training.
         condition_width: channels of the joint embedding of time and condition; None means `width // 2`.
-        objective, latent_layout, noise_level_input: see `Prior`.
+        objective, latent_layout: see `Prior`.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class ResidualMLPPrior(AdaptivePrior):
         condition_width: int | None = None,
         objective: str = "flow",
         latent_layout: str = "w",
-        noise_level_input: bool = False,
     ) -> None:
         super().__init__()
         self._set_up(latent_shape, embedding_dim, objective, latent_layout)
@@ -54,15 +53,15 @@ class ResidualMLPPrior(AdaptivePrior):
         self.width, self.depth = width, depth
         latent_size = math.prod(self.latent_shape)
         self.input = nn.Linear(latent_size, width)
-        self._set_up_joint(channels, noise_level_input)
+        self._set_up_joint(channels)
         self.modulation = nn.Linear(channels, (3 * depth + 2) * width)
         self.blocks = nn.ModuleList(ResidualBlock(width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.output = nn.Linear(width, latent_size)
         zero_(self.modulation, self.output)
 
-    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
-        shifts = self.modulation(self.joint(t, condition, drop, noise_level)).chunk(3 * self.depth + 2, dim=1)
+    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
+        shifts = self.modulation(self.joint(t, condition, drop)).chunk(3 * self.depth + 2, dim=1)
         h = self.input(x.flatten(1))
         for i, block in enumerate(self.blocks):
             h = block(h, *shifts[3 * i : 3 * i + 3])

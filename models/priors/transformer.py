@@ -34,7 +34,7 @@ class TransformerPrior(Prior):
         depth: blocks.
         num_heads: attention heads, of 64 channels each.
         dropout: probability inside the blocks while training.
-        objective, latent_layout: see `Prior`; noise_level_input is not for this one.
+        objective, latent_layout: see `Prior`.
     """
 
     def __init__(
@@ -59,19 +59,12 @@ class TransformerPrior(Prior):
         self.norm = nn.LayerNorm(width, bias=False)
         self.out = nn.Linear(width, channels, bias=False)
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        condition: Tensor,
-        drop: Tensor | None = None,
-        noise_level: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         """See `Prior.forward`; nothing is scaled."""
         own = x.to(self.latent_std.dtype)
-        return self._network(own, t, condition, drop, self.text_noise_level).to(x.dtype)
+        return self._network(own, t, condition, drop).to(x.dtype)
 
-    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None, noise_level: Tensor) -> Tensor:
+    def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
         inputs = [self.condition_in(self.filter_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]
         tokens = torch.cat([*inputs, self.latent_in(x), self.queries.expand(len(x), -1, -1)], dim=1)
         bias = self.attention_bias(tokens.shape[1], drop).to(tokens.dtype)

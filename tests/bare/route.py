@@ -25,7 +25,7 @@ MAIN_PATHS: tuple[tuple[str | list[str], list[str]], ...] = (
     ("verify pairs", []),
     (
         "train --config faces --data.path pairs --output run --max_steps 4 --validation.every_steps 4 --device cpu "
-        "--validation.num_images 1 --validation.num_captions 2 --validation.steps 1 --diffusion.match_among 64",
+        "--validation.num_images 1 --validation.num_captions 2 --validation.steps 1",
         ["run/grids/step-00000004.png", "run/prior/text2latent.json", "run/checkpoints/last.ckpt"],
     ),
     (["infer", "--text", TEXT, "--model", "run", "--output", "face.png"], ["face.png"]),

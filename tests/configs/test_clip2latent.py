@@ -32,13 +32,7 @@ SECTIONS = {
 }
 NEEDED = ["--data.path", "pairs", "--output", "run"]
 OFF = {
-    "diffusion": {
-        "mixed_images": 0,
-        "hidden_share": 0,
-        "gain_spread": 0,
-        "match_among": 0,
-        "random_noise_level": False,
-    },
+    "diffusion": {"random_noise": False},
     "text": {"embedding_filter": "raw", "prompts": None},
 }
 """What clip2latent doesn't do."""
@@ -51,7 +45,6 @@ PAPER = {
         "loss_weighting": "none",
         "condition_dropout": 0.2,
         "noise_scale": 1.0,
-        "noise_covariance": "isotropic",
     },
     "optimizer": {"lr": 1e-4, "weight_decay": 0.01, "schedule": "constant", "ema_decay": 0.9999, "ema_every_steps": 10},
     "data": {"batch_size": 512},
@@ -102,8 +95,8 @@ def test_other_defaults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         "diffusion": dataclasses.make_dataclass(
             "OtherDiffusion",
             [
-                ("hidden_share", float, dataclasses.field(default=0.7)),
-                ("match_among", int, dataclasses.field(default=99)),
+                ("noise_scale", float, dataclasses.field(default=0.7)),
+                ("random_noise", bool, dataclasses.field(default=True)),
                 ("time_sampling", str, dataclasses.field(default="log_normal")),
             ],
             bases=(DiffusionConfig,),
@@ -118,5 +111,5 @@ def test_other_defaults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(train, "TrainConfig", other)
     after = train.build_parser().parse(words)
-    assert other(output="o", data=DataConfig("p")).diffusion.match_among == 99
+    assert other(output="o", data=DataConfig("p")).diffusion.noise_scale == 0.7
     assert dataclasses.asdict(after) == dataclasses.asdict(before)

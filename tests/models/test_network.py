@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from text2latent.models.network import CONFIG, WEIGHTS, Network
+from text2latent.models.network import CONFIG, WEIGHTS, Network, Unfilled
 
 
 class Layer(Network):
@@ -93,3 +95,37 @@ def test_device_and_precision_are_the_weights() -> None:
     assert (layer.device, layer.dtype) == (torch.device("cpu"), torch.float32)
     assert layer.to(torch.bfloat16).dtype == torch.bfloat16
     assert layer.to("meta").device.type == "meta"
+
+
+def test_networks_for_weights_have_shapes_and_buffers_but_draw_nothing() -> None:
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    state = torch.get_rng_state()
+    with Unfilled(made.state_dict()):
+        twin = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        own = nn.Parameter(torch.randn([2, 5]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert own.shape == (2, 5)
+    assert torch.equal(twin[1].running_var, torch.ones(4))
+    twin.load_state_dict(made.state_dict(), assign=True)
+    x = torch.randn(8, 3)
+    assert torch.equal(twin.eval()(x), made.eval()(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: nn.Linear(n, n),
+        lambda n: torch.ones(n, n),
+        lambda n: torch.full((n, n), 2.0),
+        lambda n: torch.randn(size=(n, n)),
+        lambda n: torch.zeros([n * n]),
+        lambda n: torch.eye(n),
+    ],
+)
+def test_networks_much_larger_than_their_weights_are_refused(make: Callable[[int], Any]) -> None:
+    weights = {"weight": torch.zeros(1000, 1000)}
+    with Unfilled(weights):
+        make(2000)
+    with pytest.raises(ValueError, match="more than 5048576 numbers"), Unfilled(weights):
+        make(4_000_000)

@@ -75,9 +75,9 @@ def test_loss_follows_from_the_generator_and_ignores_latents(teacher: ResidualML
 
 
 def test_null_conditions_follow_the_teachers_null(teacher: ResidualMLPPrior, embeddings: Tensor) -> None:
-    noise, level = torch.randn(4, 1, 2), torch.zeros(4)
+    noise = torch.randn(4, 1, 2)
     objective = Reflow(teacher, PSEUDO_TEXT)
-    dropped = [objective.solve(noise, rows, torch.ones(4, dtype=torch.bool), level) for rows in embeddings.split(4)[:2]]
+    dropped = [objective.solve(noise, rows, torch.ones(4, dtype=torch.bool)) for rows in embeddings.split(4)[:2]]
     torch.testing.assert_close(dropped[0], dropped[1])
 
 

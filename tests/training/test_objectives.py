@@ -70,9 +70,9 @@ def test_condition_is_dropped_at_its_rate(rate: float) -> None:
     seen: list[Tensor] = []
 
     class Watched(ResidualMLPPrior):
-        def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor, noise_level: Tensor) -> Tensor:
+        def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor) -> Tensor:
             seen.append(drop)
-            return super().forward(x, t, condition, drop, noise_level)
+            return super().forward(x, t, condition, drop)
 
     prior, rng = Watched((1, 8), 4, width=8, depth=1), torch.Generator().manual_seed(0)
     DenoisingObjective(PseudoText(), condition_dropout=rate).loss(
