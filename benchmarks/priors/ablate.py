@@ -165,7 +165,7 @@ def choose_variants(base: TrainConfig, available: int, only: Sequence[str] | Non
         UsageError: for an unknown group.
     """
     first = Variant("as configured", "configs/faces.yaml")
-    noise = noises((0.0, 0.5, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
+    noise = noises((0.0, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
     parts = (objectives(), noise, gaps(), guidances(), sizes(), numbers_of_pairs(available))
     variants = [variant for part in parts for variant in part]
     groups = list(dict.fromkeys(variant.group for variant in variants))
