@@ -148,7 +148,7 @@ def _require(environment: Mapping[str, str], needed: tuple[str, ...], because: t
         there = [name for name in (*because, *needed) if environment.get(name)]
         raise UsageError(
             f"{', '.join(missing)}: missing in the environment, although {' and '.join(there)} "
-            f"{'are' if len(there) > 1 else 'is'} set; expected all as a launcher sets them, or none to train alone"
+            f"{'are' if len(there) > 1 else 'is'} set; expected all as a launcher sets them, or none to run alone"
         )
 
 
