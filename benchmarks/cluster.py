@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, script_parser
+from text2latent.benchmarks.report import Figure, Measure, add_device_flag, add_report_flags, run_parts, script_parser
 from text2latent.benchmarks.speed import sample_figures
 from text2latent.common.command import CommandParser, positive_int, run_command
 from text2latent.common.errors import InputError
@@ -217,7 +217,7 @@ PARTS: dict[str, Measure] = {
 def build_parser() -> CommandParser:
     parser = script_parser("cluster", __doc__)
     add = parser.add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--num-pairs", type=positive_int, default=20_000, metavar="N", help="Pairs to sample, read and train on.")
     add("--steps", type=positive_int, default=400, metavar="N", help="Steps of each training, at least 2.")
     add("--seeds", type=positive_int, default=3, metavar="N", help="Seeds of the comparison of one process with two.")
@@ -228,7 +228,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that share a machine mustn't fight for its cores
-    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+    return run_command(parser, partial(run_parts, PARTS, parser), argv)
 
 
 if __name__ == "__main__":

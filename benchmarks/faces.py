@@ -8,18 +8,18 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
     add_model_flag,
     add_report_flags,
-    measure_parts,
+    run_parts,
     scores,
     script_parser,
 )
-from text2latent.common.command import CommandParser, positive_int, run_command, seed
+from text2latent.common.command import CommandParser, positive_int, seed
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
@@ -126,8 +126,7 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+    return run_parts(PARTS, build_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 
 from text2latent.apps.evaluation.metrics import frechet_distance
-from text2latent.benchmarks.report import Figure, command_line, keep_part, read_parts, scores, script_parser, table
+from text2latent.benchmarks.report import (
+    Figure,
+    add_device_flag,
+    command_line,
+    keep_part,
+    read_parts,
+    scores,
+    script_parser,
+    table,
+)
 from text2latent.common.command import (
     CommandParser,
     check_output_file,
@@ -126,7 +135,7 @@ def build_parser() -> CommandParser:
     add("--clip", default="faces", metavar="SOURCE", help="CLIP in whose space distributions are compared.")
     add("--num-images", type=whole_number(Range(at_least=2)), default=2000, metavar="N", help="Images per generator.")
     add("--seed", type=seed, default=evaluation.SEED, metavar="N", help="Seed of renders and z.")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--json", default=None, metavar="FILE", help="JSON file to keep the figures in; its other parts stay.")
     return parser
 

@@ -15,7 +15,14 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from text2latent.benchmarks.report import Figure, Measure, add_report_flags, measure_parts, script_parser
+from text2latent.benchmarks.report import (
+    Figure,
+    Measure,
+    add_device_flag,
+    add_report_flags,
+    measure_parts,
+    script_parser,
+)
 from text2latent.common.command import CommandParser, positive_int, run_command, select_device
 from text2latent.common.errors import UsageError
 
@@ -164,7 +171,7 @@ PARTS: dict[str, Measure] = {
 def build_parser() -> CommandParser:
     parser = script_parser("generators", __doc__)
     add = parser.add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--precision", default="32", metavar="P", help="32, or bf16 for rough images in bfloat16.")
     add("--batch-size", type=positive_int, default=4, metavar="N", help="Images at once, beside a single one.")
     add("--repeats", type=positive_int, default=3, metavar="N", help="Warm batches, of which the median counts.")

@@ -13,7 +13,6 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,13 @@ from text2latent.apps.optimize.study import RESULTS
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
+    add_device_flag,
     add_model_flag,
     add_report_flags,
-    measure_parts,
+    run_parts,
     script_parser,
 )
-from text2latent.common.command import INTERRUPTED, CommandParser, positive_int, run_command, select_device
+from text2latent.common.command import INTERRUPTED, CommandParser, positive_int, select_device
 from text2latent.common.errors import InputError
 from text2latent.common.progress import progress
 from text2latent.inference.images import from_pil, read_picture
@@ -202,14 +202,13 @@ def build_parser() -> CommandParser:
     add("--prior-iterations", type=positive_int, default=50, metavar="N", help="Steps from the prior's answer.")
     add("--refine", type=positive_int, default=20, metavar="K", help="Steps of infer --refine.")
     add("--cutouts", type=positive_int, default=4, metavar="N", help="Cutouts in each step.")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add_report_flags(parser, PARTS)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+    return run_parts(PARTS, build_parser(), argv)
 
 
 if __name__ == "__main__":

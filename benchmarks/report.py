@@ -8,10 +8,11 @@ import platform
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text2latent.common.command import CommandParser, check_output_file
+from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import InputError, UsageError
 from text2latent.common.files import replacing
 
@@ -107,11 +108,27 @@ def add_model_flag(parser: CommandParser) -> None:
     parser.add_argument("--model", default="faces", metavar="MODEL", help=help_text)
 
 
+def add_device_flag(parser: CommandParser) -> None:
+    """Add `--device`, as `text2latent infer` has it."""
+    help_text = "auto, cpu, cuda, cuda:N or mps."
+    parser.add_argument("--device", default="auto", metavar="NAME", help=help_text)
+
+
 def add_report_flags(parser: CommandParser, parts: Iterable[str], default: str = "all") -> None:
     parser.add_argument("--only", action="append", metavar="PART",
         help=f"Measure this part, one of {', '.join(parts)}; repeat it for several. Default: {default}.")  # fmt: skip
     parser.add_argument("--json", default=None, metavar="FILE",
         help="JSON file to keep the figures in; what it holds of other parts stays.")  # fmt: skip
+
+
+def run_parts(
+    parts: Mapping[str, Measure],
+    parser: CommandParser,
+    argv: Sequence[str] | None,
+    default: Sequence[str] | None = None,
+) -> int:
+    """Run a script that is made of parts; returns its exit code. Arguments as `measure_parts` has them."""
+    return run_command(parser, partial(measure_parts, parts, parser, default=default), argv)
 
 
 def measure_parts(

@@ -14,7 +14,6 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +21,14 @@ import numpy as np
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
+    add_device_flag,
     add_model_flag,
     add_report_flags,
-    measure_parts,
+    run_parts,
     script_parser,
 )
 from text2latent.benchmarks.server_process import running_server
-from text2latent.common.command import CommandParser, positive_float, positive_int, run_command
+from text2latent.common.command import CommandParser, positive_float, positive_int
 from text2latent.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def build_parser() -> CommandParser:
     parser = script_parser("serving", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--clients", type=positive_int, default=64, metavar="N", help="Clients that ask at once.")
     add("--requests", type=positive_int, default=8, metavar="N", help="Images that each client asks for, in turn.")
     add("--batch-size", type=positive_int, default=16, metavar="N", help="Images that the server draws at once.")
@@ -162,8 +162,7 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+    return run_parts(PARTS, build_parser(), argv)
 
 
 if __name__ == "__main__":

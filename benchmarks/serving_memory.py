@@ -24,13 +24,14 @@ from text2latent.apps.serving.limits import MIB, Limits
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
+    add_device_flag,
     add_model_flag,
     add_report_flags,
-    measure_parts,
+    run_parts,
     script_parser,
 )
 from text2latent.benchmarks.server_process import server_process
-from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.command import CommandParser, positive_int
 
 ANSWER_SECONDS = 600.0
 LOOK_SECONDS = 0.02
@@ -110,7 +111,7 @@ def build_parser() -> CommandParser:
     parser = script_parser("serving_memory", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--uploads", type=positive_int, default=200, metavar="N", help="Pictures that are sent after the first.")
     add("--at-once", type=positive_int, default=16, metavar="N", help="Pictures that are sent at once.")
     add_report_flags(parser, PARTS)
@@ -118,8 +119,7 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser), argv)
+    return run_parts(PARTS, build_parser(), argv)
 
 
 if __name__ == "__main__":

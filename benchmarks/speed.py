@@ -8,7 +8,6 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,14 @@ import numpy as np
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
+    add_device_flag,
     add_model_flag,
     add_report_flags,
-    measure_parts,
+    run_parts,
     script_parser,
 )
 from text2latent.benchmarks.timing import Finished, import_seconds, run_measured
-from text2latent.common.command import CommandParser, positive_int, run_command, select_device
+from text2latent.common.command import CommandParser, positive_int, select_device
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "blonde woman with glasses"
@@ -136,7 +136,7 @@ def build_parser() -> CommandParser:
     add_model_flag(parser)
     add = parser.add_argument
     add("--world", default="faces", metavar="PATH", help="Generator and CLIP for sample.py: a zoo name or a folder.")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_device_flag(parser)
     add("--num-renders", type=positive_int, default=1000, metavar="N", help="Renders to time.")
     add("--num-pairs", type=positive_int, default=5000, metavar="N", help="Pairs to time, at least 2.")
     add("--repeats", type=positive_int, default=20, metavar="N", help="Warm images, of which the median counts.")
@@ -146,8 +146,7 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    return run_command(parser, partial(measure_parts, PARTS, parser, default=BY_DEFAULT), argv)
+    return run_parts(PARTS, build_parser(), argv, BY_DEFAULT)
 
 
 if __name__ == "__main__":

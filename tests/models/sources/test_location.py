@@ -6,24 +6,11 @@ from pathlib import Path
 import pytest
 
 from text2latent.common.errors import UsageError
-from text2latent.models.sources import zoo as registry
 from text2latent.models.sources.location import Location, locate
 
 
 def resolve(source: str | Path, part: str) -> Path:
     return locate(source, part).folder
-
-
-@pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "zoo"
-    for world in ("birds", "faces"):
-        (folder / world / "weights" / "generator").mkdir(parents=True)
-    (folder / "faces" / "weights" / "prior").mkdir()
-    (folder / "unfinished").mkdir()
-    (folder / "birds" / "__init__.py").write_text("raise RuntimeError('zoo code was imported')")
-    monkeypatch.setattr(registry, "ZOO", folder)
-    return folder
 
 
 def test_zoo_name_gives_its_weights_without_importing_its_code(zoo: Path) -> None:
