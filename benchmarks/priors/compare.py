@@ -54,6 +54,7 @@ from text2latent.common.command import (
     CommandParser,
     check_output_folder,
     non_negative_float,
+    non_negative_int,
     positive_float,
     positive_int,
     run_command,
@@ -108,8 +109,8 @@ def build_parser() -> CommandParser:
     add("--paper-guidance-scale", type=non_negative_float, default=1.0, metavar="X", help="Guidance of the paper's.")
     add("--slow-prompts", type=positive_int, default=100, metavar="N",
         help="Prompts for our prior with refining and for the paper's recipe in its most steps.")  # fmt: skip
-    add("--optimized-prompts", type=positive_int, default=4, metavar="N",
-        help="Prompts for CLIP-guided optimisation, which takes minutes for an image; one image of each.")  # fmt: skip
+    add("--optimized-prompts", type=non_negative_int, default=4, metavar="N",
+        help="Prompts for CLIP-guided optimisation, minutes for an image; one image of each. 0 omits it.")  # fmt: skip
     add("--optimization-scale", type=positive_float, default=1.0, metavar="X",
         help="What the 200 and 1000 steps of optimisation are multiplied with.")  # fmt: skip
     add("--keep-optimization", metavar="FILE",
@@ -153,7 +154,8 @@ class Contest:
         """Measure a method; `key` tells how it draws, where that isn't all in its name and its weights."""
         weights = trained.digest if trained else self.pairs.digest
         measured = self.bench.measure(f"{file_name(name)}-{weights}{key}", draw, num_prompts)
-        subset = self.bench.summarize(measured, self.config.optimized_prompts)
+        count = self.config.optimized_prompts
+        subset = self.bench.summarize(measured, count) if count else {}
         row = Row(name, group, self.bench.summarize(measured), measured.num_prompts, subset=subset)
         if trained is None:
             return row
@@ -212,6 +214,8 @@ def _call(
 def optimization_rows(contest: Contest) -> list[Row]:
     """CLIP-guided optimisation on the first prompts, one image of each."""
     config, statistics = contest.config, contest.pairs.module.statistics
+    if not config.optimized_prompts:
+        return []
     mean, std = (torch.from_numpy(part).float() for part in (statistics.latent_mean, statistics.latent_std))
     steps = [max(1, round(config.optimization_scale * count)) for count in OPTIMIZATION_STEPS]
     bench = Bench(config.model, contest.bench.captions, [config.seed], contest.bench.folder)
