@@ -106,7 +106,7 @@ def prompt_faithfulness(
     seed: int = SEED,
     **settings: Any,
 ) -> Faithfulness:
-    """Draw `num_images` pictures of each caption, and ask the judge what they show.
+    """Draw `num_images` pictures of each caption, each with a seed of its own, and ask the judge what they show.
 
     Args:
         settings: keyword arguments of the pipeline, such as `guidance_scale` or `rerank`.
@@ -114,7 +114,7 @@ def prompt_faithfulness(
     drawn = pipeline(
         [caption.text for caption in captions],
         num_images_per_prompt=num_images,
-        seeds=range(seed, seed + num_images),
+        seeds=range(seed, seed + num_images * len(captions)),
         output_type="pt",
         **settings,
     )
