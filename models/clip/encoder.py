@@ -1,7 +1,7 @@
 """Any open_clip model behind one small face: prompts and images in [-1, 1] go in, unit vectors come out.
 
-open_clip (and with it torchvision and timm) takes seconds to import, so it is imported where it is first needed:
-a wrong prompt is refused before that.
+open_clip (and with it torchvision and timm) takes seconds to import, so it is imported where it is first needed: for
+models that `text2latent.models.clip.clip` doesn't know.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from text2latent.common.prompt_text import check_prompt, shortened
 from text2latent.models.clip.files import locate, own_prompts, read_model, read_tokenizer
 from text2latent.models.clip.saving import build_clip, save_hub_folder
-from text2latent.models.clip.transformer import project
+from text2latent.models.clip.text_tower import project
 from text2latent.models.sources.identity import Identity
 
 __all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]

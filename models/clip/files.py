@@ -18,8 +18,8 @@ from torch import nn
 
 from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.common.extras import require_extra
+from text2latent.models.clip.clip import read_clip
 from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_base, read_heads
-from text2latent.models.clip.network import read_clip
 from text2latent.models.clip.tokenizer import CONTEXT_LENGTH, BytePairTokenizer, find_vocabulary
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch, is_remote
 from text2latent.models.sources.hub import NotInRepository, fetch_from_hub

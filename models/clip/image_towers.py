@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from text2latent.models.clip.transformer import LayerNorm, Transformer
+from text2latent.models.clip.text_tower import LayerNorm, Transformer
 
 EXPANSION = 4
 """Channels that come out of a residual block of the ResNet, over those inside it."""
@@ -67,7 +67,7 @@ class VisionTransformer(nn.Module):
     Args:
         config: the tower.
         embedding_dim: D, channels of the features.
-        quick_gelu: nonlinearity of the blocks, see `text2latent.models.clip.transformer.Block`.
+        quick_gelu: nonlinearity of the blocks, see `text2latent.models.clip.text_tower.Block`.
     """
 
     def __init__(self, config: TransformerConfig, embedding_dim: int, quick_gelu: bool) -> None:

@@ -8,7 +8,7 @@ to open_clip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from text2latent.models.clip.image_towers import ModifiedResNet, ResNetConfig, TransformerConfig, VisionTransformer
-from text2latent.models.clip.transformer import TEXT_POOLS, TextConfig, TextTower
+from text2latent.models.clip.text_tower import TEXT_POOLS, TextConfig, TextTower
 from text2latent.models.network import Unfilled
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "custom_text", "quick_gelu"}
@@ -123,11 +123,15 @@ def _image_config(model: Mapping[str, Any]) -> TransformerConfig | ResNetConfig 
 
 def _parse(kind: type[Known], values: Mapping[str, Any]) -> Known | None:
     """A config of values of the types of its defaults; None where there are others."""
-    types = {field.name: list if field.default is MISSING else type(field.default) for field in fields(kind)}
-    fit = all(
-        type(value) is types.get(key) or (type(value), types.get(key)) == (int, float) for key, value in values.items()
-    )
-    return kind(**values) if fit else None
+    types = {field.name: _types_of(field) for field in fields(kind)}
+    return kind(**values) if all(type(value) in types.get(key, ()) for key, value in values.items()) else None
+
+
+def _types_of(field: Field[Any]) -> tuple[type, ...]:
+    """Types of JSON that a config's field may have; 4.0 may be written as 4."""
+    if field.default is MISSING:
+        return (list,)
+    return (int, float) if isinstance(field.default, float) else (type(field.default),)
 
 
 def _build(model: Mapping[str, Any]) -> Any:
