@@ -85,7 +85,7 @@ class VisionTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features of preprocessed images, not normalised."""
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        start = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        start = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         x = torch.cat([start, patches], dim=1) + self.positional_embedding.to(patches.dtype)
         return self.ln_post(self.transformer(self.ln_pre(x)))[:, 0] @ self.proj
 

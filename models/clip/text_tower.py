@@ -153,7 +153,7 @@ class TextTower(nn.Module):
         if self.pool_type in ("first", "last"):
             return x[:, 0 if self.pool_type == "first" else -1]
         found = tokens if self.pool_type == "argmax" else (tokens == self.eos_id).int()
-        return x[torch.arange(len(x), device=x.device), found.argmax(dim=-1)]
+        return x[torch.arange(x.shape[0], device=x.device), found.argmax(dim=-1)]
 
 
 def project(projection: Tensor | nn.Module | None, pooled: Tensor) -> Tensor:
