@@ -106,7 +106,7 @@ class Transformer(nn.Module):
 
     def get_cast_dtype(self) -> torch.dtype:
         """Precision of the weights, which what comes in is to have."""
-        return self.resblocks[0].mlp.c_fc.weight.dtype
+        return self.resblocks[0].get_parameter("mlp.c_fc.weight").dtype
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """`[N, L, W]` -> `[N, L, W]`; see `Block`."""
