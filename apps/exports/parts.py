@@ -17,6 +17,7 @@ from text2latent.inference.domain import save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip import files
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.saving import save_hub_folder
 from text2latent.models.network import CONFIG, WEIGHTS, Network
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -105,7 +106,7 @@ def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
         shutil.copyfile(located.weights, folder / files.WEIGHTS_NAME)
         part = Part(identity)
     else:
-        files.save_hub_folder(clip.model, _clip_config(clip, located.model_config), folder, torch.float32)
+        save_hub_folder(clip.model, _clip_config(clip, located.model_config), folder, torch.float32)
         _save_tokenizer(clip.tokenizer, folder)
         converted = Identity(identity.name, identity.source, sha256_of(folder / files.WEIGHTS_NAME))
         part = Part(converted, made_from=identity)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError
+from text2latent.models.clip.tokenizer import WORD_END, BytePairTokenizer
 
 PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
 """How open_clip splits a text into words, but for its special tokens.
 
 Its expression ignores case and, by that, leaves out the combining iota U+0345, which is no letter but a case of one.
 """
-WORD_END = "</w>"
 TOKENIZER_FOLDER = "tokenizer"
 PLANE_0_END = 0x10000
 SURROGATES = range(0xD800, 0xE000)
@@ -24,7 +24,7 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write `tokenizer.json` and `cleaning.json` into a new folder.
 
     Args:
-        tokenizer: open_clip's `SimpleTokenizer` in its usual settings.
+        tokenizer: open_clip's `SimpleTokenizer` in its usual settings, or a `BytePairTokenizer`.
         folder: made where it is missing.
 
     Raises:
@@ -39,6 +39,9 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 def require_simple(tokenizer: Any) -> None:
     """Refuse tokenizers other than open_clip's `SimpleTokenizer` with lower-casing and plain truncation."""
+    if isinstance(tokenizer, BytePairTokenizer):
+        return
+
     from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
     simple = isinstance(tokenizer, SimpleTokenizer)

@@ -1,7 +1,7 @@
 """Any open_clip model behind one small face: prompts and images in [-1, 1] go in, unit vectors come out.
 
-open_clip (and with it torchvision and timm) takes seconds to import, so it is imported where it is first needed:
-a wrong prompt is refused before that.
+open_clip (and with it torchvision and timm) takes seconds to import, so it is imported where it is first needed: for
+models that `text2latent.models.clip.clip` doesn't know.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
-from text2latent.models.clip.files import build_clip, locate, own_prompts, read_model, read_tokenizer, save_hub_folder
+from text2latent.models.clip.files import locate, own_prompts, read_model, read_tokenizer
+from text2latent.models.clip.saving import build_clip, save_hub_folder
+from text2latent.models.clip.text_tower import project
 from text2latent.models.sources.identity import Identity
 
 __all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]
@@ -49,19 +51,13 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
     x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
     pooled = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
-    return _project(tower.text_projection, pooled)
+    return project(tower.text_projection, pooled)
 
 
 def _is_causal(tower: nn.Module) -> bool:
     pool_type = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
     causal = isinstance(getattr(tower, "attn_mask", None), Tensor)
     return causal and pool_type == "argmax" and getattr(tower, "cls_emb", None) is None
-
-
-def _project(projection: Tensor | nn.Module | None, pooled: Tensor) -> Tensor:
-    if projection is None:
-        return pooled
-    return projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
 
 
 class ClipEncoder(nn.Module):

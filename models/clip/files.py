@@ -1,7 +1,6 @@
-"""Where CLIP weights come from and how they are stored: open_clip's hub folders, hub ids and named weights.
+"""Where CLIP weights come from: open_clip's hub folders, hub ids and named weights.
 
-The folder layout is open_clip's own (`open_clip_config.json` beside `open_clip_model.safetensors`), so that plain
-`open_clip.create_model_from_pretrained("local-dir:FOLDER")` loads what `save_hub_folder` writes.
+The folder layout is open_clip's own: `open_clip_config.json` beside `open_clip_model.safetensors`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.common.extras import require_extra
-from text2latent.common.files import replacing
+from text2latent.models.clip.clip import read_clip
 from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_base, read_heads
+from text2latent.models.clip.tokenizer import CONTEXT_LENGTH, BytePairTokenizer, find_vocabulary
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch, is_remote
 from text2latent.models.sources.hub import NotInRepository, fetch_from_hub
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -81,6 +80,7 @@ class Source:
         weights: the weights file.
         identity: name and checksum of the weights file, for each kind of source. So the same file is the same CLIP
             wherever it was found; what turns it into another one (QuickGELU, preprocessing) follows from the model.
+        config: its `open_clip_config.json`; None where open_clip has the config under the model's name.
         options: what open_clip's `create_model` takes besides.
         head: file of the heads that stand on this model, see `text2latent.models.clip.head`; None for none. Then the
             identity is the head's file's, which contains the model's.
@@ -90,6 +90,7 @@ class Source:
     pretrained: str | None
     weights: Path
     identity: Identity
+    config: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     head: Path | None = None
 
@@ -100,6 +101,9 @@ class Source:
         Raises:
             InputError: when open_clip finds none.
         """
+        if self.config is not None:
+            return _read_config(self.config)["model_cfg"]
+
         from open_clip import get_model_config
 
         config = get_model_config(self.model_name)
@@ -134,20 +138,26 @@ def read_model(source: Source) -> nn.Module:
     Raises:
         InputError: when the config or the weights are damaged or do not belong together.
     """
-    from open_clip import create_model
-
     _check_safetensors(source.weights)
     _check_text_model(source)
+    model = read_clip(_read_config(source.config), source.weights) if source.config and not source.options else None
+    if model is None:
+        model = _read_with_open_clip(source)
+    if source.head is None:
+        return model
+    return HeadedClip(model, *read_heads(source.head, source.model_config["embed_dim"]))
+
+
+def _read_with_open_clip(source: Source) -> nn.Module:
+    from open_clip import create_model
+
     options = deepcopy(dict(source.options))
     try:
-        model = create_model(source.model_name, source.pretrained, require_pretrained=True, **options)
+        return create_model(source.model_name, source.pretrained, require_pretrained=True, **options)
     except UNREADABLE as error:
         raise InputError(
             f"{source.weights}: expected weights that fit the model's config, got: {one_line(error)}"
         ) from error
-    if source.head is None:
-        return model
-    return HeadedClip(model, *read_heads(source.head, source.model_config["embed_dim"]))
 
 
 def read_tokenizer(source: Source) -> Any:
@@ -156,9 +166,13 @@ def read_tokenizer(source: Source) -> Any:
     Raises:
         InputError: when its files are missing or cannot be downloaded.
     """
+    text = source.model_config["text_cfg"]
+    name, vocabulary = text.get("hf_tokenizer_name"), find_vocabulary()
+    if source.config and vocabulary and not (name or text.get("tokenizer_kwargs")):
+        return BytePairTokenizer(vocabulary, text.get("context_length", CONTEXT_LENGTH))
+
     from open_clip import get_tokenizer
 
-    name = source.model_config["text_cfg"].get("hf_tokenizer_name")
     # A config may ask for a tokenizer whose repository brings code along; said here, the refusal comes last and wins.
     arguments = {"trust_remote_code": False} if name else {}
     try:
@@ -199,68 +213,18 @@ def _hub_places() -> str:
     return f"the cache {constants.HF_HUB_CACHE} and at {constants.ENDPOINT}"
 
 
-def build_clip(config: Mapping[str, Any]) -> Any:
-    """Build an open_clip model with random weights.
-
-    Args:
-        config: what `open_clip_config.json` holds: `model_cfg` and `preprocess_cfg`.
-
-    Returns:
-        An `open_clip.model.CustomTextCLIP`, or a `CLIP` where the config does not ask for `custom_text`.
-    """
-    from open_clip.model import CLIP, CustomTextCLIP, set_model_preprocess_cfg
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
-    arguments = deepcopy(dict(config["model_cfg"]))
-    model = (CustomTextCLIP if arguments.pop("custom_text", False) else CLIP)(**arguments)
-    preprocess = {"size": model.visual.image_size, **config.get("preprocess_cfg", {})}
-    set_model_preprocess_cfg(model, merge_preprocess_dict(PreprocessCfg(), preprocess))
-    return model
-
-
-def save_hub_folder(
-    model: nn.Module, config: Mapping[str, Any], folder: str | Path, dtype: torch.dtype = torch.float16
-) -> None:
-    """Write a model as a folder that open_clip loads as `local-dir:FOLDER`; each file appears complete or not at all.
-
-    Args:
-        model: an open_clip model.
-        config: its `model_cfg` and `preprocess_cfg`.
-        folder: made where it is missing; a model that it holds is replaced.
-        dtype: of the weights on disk; open_clip loads them as float32.
-
-    Raises:
-        ValueError: when a weight is not finite in `dtype`.
-    """
-    from safetensors.torch import save_file
-
-    weights = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
-    with (
-        replacing(Path(folder) / CONFIG_NAME) as config_part,
-        replacing(Path(folder) / WEIGHTS_NAME) as weights_part,
-    ):
-        save_file(weights, weights_part)
-        config_part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    stored = tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype)
-    if not stored.isfinite().all():
-        raise ValueError(f"weight {name}: expected finite values in {dtype}")
-    return stored.clone(memory_format=torch.contiguous_format)
-
-
 def _locate_in_folder(folder: Path, source: str) -> Source:
     if (folder / HEAD_NAME).is_file():
         return _locate_headed(folder / HEAD_NAME, source)
-    text = _read_config(folder / CONFIG_NAME)["text_cfg"]
+    config = folder / CONFIG_NAME
+    text = _read_config(config)["model_cfg"]["text_cfg"]
     weights = next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: expected CLIP weights in {WEIGHTS_NAME}, found none")
     options = {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}}
     own_text_model = "hf_model_name" in text and _holds_text_model(folder / TEXT_CONFIG_NAME)
     identity = Identity(_folder_name(folder, source), source, sha256_of(weights))
-    return Source(f"{FOLDER_PREFIX}{folder}", None, weights, identity, options if own_text_model else {})
+    return Source(f"{FOLDER_PREFIX}{folder}", None, weights, identity, config, options if own_text_model else {})
 
 
 def _locate_headed(head: Path, source: str) -> Source:
@@ -291,11 +255,12 @@ def _holds_text_model(path: Path) -> bool:
 def _locate_on_hub(source: str) -> Source:
     repository = source.removeprefix(HUB_PREFIX)
     try:
-        _read_config(fetch_from_hub(f"{HUB_SCHEME}{repository}/{CONFIG_NAME}"))
+        config = fetch_from_hub(f"{HUB_SCHEME}{repository}/{CONFIG_NAME}")
+        _read_config(config)
         weights = _weights_on_hub(repository, HUB_WEIGHTS_NAMES)
     except InputError as error:
         raise _not_found(source, error) from error
-    return Source(source, None, weights, Identity(repository, source, sha256_of(weights)))
+    return Source(source, None, weights, Identity(repository, source, sha256_of(weights)), config)
 
 
 def _weights_on_hub(repository: str, names: tuple[str, ...]) -> Path:
@@ -325,7 +290,7 @@ def _locate_by_name(source: str) -> Source:
         weights = _weights_file(source, model, pretrained)
         options = {"force_preprocess_cfg": _usual_preprocessing(model)}
     name = source if published else f"{model}/{weights.name}"
-    return Source(model, str(weights), weights, Identity(name, source, sha256_of(weights)), options)
+    return Source(model, str(weights), weights, Identity(name, source, sha256_of(weights)), options=options)
 
 
 def _unknown(source: str, model: str) -> UsageError:
@@ -385,7 +350,7 @@ def _download(source: str, published: Mapping[str, Any]) -> Path:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """`model_cfg` of an `open_clip_config.json`."""
+    """What an `open_clip_config.json` holds: `model_cfg`, and perhaps `preprocess_cfg`."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -397,7 +362,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in found]
     if missing:
         raise InputError(f"{path}: expected open_clip's config with model_cfg, found no {', '.join(missing)} in it")
-    return found
+    return config
 
 
 def _check_safetensors(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from text2latent.common.errors import InputError
 
@@ -97,13 +97,14 @@ class Preprocessing:
         return round(height / ratio), round(width / ratio)
 
     def _fit(self, pixels: Tensor) -> Tensor:
-        from torchvision.transforms.functional import center_crop
-
-        if self.resize_mode == "longest":
-            from open_clip.transform import center_crop_or_pad
-
-            return center_crop_or_pad(pixels, list(self.size), fill=self.fill_color / WHITE)
-        return pixels if tuple(pixels.shape[-2:]) == self.size else center_crop(pixels, list(self.size))
+        """Pad what is too small on all sides alike, and cut out the middle of what is too large."""
+        height, width = self.size
+        missing = [max(0, size - length) for size, length in zip(self.size, pixels.shape[-2:], strict=True)]
+        if any(missing):
+            sides = [side for size in reversed(missing) for side in (size // 2, (size + 1) // 2)]
+            pixels = pad(pixels, sides, value=self.fill_color / WHITE)
+        top, left = (round((length - size) / 2) for size, length in zip(self.size, pixels.shape[-2:], strict=True))
+        return pixels[..., top : top + height, left : left + width]
 
 
 def _per_channel(values: float | tuple[float, ...]) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from text2latent.apps.exports.runtime.clip_text import ClipText
 from text2latent.apps.exports.tokenizer import require_simple, write_tokenizer
 from text2latent.common.errors import InputError
+from text2latent.models.clip.tokenizer import BytePairTokenizer, find_vocabulary
 
 ENTITIES = ["&amp;", "&lt;", "&#39;", "&#x2019;", "&eacute;", "&EACUTE;", "&notit;", "&amp;amp;lt;", "&amp", "&"]
 WORDS = [
@@ -87,6 +88,15 @@ def test_several_texts_are_rows(tokenizers) -> None:
     texts = ["a cat", "a much longer text about a dog", "猫"]
     np.testing.assert_array_equal(ours(texts), theirs(texts).numpy())
     assert ours(texts).dtype == np.int64
+
+
+def test_the_files_of_either_tokenizer_are_the_same(tokenizers, tmp_path: Path) -> None:
+    vocabulary = find_vocabulary()
+    assert vocabulary is not None
+    write_tokenizer(tokenizers[0], tmp_path / "theirs")
+    write_tokenizer(BytePairTokenizer(vocabulary, 24), tmp_path / "ours")
+    for name in ("tokenizer.json", "cleaning.json"):
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
 @pytest.mark.parametrize(

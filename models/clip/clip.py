@@ -1,0 +1,152 @@
+"""CLIPs of the architectures that their authors published, in plain torch.
+
+open_clip builds these and many others, and takes seconds of imports for it. What is read here has the same tensors of
+the same names as there, gives the same features, and may be put in its place; whatever else a config asks for is left
+to open_clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from text2latent.models.clip.image_towers import ModifiedResNet, ResNetConfig, TransformerConfig, VisionTransformer
+from text2latent.models.clip.text_tower import TEXT_POOLS, TextConfig, TextTower
+from text2latent.models.network import Unfilled
+
+MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "custom_text", "quick_gelu"}
+TOKENIZER_KEYS = {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"}
+"""Keys of `text_cfg` that say nothing of the network."""
+PREPROCESSING = {
+    "size": 224,
+    "mode": "RGB",
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+"""What open_clip takes where a config doesn't say: OpenAI's preprocessing."""
+
+Known = TypeVar("Known", TextConfig, TransformerConfig, ResNetConfig)
+
+
+class CustomTextClip(nn.Module):
+    """A CLIP whose text tower is a module of its own, `text`, as that of configs with `custom_text`."""
+
+    def __init__(self, visual: nn.Module, text: TextTower) -> None:
+        super().__init__()
+        self.visual, self.text = visual, text
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Features `[N, D]`, not normalised, of preprocessed images `[N, 3, H, W]`."""
+        return self.visual(images)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Features `[N, D]`, not normalised, of tokens `[N, L]`."""
+        return self.text.encode_text(tokens)
+
+
+class Clip(TextTower):
+    """A CLIP whose text tower is the model itself, as OpenAI's."""
+
+    def __init__(self, visual: nn.Module, config: TextConfig, embedding_dim: int, quick_gelu: bool) -> None:
+        super().__init__(config, embedding_dim, quick_gelu)
+        self.visual = visual
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Features `[N, D]`, not normalised, of preprocessed images `[N, 3, H, W]`."""
+        return self.visual(images)
+
+
+def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
+    """A CLIP with its weights in float32, on the CPU; None where only open_clip can tell what its files say.
+
+    Args:
+        config: what `open_clip_config.json` holds.
+        weights: a complete safetensors file.
+    """
+    preprocessing = config.get("preprocess_cfg", {})
+    if weights.suffix != ".safetensors" or not isinstance(preprocessing, dict) or not is_known(config["model_cfg"]):
+        return None
+    state = load_file(weights)
+    try:
+        with Unfilled(state):
+            clip = _build(config["model_cfg"])
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError):
+        return None
+    if _shapes(clip.state_dict()) != _shapes(state):
+        return None
+    clip.load_state_dict(state)
+    said = {key: value for key, value in preprocessing.items() if key in PREPROCESSING and value is not None}
+    clip.visual.preprocess_cfg = {**PREPROCESSING, **said, "size": clip.visual.image_size}
+    return clip
+
+
+def is_known(model: Mapping[str, Any]) -> bool:
+    """Whether a config's `model_cfg` asks for nothing but what is built here."""
+    flags = [model.get(key, False) for key in ("custom_text", "quick_gelu")]
+    text = _text_config(model)
+    return (
+        model.keys() <= MODEL_KEYS
+        and all(type(flag) is bool for flag in flags)
+        and type(model["embed_dim"]) is int
+        and text is not None
+        and text.pool_type in TEXT_POOLS
+        and _image_config(model) is not None
+    )
+
+
+def _text_config(model: Mapping[str, Any]) -> TextConfig | None:
+    text = model["text_cfg"]
+    if not isinstance(text, dict):
+        return None
+    return _parse(TextConfig, {key: value for key, value in text.items() if key not in TOKENIZER_KEYS})
+
+
+def _image_config(model: Mapping[str, Any]) -> TransformerConfig | ResNetConfig | None:
+    vision = model["vision_cfg"]
+    if not isinstance(vision, dict):
+        return None
+    if isinstance(vision.get("layers"), list):
+        return _parse(ResNetConfig, {key: value for key, value in vision.items() if key != "patch_size"})
+    return _parse(TransformerConfig, vision)
+
+
+def _parse(kind: type[Known], values: Mapping[str, Any]) -> Known | None:
+    """A config of values of the types of its defaults; None where there are others."""
+    types = {field.name: _types_of(field) for field in fields(kind)}
+    return kind(**values) if all(type(value) in types.get(key, ()) for key, value in values.items()) else None
+
+
+def _types_of(field: Field[Any]) -> tuple[type, ...]:
+    """Types of JSON that a config's field may have; 4.0 may be written as 4."""
+    if field.default is MISSING:
+        return (list,)
+    return (int, float) if isinstance(field.default, float) else (type(field.default),)
+
+
+def _build(model: Mapping[str, Any]) -> Any:
+    text, image = _text_config(model), _image_config(model)
+    size, quick_gelu = model["embed_dim"], model.get("quick_gelu", False)
+    assert text is not None
+    visual = (
+        ModifiedResNet(image, size)
+        if isinstance(image, ResNetConfig)
+        else VisionTransformer(image or TransformerConfig(), size, quick_gelu)
+    )
+    if model.get("custom_text", False):
+        return CustomTextClip(visual, TextTower(text, size, quick_gelu))
+    return Clip(visual, text, size, quick_gelu)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
