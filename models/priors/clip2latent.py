@@ -78,12 +78,13 @@ def read_prior(path: Path, settings: Clip2LatentSettings) -> TransformerPrior:
     Raises:
         InputError: when it is damaged, foreign, asks for code, isn't of these settings, or isn't finite.
     """
+    if not path.is_file() or not path.stat().st_size:
+        raise InputError(f"{path}: expected a checkpoint of clip2latent, got no file or an empty one")
+    data = map_file(path)
     try:
-        return _build(_read_averaged(path), settings)
-    except PickleError as error:
+        return _build(_read_averaged(path, data), settings)
+    except (PickleError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
 
 
 def scheduler_of() -> SchedulerConfig:
@@ -91,11 +92,8 @@ def scheduler_of() -> SchedulerConfig:
     return SchedulerConfig(RESPACED, dict(DEFAULTS[RESPACED]))
 
 
-def _read_averaged(path: Path) -> dict[str, Tensor]:
+def _read_averaged(path: Path, data: memoryview) -> dict[str, Tensor]:
     """The averaged prior's tensors by name, in float32."""
-    if not path.is_file() or not path.stat().st_size:
-        raise InputError("expected a checkpoint of clip2latent, got an empty file or none")
-    data = map_file(path)
     if not is_torch_file(data):
         raise InputError("expected a checkpoint of clip2latent, which is a file of PyTorch, got another kind of file")
     state = read_torch_file(path, data).get("state_dict")
@@ -156,11 +154,9 @@ def _require_settings(state: Mapping[str, Tensor], settings: Clip2LatentSettings
         "model.network.heads": (first.shape[0] / HEAD_CHANNELS, settings.heads),
         "data.n_latents": (query.numel() // query.shape[-1], len(settings.latent_repeats)),
     }
-    differing = [
-        f"{name} {there:g} here, {said} in the YAML file" for name, (there, said) in found.items() if there != said
-    ]
+    differing = [f"{name} {there:g} here, {said} there" for name, (there, said) in found.items() if there != said]
     if differing:
-        raise InputError(f"not the checkpoint of this YAML file: {'; '.join(differing)}")
+        raise InputError(f"not the checkpoint of the YAML file there: {'; '.join(differing)}")
 
 
 def _require_names(state: Mapping[str, Tensor], depth: int) -> None:
