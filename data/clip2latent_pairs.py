@@ -151,17 +151,15 @@ def _in_tar(path: Path) -> Iterator[Piece]:
                 yield _piece(path, name, member.offset_data, member.size)
             _require_end(path, archive.offset)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: expected a tar file of pairs, whole and not compressed: {one_line(error)}"
-        ) from error
+        raise InputError(f"{path}: expected a tar file, whole and not compressed: {one_line(error)}") from error
 
 
 def _require_end(path: Path, offset: int) -> None:
-    """Refuse an archive that breaks off between two members, which tarfile takes for whole."""
+    """Refuse an archive that breaks off between two members or has none there, which tarfile takes for whole."""
     with open(path, "rb") as file:
-        file.seek(max(0, offset - BLOCK))
-        if bytes(BLOCK) not in file.read(2 * BLOCK):
-            raise InputError(f"{path}: truncated: it has no end of an archive")
+        file.seek(offset)
+        if file.read(BLOCK) != bytes(BLOCK):
+            raise InputError(f"{path}: truncated or damaged: expected the end of an archive at byte {offset}")
 
 
 def _piece(path: Path, name: str, offset: int, size: int) -> Piece:

@@ -154,9 +154,9 @@ def _require_settings(state: Mapping[str, Tensor], settings: Clip2LatentSettings
         "model.network.heads": (first.shape[0] / HEAD_CHANNELS, settings.heads),
         "data.n_latents": (query.numel() // query.shape[-1], len(settings.latent_repeats)),
     }
-    differing = [f"{name} {there:g} here, {said} there" for name, (there, said) in found.items() if there != said]
+    differing = [f"{name} {there:g}, not {said}" for name, (there, said) in found.items() if there != said]
     if differing:
-        raise InputError(f"not the checkpoint of the YAML file there: {'; '.join(differing)}")
+        raise InputError(f"not the checkpoint of this YAML file: {'; '.join(differing)}")
 
 
 def _require_names(state: Mapping[str, Tensor], depth: int) -> None:
