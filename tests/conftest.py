@@ -46,17 +46,18 @@ def save_tiny_generator(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def save_tiny_clip(folder: Path, seed: int = 0) -> Path:
+def save_tiny_clip(folder: Path, seed: int = 0, embed_dim: int = 16) -> Path:
     """Save an open_clip model of 32x32 pixels and 16 dimensions, with random weights, in the hub layout."""
     import open_clip
 
+    model_cfg = {**TINY_CLIP, "embed_dim": embed_dim}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = open_clip.CLIP(**TINY_CLIP)
+        model = open_clip.CLIP(**model_cfg)
     preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
     folder.mkdir(parents=True)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    config = json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": preprocess})
+    config = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess})
     (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
     (folder / "prompts.txt").write_text("a hat\n帽子\na red house by the sea\n", encoding="utf-8")
     return folder

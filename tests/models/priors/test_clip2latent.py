@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from text2latent.common.errors import InputError
@@ -61,6 +62,20 @@ def test_what_is_drawn_is_what_clip2latent_draws(
     w = sample(prior, scheduler_of(), prior.text_condition(embedding), 4, scale, start)
     w = prior.latent_mean + truncation * (w - prior.latent_mean)
     torch.testing.assert_close(w.expand(-1, 10, -1), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_three_groups_are_drawn_as_by_dalle2_pytorchs_transformer(
+    state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int
+) -> None:
+    io = load_file(DATA / "small-w3.io.safetensors")
+    three = {name: io[name] for name in ("latent_mean", "latent_std")}
+    path = save(tmp_path / "w3.ckpt", changed(state, net__learned_query=io["learned_query"], **three))
+    prior = read_prior(path, replace(SETTINGS, latent_repeats=(4, 4, 10)))
+    assert (prior.latent_layout, prior.latent_shape) == ("w_k", (3, 64))
+    start = given_noise(monkeypatch, io["noises_skip250"])
+    w = sample(prior, scheduler_of(), io["embedding"], 4, scale, start)
+    torch.testing.assert_close(w, io[f"w_skip250_scale{scale}"], atol=1e-5, rtol=1e-5)
 
 
 def test_a_prior_takes_embeddings_in_their_own_length() -> None:
