@@ -34,12 +34,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def save_tiny_generator(folder: Path, seed: int = 0) -> Path:
+def save_tiny_generator(folder: Path, seed: int = 0, w_dim: int = 16, img_resolution: int = 32) -> Path:
     """Save a StyleGAN2 of 32x32 pixels, z 24 and w 16 dimensions, with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator = StyleGAN2Generator(
-            z_dim=24, w_dim=16, img_resolution=32, num_mapping_layers=2, channel_base=256, channel_max=16
+            z_dim=24, w_dim=w_dim, img_resolution=img_resolution, num_mapping_layers=2, channel_base=256, channel_max=16
         )
     generator.update_w_avg(num_samples=256)
     generator.save_pretrained(folder)

@@ -23,10 +23,9 @@ from text2latent.inference.query import Query
 from text2latent.inference.settings import Settings
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.models.priors import sampling
 from text2latent.models.priors.folder import load_prior
-from text2latent.tests.conftest import save_tiny_clip
+from text2latent.tests.conftest import save_tiny_clip, save_tiny_generator
 from text2latent.tests.data.test_clip2latent_pairs import EMBEDDINGS, members, write_folders, write_tar
 
 DATA = Path(__file__).parents[1] / "data/clip2latent"
@@ -39,13 +38,7 @@ RNG = np.random.default_rng(0)
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator of w of 64 channels for 10 layers, and a CLIP of 64 channels; read only."""
     folder = tmp_path_factory.mktemp("worlds") / "small"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        generator = StyleGAN2Generator(
-            z_dim=64, w_dim=64, img_resolution=64, num_mapping_layers=2, channel_base=256, channel_max=16
-        )
-    generator.update_w_avg(num_samples=64)
-    generator.save_pretrained(folder / "generator")
+    save_tiny_generator(folder / "generator", w_dim=64, img_resolution=64)
     save_tiny_clip(folder / "clip", embed_dim=64)
     return folder
 
