@@ -110,7 +110,7 @@ def test_sampler_for_another_objective_is_refused() -> None:
         build_scheduler("euler", "v")
 
 
-@pytest.mark.parametrize("name", [name for name in DEFAULTS if name != RESPACED])
+@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {RESPACED}))
 def test_defaults_are_diffusers(name: str) -> None:
     found = scheduler_class(name)().config
     assert {key: value for key, value in found.items() if not key.startswith("_")} == DEFAULTS[name]
