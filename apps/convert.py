@@ -1,4 +1,7 @@
-"""Turn any generator file into a folder that needs no pickle: `text2latent convert ffhq.pkl generators/ffhq`."""
+"""Turn any generator file into a folder that needs no pickle: `text2latent convert ffhq.pkl generators/ffhq`.
+
+clip2latent's checkpoints become prior folders, its pairs datasets.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.common.command import CommandParser, check_output_folder, run_command
+from text2latent.common.errors import UsageError
 
 if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
@@ -21,20 +25,61 @@ ARCHITECTURES = {"StyleGAN3Generator": "alias-free", "BigGANGenerator": "deep", 
 
 def build_parser() -> CommandParser:
     """The flags of `text2latent convert`."""
-    parser = CommandParser("convert", __doc__)
+    parser = CommandParser("convert", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("input", metavar="IN",
         help="A network pickle of StyleGAN2 or StyleGAN3 (PyTorch or TensorFlow), a checkpoint of stylegan2-pytorch, "
-        "a generator folder, a zoo name, or an https:// or hf:// address of any of these.")  # fmt: skip
-    add("output", metavar="OUT", help="Folder for config.json and the safetensors weights.")
+        "a generator folder, a zoo name, or an https:// or hf:// address of any of these; clip2latent's checkpoint, or "
+        "its pairs: a .tar file, or a folder of .tar or .npy files.")  # fmt: skip
+    add("output", metavar="OUT", help="Folder for config.json and the safetensors weights, or for pairs.")
+    add("--config", default=None, metavar="FILE", help="YAML file of clip2latent's checkpoint, which it needs.")
+    add("--generator", default=None, metavar="SOURCE",
+        help="Generator of clip2latent's checkpoint or pairs, as for sample; its checksum is kept.")  # fmt: skip
+    add("--clip", default=None, metavar="SOURCE", help="CLIP of the same, as for sample.")
     add("--half", action="store_true", help="Store parameters in float16: half the size, images differ slightly.")
-    add("--overwrite", action="store_true", help="Replace a generator folder that exists.")
+    add("--overwrite", action="store_true", help="Replace a generator's or prior's folder that exists.")
     add("--json", action="store_true", help="Print as JSON what was found.")
     return parser
 
 
+def kind_of(config: Namespace) -> str:
+    """What is converted: a `generator`, or clip2latent's `prior` or `pairs`."""
+    from text2latent.data.clip2latent_pairs import is_pairs
+    from text2latent.models.priors.clip2latent import is_checkpoint
+    from text2latent.models.sources.zoo import is_zoo_name
+
+    if config.config is not None:
+        return "prior"
+    if is_zoo_name(config.input) or not Path(config.input).exists():
+        return "generator"
+    if is_pairs(Path(config.input)):
+        return "pairs"
+    return "prior" if is_checkpoint(Path(config.input)) else "generator"
+
+
+def idle_flags(config: Namespace) -> dict[str, str]:
+    """Flags that would be ignored, each with what was expected instead."""
+    kind = kind_of(config)
+    if kind == "generator":
+        return dict.fromkeys(("generator", "clip"), "expected clip2latent's checkpoint or pairs with it")
+    idle = {"half": "expected a generator with it"}
+    return idle if kind == "prior" else {**idle, "overwrite": "expected none for pairs, which need a new folder"}
+
+
 def run(config: Namespace) -> None:
     """Check all that can be wrong before any work, load, write, and print what was found."""
+    from text2latent.apps.clip2latent import convert_pairs, convert_prior
+
+    kind = kind_of(config)
+    if kind == "prior" and config.config is None:
+        raise UsageError(f"--config: expected the YAML file of clip2latent's checkpoint {config.input}, got none")
+    convert = {"prior": convert_prior, "pairs": convert_pairs, "generator": convert_generator}[kind]
+    report = convert(config)
+    print(json.dumps(report, indent=2) if config.json else "\n".join(f"{key:<14}{report[key]}" for key in report))
+
+
+def convert_generator(config: Namespace) -> dict[str, Any]:
+    """Write a generator's folder; returns what was found."""
     from text2latent.models.generators import load_generator
     from text2latent.models.generators.formats.folder import check_target, save_folder
 
@@ -44,8 +89,7 @@ def run(config: Namespace) -> None:
     generator = load_generator(config.input, allow_import=False)
     assert generator.identity is not None
     save_folder(generator, target, generator.identity.to_dict(), config.half)
-    report = describe(generator, config.half, target)
-    print(json.dumps(report, indent=2) if config.json else "\n".join(f"{key:<14}{report[key]}" for key in report))
+    return describe(generator, config.half, target)
 
 
 def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:

@@ -150,7 +150,19 @@ class BasePipeline:
         latents = to_w(drawn, self.prior.latent_layout, self.generator)
         if not latents.isfinite().all():
             raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
-        return latents if settings.truncation == 1 else self.generator.truncate(latents, settings.truncation)
+        return self.truncate(latents, settings.truncation)
+
+    def truncate(self, latents: Tensor, truncation: float) -> Tensor:
+        """Move latents `[N, L, D]` to the mean one: the generator's, or the pairs' if the prior `truncates_to_pairs`.
+
+        A truncation of 1 leaves them as they are, 0 gives the mean.
+        """
+        if truncation == 1:
+            return latents
+        if not self.prior.truncates_to_pairs:
+            return self.generator.truncate(latents, truncation)
+        mean = to_w(self.prior.latent_mean[None], self.prior.latent_layout, self.generator)
+        return mean + truncation * (latents - mean)
 
     def score(self, images: Tensor, target: Tensor) -> Tensor:
         """CLIP scores `[N]` in [-1, 1] of images `[N, 3, H, W]` in [-1, 1] and embeddings `[N, E]`."""

@@ -30,7 +30,7 @@ class Conditions:
     """Queries as embeddings, a row each.
 
     Attributes:
-        condition: `[N, E]`, L2-normalised, what the prior takes.
+        condition: `[N, E]`, L2-normalised unless the prior `takes_raw_embeddings`, what the prior takes.
         target: `[N, E]`, L2-normalised, what CLIP compares images with.
         negative: `[N, E]`, condition of what not to show; anything where there is none.
         has_negative: `[N]` bool.
@@ -59,8 +59,10 @@ class Conditions:
         return self.condition, self.target, self.negative, self.has_negative, self.text
 
 
-def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
+def embed_prompts(clip: ClipEncoder, prompts: Sequence[str], normalized: bool = True) -> Tensor:
     """Text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised.
+
+    Without `normalized` they keep the length that CLIP gives them.
 
     A prompt of weighted parts is what each of them adds by its weight to a text that says nothing. So weights whose sum
     is 1 make the weighted mean, and greater ones do not water down what each part says.
@@ -72,11 +74,12 @@ def embed_prompts(clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
     texts = dict.fromkeys(part.text for prompt in checked for part in prompt.parts)
     if any(len(prompt.parts) > 1 for prompt in checked):
         texts[NEUTRAL_TEXT] = None
-    rows = clip.encode_checked(list(texts))
+    rows = clip.encode_checked(list(texts), **_options(normalized))
     if not checked:
         return rows
     embedded = dict(zip(texts, rows, strict=True))
-    return normalize(torch.stack([_add_parts(prompt, embedded) for prompt in checked]), dim=1)
+    added = torch.stack([_add_parts(prompt, embedded) for prompt in checked])
+    return normalize(added, dim=1) if normalized else added
 
 
 def _add_parts(prompt: Prompt, embedded: Mapping[str, Tensor]) -> Tensor:
@@ -92,27 +95,37 @@ def _add_parts(prompt: Prompt, embedded: Mapping[str, Tensor]) -> Tensor:
 def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) -> Conditions:
     """Embed queries with CLIP; texts pass the prior's `text_condition`, images its `image_condition`.
 
-    The condition of a text and an image is their weighted sum, L2-normalised, and so is the target.
+    The condition of a text and an image is their weighted sum, L2-normalised unless the prior `takes_raw_embeddings`;
+    so is the target, always normalised.
     """
-    device = prior.latent_mean.device
+    device, unit = prior.latent_mean.device, not prior.takes_raw_embeddings
     text, image, negative = (torch.zeros(len(queries), prior.embedding_dim, device=device) for _ in range(3))
     text_condition, image_condition = text.clone(), image.clone()
     if rows := [i for i, query in enumerate(queries) if query.text is not None]:
-        text[rows] = embed_prompts(clip, [queries[i].text or "" for i in rows])
-        text_condition[rows] = prior.text_condition(text[rows])
+        embedded = embed_prompts(clip, [queries[i].text or "" for i in rows], unit)
+        text[rows], text_condition[rows] = _unit(embedded, unit), prior.text_condition(embedded)
     if rows := [i for i, query in enumerate(queries) if query.image is not None]:
-        image[rows] = _embed_images(clip, [queries[i].image for i in rows])
-        image_condition[rows] = prior.image_condition(image[rows])
+        embedded = _embed_images(clip, [queries[i].image for i in rows], unit)
+        image[rows], image_condition[rows] = _unit(embedded, unit), prior.image_condition(embedded)
     if rows := [i for i, query in enumerate(queries) if query.negative is not None]:
-        negative[rows] = prior.text_condition(embed_prompts(clip, [queries[i].negative or "" for i in rows]))
+        negative[rows] = prior.text_condition(embed_prompts(clip, [queries[i].negative or "" for i in rows], unit))
     share = torch.tensor([query.text_weight for query in queries], device=device)[:, None]
     has_negative = torch.tensor([query.negative is not None for query in queries], device=device)
-    condition = normalize(share * text_condition + (1 - share) * image_condition, dim=1)
+    condition = prior.of_its_length(share * text_condition + (1 - share) * image_condition)
     target = normalize(share * text + (1 - share) * image, dim=1)
     return Conditions(condition, target, negative, has_negative, text)
 
 
-def _embed_images(clip: ClipEncoder, images: Iterable[Any]) -> Tensor:
+def _options(normalized: bool) -> dict[str, bool]:
+    """Of an encoder, which knows none but the default unless it is a `ClipEncoder`."""
+    return {} if normalized else {"normalized": False}
+
+
+def _unit(embeddings: Tensor, are_unit: bool) -> Tensor:
+    return embeddings if are_unit else normalize(embeddings, dim=1)
+
+
+def _embed_images(clip: ClipEncoder, images: Iterable[Any], normalized: bool) -> Tensor:
     """Embeddings `[N, E]` of pictures, tensors or files; a file is read once."""
     pictures: dict[Path, Image.Image] = {}
     rows = []
@@ -120,7 +133,7 @@ def _embed_images(clip: ClipEncoder, images: Iterable[Any]) -> Tensor:
         if isinstance(image, Path):
             image = pictures.setdefault(image, pictures.get(image) or read_picture(image))
         pixels = from_pil(image) if isinstance(image, Image.Image) else image
-        rows.append(clip.encode_image(pixels[None].to(clip.device)))
+        rows.append(clip.encode_image(pixels[None].to(clip.device), **_options(normalized)))
     return torch.cat(rows)
 
 

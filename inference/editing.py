@@ -69,13 +69,21 @@ def interpolate(
         ends = pipeline.encode([start, end])
         fractions = torch.linspace(0, 1, num_frames, device=pipeline.device)
         frames = Conditions(
-            slerp(ends.condition[0], ends.condition[1], fractions),
+            _way(ends.condition, fractions, pipeline.prior.takes_raw_embeddings),
             slerp(ends.target[0], ends.target[1], fractions),
             ends.negative[:1].expand(num_frames, -1),
             ends.has_negative[:1].expand(num_frames),
             ends.text[:1].expand(num_frames, -1),
         )
     yield from pipeline.draw(frames.repeat_interleave(len(seeds)), list(seeds) * num_frames, settings)
+
+
+def _way(ends: Tensor, fractions: Tensor, are_raw: bool) -> Tensor:
+    """Conditions `[F, E]` on the way between two `[2, E]`; lengths go from one's to the other's where they are raw."""
+    if not are_raw:
+        return slerp(ends[0], ends[1], fractions)
+    lengths = torch.lerp(ends[0].norm(), ends[1].norm(), fractions)
+    return lengths[:, None] * slerp(*normalize(ends, dim=1), fractions)
 
 
 @torch.no_grad()
@@ -178,8 +186,7 @@ def draw_edited(
         latents = edit(pipeline, latents, change.source, change.target, change.strength, settings)
     if change is not None and settings.return_scores:
         target = pipeline.encode([change.target]).target
-    if settings.truncation != 1:
-        latents = pipeline.generator.truncate(latents, settings.truncation)
+    latents = pipeline.truncate(latents, settings.truncation)
     for batch in latents.split(settings.batch_size):
         wanted = None if target is None else target.expand(len(batch), -1)
         yield pipeline.render(batch, wanted, settings.batch_size)

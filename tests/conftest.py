@@ -34,29 +34,30 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def save_tiny_generator(folder: Path, seed: int = 0) -> Path:
+def save_tiny_generator(folder: Path, seed: int = 0, w_dim: int = 16, img_resolution: int = 32) -> Path:
     """Save a StyleGAN2 of 32x32 pixels, z 24 and w 16 dimensions, with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator = StyleGAN2Generator(
-            z_dim=24, w_dim=16, img_resolution=32, num_mapping_layers=2, channel_base=256, channel_max=16
+            z_dim=24, w_dim=w_dim, img_resolution=img_resolution, num_mapping_layers=2, channel_base=256, channel_max=16
         )
     generator.update_w_avg(num_samples=256)
     generator.save_pretrained(folder)
     return folder
 
 
-def save_tiny_clip(folder: Path, seed: int = 0) -> Path:
+def save_tiny_clip(folder: Path, seed: int = 0, embed_dim: int = 16) -> Path:
     """Save an open_clip model of 32x32 pixels and 16 dimensions, with random weights, in the hub layout."""
     import open_clip
 
+    model_cfg = {**TINY_CLIP, "embed_dim": embed_dim}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = open_clip.CLIP(**TINY_CLIP)
+        model = open_clip.CLIP(**model_cfg)
     preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
     folder.mkdir(parents=True)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    config = json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": preprocess})
+    config = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess})
     (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
     (folder / "prompts.txt").write_text("a hat\n帽子\na red house by the sea\n", encoding="utf-8")
     return folder

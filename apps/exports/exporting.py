@@ -82,6 +82,8 @@ def export_model(
     Raises:
         InputError: when something cannot be exported; nothing is left behind then.
     """
+    if pipeline.prior.takes_raw_embeddings:
+        raise InputError(f"{folder}: expected a prior that takes embeddings of unit length, this is clip2latent's own")
     with new_parents(folder), replacing(folder) as partial:
         partial.mkdir()
         writer = _Writer(pipeline, partial, wanted, title=folder.name)

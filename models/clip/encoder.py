@@ -130,21 +130,29 @@ class ClipEncoder(nn.Module):
         """
         return self.encode_checked([check_prompt(text) for text in texts], batch_size)
 
-    def encode_checked(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-        """As `encode_text`, for texts that `check_prompt` has passed."""
+    def encode_checked(self, texts: Sequence[str], batch_size: int = 256, normalized: bool = True) -> Tensor:
+        """As `encode_text`, for texts that `check_prompt` has passed.
+
+        Without `normalized` embeddings keep the length that the model gives them.
+        """
         batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
         with torch.inference_mode():
-            embeddings = [self.encode_tokens(self.tokenize(batch)) for batch in batches]
+            embeddings = [self.encode_tokens(self.tokenize(batch), normalized) for batch in batches]
         # A tensor made in inference mode may not take part in a loss; one that is put together outside may.
         return torch.cat(embeddings) if embeddings else torch.empty(0, self.embedding_dim, device=self.device)
 
-    def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable."""
-        return normalize(encode_tokens(self.model, tokens).float(), dim=-1)
+    def encode_tokens(self, tokens: Tensor, normalized: bool = True) -> Tensor:
+        """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable.
 
-    def encode_image(self, images: Tensor, batch_size: int = 256) -> Tensor:
+        Without `normalized` embeddings keep the length that the model gives them.
+        """
+        features = encode_tokens(self.model, tokens).float()
+        return normalize(features, dim=-1) if normalized else features
+
+    def encode_image(self, images: Tensor, batch_size: int = 256, normalized: bool = True) -> Tensor:
         """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
 
+        Without `normalized` embeddings keep the length that the model gives them.
         Differentiable with respect to the images. At most `batch_size` of them are in the network at once. Under
         `torch.autocast` it runs in that dtype (bfloat16 is about twice as fast on CPUs that know it).
 
@@ -156,13 +164,14 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], got {found}")
         if not len(images):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        return torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
+        features = torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
+        return normalize(features, dim=-1) if normalized else features
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         pixels = self.preprocess(images.to(self.device).float())
         pixels = pixels.to(next(self.model.parameters()).dtype)
-        features = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
-        return normalize(features.float(), dim=-1)
+        features: Tensor = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        return features.float()
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""

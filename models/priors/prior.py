@@ -39,8 +39,15 @@ class Prior(Network):
     0.5 and more), but for what sets them apart from others of their kind; and the two kinds sit apart, mostly by their
     means (Liang et al., arXiv:2203.02053, sec. 5.1; C3, arXiv:2401.08567, sec. 4). Conditions then go through a fixed
     linear filter (`text2latent.models.priors.filters`).
+
+    Attributes:
+        takes_raw_embeddings: whether embeddings come in the length that CLIP gives them, and so do conditions.
+        truncates_to_pairs: whether truncation moves latents to the mean of the training pairs' instead of the
+            generator's own.
     """
 
+    takes_raw_embeddings = False
+    truncates_to_pairs = False
     latent_mean: Tensor
     latent_std: Tensor
     embedding_mean: Tensor
@@ -112,12 +119,16 @@ class Prior(Network):
         self.embedding_filter.copy_(filter_matrix)
 
     def image_condition(self, embeddings: Tensor) -> Tensor:
-        """Conditions of image embeddings `[N, E]`, L2-normalised both."""
-        return F.normalize(embeddings - self.image_centre, dim=1)
+        """Conditions of image embeddings `[N, E]`, L2-normalised both, unless this prior `takes_raw_embeddings`."""
+        return self.of_its_length(embeddings - self.image_centre)
 
     def text_condition(self, embeddings: Tensor) -> Tensor:
-        """Conditions of text embeddings `[N, E]`, L2-normalised both."""
-        return F.normalize(embeddings - self.text_centre, dim=1)
+        """Conditions of text embeddings `[N, E]`, L2-normalised both, unless this prior `takes_raw_embeddings`."""
+        return self.of_its_length(embeddings - self.text_centre)
+
+    def of_its_length(self, conditions: Tensor) -> Tensor:
+        """Conditions `[N, E]`, or sums of them, made of unit length; as they are if it `takes_raw_embeddings`."""
+        return conditions if self.takes_raw_embeddings else F.normalize(conditions, dim=1)
 
     def normalize(self, latents: Tensor) -> Tensor:
         """Latents of the generator `[N, L, D]` or `[N, 1, D]` -> `[N, L, D]` of mean 0 and variance 1 per channel."""

@@ -74,12 +74,15 @@ def sample_ddpm(
     steps: Sequence[int],
     prediction_type: str,
     generators: Sequence[torch.Generator],
+    whole_variance: bool = False,
 ) -> Tensor:
     """Ancestral sampling (DDPM, arXiv:2006.11239, eq. 7, with its smaller variance), on the cosine schedule.
 
     Args:
         predict, x, steps, prediction_type: as of `sample_ddim`; each step goes to the next of them.
         generators: of the N rows' noise.
+        whole_variance: whether the noise of a step is that of one step of the whole schedule, however far the step
+            goes, as in clip2latent's code.
     """
     kept = cosine_shares()
     for step, following in itertools.pairwise([*steps, None]):
@@ -89,9 +92,14 @@ def sample_ddpm(
         beta = 1 - alpha
         x = (after**0.5 * beta) / (1 - now) * x0 + alpha**0.5 * (1 - after) / (1 - now) * x
         if following is not None:
-            deviation = ((1 - after) / (1 - now) * beta).clamp(min=1e-20) ** 0.5
+            deviation = _deviation(now, kept[step - 1] if whole_variance else after)
             x = x + deviation * draw_normal(x.shape, generators, x.device, x.dtype)
     return x
+
+
+def _deviation(now: Tensor, after: Tensor) -> Tensor:
+    """Standard deviation of the noise in a step between two shares of the data's variance."""
+    return ((1 - after) / (1 - now) * (1 - now / after)).clamp(min=1e-20) ** 0.5
 
 
 def ends_of(prediction: Tensor, x: Tensor, kept: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
@@ -132,6 +140,19 @@ def trailing_steps(num_steps: int) -> list[int]:
     if num_steps > COSINE_STEPS:
         raise UsageError(f"num_inference_steps: expected at most {COSINE_STEPS} for this sampler, got {num_steps}")
     return [int(step) - 1 for step in np.round(np.arange(COSINE_STEPS, 0, -COSINE_STEPS / num_steps))]
+
+
+def leading_steps(num_steps: int) -> list[int]:
+    """Steps of the cosine schedule, evenly spaced down to its first: 750, 500, 250 and 0 for four.
+
+    Raises:
+        UsageError: for a number that isn't a divisor of all steps.
+    """
+    if COSINE_STEPS % num_steps:
+        near = max(steps for steps in range(1, num_steps) if not COSINE_STEPS % steps)
+        expected = f"expected a divisor of {COSINE_STEPS} such as {near} for this sampler"
+        raise UsageError(f"num_inference_steps: {expected}, got {num_steps}")
+    return list(range(0, COSINE_STEPS, COSINE_STEPS // num_steps))[::-1]
 
 
 def cosine_shares() -> Tensor:

@@ -34,6 +34,8 @@ SCHEDULER_MODULES = {
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
     "HeunDiscreteScheduler": "scheduling_heun_discrete",
 }
+RESPACED = "RespacedDDPMScheduler"
+"""clip2latent's way through DDPM's steps, which no class of diffusers' has."""
 CONFIG_FILE = "scheduler_config.json"
 DEFAULT_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 _COSINE = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
@@ -73,6 +75,11 @@ def _ddim(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str)
 def _ddpm(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
     steps, generators = sampling.trailing_steps(num_steps), row_generators(noise)
     return sampling.sample_ddpm(predict, noise, steps, prediction_type, generators)
+
+
+def _respaced(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+    steps, generators = sampling.leading_steps(num_steps), row_generators(noise)
+    return sampling.sample_ddpm(predict, noise, steps, prediction_type, generators, whole_variance=True)
 
 
 SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
@@ -115,13 +122,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "FlowMatchHeunDiscreteScheduler": {"num_train_timesteps": 1000, "shift": 1.0},
     "DDPMScheduler": {**_DDPM, "variance_type": "fixed_small"},
     "DDIMScheduler": {**_DDPM, "set_alpha_to_one": True},
+    RESPACED: {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"},
 }
-"""diffusers' defaults, of the classes whose work functions of ours do."""
+"""Defaults of the classes whose work functions of ours do; diffusers' but for the last."""
 OWN: dict[str, tuple[dict[str, Any], Callable[..., Tensor]]] = {
     "FlowMatchEulerDiscreteScheduler": ({}, _euler),
     "FlowMatchHeunDiscreteScheduler": ({}, _heun),
     "DDPMScheduler": (_UNCLIPPED, _ddpm),
     "DDIMScheduler": (_UNCLIPPED, _ddim),
+    RESPACED: ({}, _respaced),
 }
 """Our functions, and the settings besides the defaults with which they do the same."""
 SAMPLER_NAMES = tuple(dict.fromkeys(name for samplers in SAMPLERS.values() for name in samplers))
@@ -132,7 +141,7 @@ class SchedulerConfig:
     """Which of diffusers' schedulers a prior is sampled with, and how; the scheduler itself is made when it is needed.
 
     Attributes:
-        name: its class, one of `SCHEDULER_MODULES`.
+        name: its class, one of `SCHEDULER_MODULES` or `RESPACED`.
         config: its settings, defaults included.
     """
 
@@ -193,9 +202,11 @@ def scheduler_class(name: str) -> type[Any]:
     """The class of a scheduler's `_class_name`, imported only now.
 
     Raises:
-        UsageError: for another class than those of `SAMPLERS`.
+        UsageError: for another class than those of `SAMPLERS`, and for `RESPACED`, which is no class of diffusers'.
     """
     _require_known(name)
+    if name == RESPACED:
+        raise UsageError(f"scheduler {name}: expected {DEFAULTS[name]}, and no other tool than this one")
     found: type[Any] = getattr(import_module(f"diffusers.schedulers.{SCHEDULER_MODULES[name]}"), name)
     return found
 
@@ -215,8 +226,9 @@ def load_scheduler(config: Mapping[str, Any]) -> SchedulerConfig:
 
 
 def _require_known(name: str) -> None:
-    if name not in SCHEDULER_MODULES:
-        raise UsageError(f"scheduler {name!r}: expected one of {', '.join(SCHEDULER_MODULES)}")
+    known = (*SCHEDULER_MODULES, RESPACED)
+    if name not in known:
+        raise UsageError(f"scheduler {name!r}: expected one of {', '.join(known)}")
 
 
 def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,7 +242,7 @@ def is_flow(scheduler: Any) -> bool:
 
 def is_stochastic(name: str) -> bool:
     """Whether the steps of a class of schedulers draw noise."""
-    return name == "DDPMScheduler"
+    return name in ("DDPMScheduler", RESPACED)
 
 
 def set_steps(scheduler: Any, num_inference_steps: int, device: torch.device) -> Tensor:

@@ -35,6 +35,7 @@ class TransformerPrior(Prior):
         num_heads: attention heads, of 64 channels each.
         dropout: probability inside the blocks while training.
         objective, latent_layout: see `Prior`.
+        takes_raw_embeddings, truncates_to_pairs: see `Prior`; both are clip2latent's own way.
     """
 
     def __init__(
@@ -47,8 +48,11 @@ class TransformerPrior(Prior):
         dropout: float = 0.0,
         objective: str = "sample",
         latent_layout: str = "w",
+        takes_raw_embeddings: bool = False,
+        truncates_to_pairs: bool = False,
     ) -> None:
         super().__init__()
+        self.takes_raw_embeddings, self.truncates_to_pairs = takes_raw_embeddings, truncates_to_pairs
         self._set_up(latent_shape, embedding_dim, objective, latent_layout)
         num_latents, channels = self.latent_shape
         self.condition_in, self.latent_in = _bridge(embedding_dim, width), _bridge(channels, width)

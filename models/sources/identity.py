@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Identity:
         source: where it was loaded from (zoo name, path or hub id); it may differ between machines.
         sha256: hex digest of the weights file, or of all of them in order; this alone decides equality of weights. A
             generator folder that holds another file's weights has that file's, see `generators.folder.folder_sha256`.
+            Empty where nobody has written it down, as in files of other programs.
     """
 
     name: str
@@ -46,7 +48,7 @@ class Identity:
         return cls(**{key: data[key] for key in keys})
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.sha256[:12]})"
+        return f"{self.name} ({self.sha256[:12] or 'no checksum known'})"
 
 
 def sha256_of(path: str | Path, chunk: int = CHUNK_BYTES) -> str:
@@ -59,7 +61,7 @@ def sha256_of(path: str | Path, chunk: int = CHUNK_BYTES) -> str:
 
 
 def require_same(expected: Identity, actual: Identity, what: str) -> None:
-    """Refuse weights other than the expected ones.
+    """Refuse weights other than the expected ones; warns where no checksum is known of these.
 
     Args:
         expected: the identity that something was made with.
@@ -69,5 +71,8 @@ def require_same(expected: Identity, actual: Identity, what: str) -> None:
     Raises:
         InputError: when the digests differ; the message names both.
     """
-    if expected.sha256 != actual.sha256:
+    if not expected.sha256:
+        doubt = f"{what}: nothing tells whether {actual} is {expected.name or 'the one'} that was used, of which"
+        warnings.warn(f"{doubt} no checksum is known", stacklevel=2)
+    elif expected.sha256 != actual.sha256:
         raise InputError(f"{what}: expected {expected}, got {actual}: the weights are not the same")

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from text2latent.__main__ import main
+from text2latent.tests.conftest import save_tiny_clip, save_tiny_generator
+from text2latent.tests.data.test_clip2latent_pairs import members, write_tar
 from text2latent.tests.documentation.pages import PAGES, ROOT, commands_of, with_small_counts
 
 DATA = ROOT / "tests" / "data"
@@ -124,11 +126,27 @@ def prepare(page: str, folder: Path) -> None:
     if page == "priors":
         run_here("text2latent sample --num-pairs 40 --output pairs --device cpu")
         run_here("text2latent train --config faces --data.path pairs --output runs/faces --max_steps 2 --device cpu")
+    if page == "clip2latent":
+        lay_out_clip2latent(folder)
     if page == "optimize":
         import torch
         from torchvision.models.segmentation import deeplabv3_resnet50
 
         torch.save(deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict(), "deeplab.pth")
+
+
+def lay_out_clip2latent(folder: Path) -> None:
+    """A small checkpoint and pairs of clip2latent under the page's names, and networks that fit them."""
+    for suffix in ("ckpt", "yaml"):
+        shutil.copyfile(DATA / f"clip2latent/small-w.{suffix}", folder / f"ffhq-sg2-510.{suffix}")
+    for name in ("ffhq.pkl", "ViT-B-32"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    save_tiny_generator(folder / "ffhq.pkl", w_dim=64, img_resolution=64)
+    save_tiny_clip(folder / "ViT-B-32/openai", embed_dim=64)
+    embeddings, latents = (np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32) for _ in range(2))
+    (folder / "webdataset").mkdir()
+    write_tar(folder / "webdataset/00000.tar", members(embeddings, latents))
 
 
 @pytest.mark.parametrize("page", QUICK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,16 @@ def folder_sha256(folder: Path) -> str:
     return claimed if isinstance(claimed, str) and SHA256.fullmatch(claimed) else found
 
 
-def check_target(folder: Path, overwrite: bool) -> None:
-    """Refuse to write where something lies, unless it is a generator folder that may be overwritten.
+def check_target(
+    folder: Path, overwrite: bool, known: Collection[str] = (CONFIG, WEIGHTS), whose: str = "a generator's"
+) -> None:
+    """Refuse to write where something lies, unless it is a folder of its kind that may be overwritten.
+
+    Args:
+        folder: where to write.
+        overwrite: whether to replace what is there.
+        known: names of what a folder of that kind holds.
+        whose: such a folder in words.
 
     Raises:
         InputError: naming what lies there.
@@ -75,8 +83,8 @@ def check_target(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a new folder, there is a file")
     found = files_of(folder)
-    if foreign := set(found) - {CONFIG, WEIGHTS}:
-        raise InputError(f"{folder}: expected a new folder or a generator's, it holds {name_files(foreign)}")
+    if foreign := set(found) - set(known):
+        raise InputError(f"{folder}: expected a new folder or {whose}, it holds {name_files(foreign)}")
     if found and not overwrite:
         raise InputError(f"{folder} exists already; expected a new name, or --overwrite")
 

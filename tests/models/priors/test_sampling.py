@@ -8,7 +8,7 @@ from torch import Tensor
 
 from text2latent.common.errors import UsageError
 from text2latent.models.priors.diffusion import Guidance, initial_noise, integrate
-from text2latent.models.priors.sampling import trailing_steps
+from text2latent.models.priors.sampling import leading_steps, trailing_steps
 from text2latent.models.priors.schedulers import PREDICTION_TYPES, build_scheduler
 
 COMBINATIONS = [
@@ -49,3 +49,13 @@ def test_more_steps_than_the_schedule_has_are_refused() -> None:
     assert trailing_steps(4) == [999, 749, 499, 249]
     with pytest.raises(UsageError, match="num_inference_steps: expected at most 1000 for this sampler, got 1001"):
         trailing_steps(1001)
+
+
+def test_leading_steps_divide_the_schedule() -> None:
+    assert leading_steps(4) == [750, 500, 250, 0]
+    assert leading_steps(1) == [0]
+    assert leading_steps(1000) == list(range(999, -1, -1))
+    with pytest.raises(UsageError, match="expected a divisor of 1000 such as 5 for this sampler, got 7"):
+        leading_steps(7)
+    with pytest.raises(UsageError, match="such as 1000 for this sampler, got 1001"):
+        leading_steps(1001)

@@ -16,6 +16,7 @@ from text2latent.models.priors.schedulers import (
     CONFIG_FILE,
     DEFAULTS,
     PREDICTION_TYPES,
+    RESPACED,
     SAMPLERS,
     build_scheduler,
     load_scheduler,
@@ -109,7 +110,7 @@ def test_sampler_for_another_objective_is_refused() -> None:
         build_scheduler("euler", "v")
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("name", sorted(set(DEFAULTS) - {RESPACED}))
 def test_defaults_are_diffusers(name: str) -> None:
     found = scheduler_class(name)().config
     assert {key: value for key, value in found.items() if not key.startswith("_")} == DEFAULTS[name]
@@ -144,3 +145,23 @@ def test_functions_of_ours_draw_with_the_settings_that_they_know(config: dict[st
 def test_foreign_scheduler_is_refused() -> None:
     with pytest.raises(UsageError, match="'PNDMScheduler': expected one of FlowMatchEuler"):
         load_scheduler({"_class_name": "PNDMScheduler"})
+
+
+def test_clip2latents_way_is_kept_and_is_no_class_of_diffusers(tmp_path: Path) -> None:
+    loaded = load_scheduler({"_class_name": RESPACED})
+    assert loaded.config == DEFAULTS[RESPACED]
+    assert loaded.draws_with is not None
+    loaded.save_pretrained(tmp_path)
+    assert load_scheduler(json.loads((tmp_path / CONFIG_FILE).read_text(encoding="utf-8"))) == loaded
+    with pytest.raises(UsageError, match="no other tool than this one"):
+        loaded.to_diffusers()
+    with pytest.raises(UsageError, match="RespacedDDPMScheduler: expected"):
+        load_scheduler({"_class_name": RESPACED, "beta_schedule": "linear"})
+
+
+def test_clip2latents_way_through_all_steps_is_ddpms() -> None:
+    """Where no step is left out, its variance is DDPM's."""
+    denoiser, noise = GaussianDenoiser("sample"), initial_noise([0, 1], (1, 8))
+    ways = load_scheduler({"_class_name": RESPACED}), build_scheduler("ddpm", "sample")
+    one, other = (sample(denoiser, way, torch.zeros(2, 4), 1000, 1.0, noise) for way in ways)
+    torch.testing.assert_close(one, other)

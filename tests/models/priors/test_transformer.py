@@ -10,28 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from text2latent.models.priors.clip2latent import read_prior
+from text2latent.models.priors.clip2latent_yaml import read_settings
 from text2latent.models.priors.diffusion import guided_prediction
 from text2latent.models.priors.parametrization import COSINE_STEPS, cosine_times
 from text2latent.models.priors.transformer import TransformerPrior
 
 DATA = Path(__file__).parents[2] / "data/clip2latent"
-BLOCK = {
-    "0.null_kv": "null",
-    "0.norm.gamma": "attention_norm.weight",
-    "0.to_q.weight": "to_query.weight",
-    "0.to_kv.weight": "to_key_and_value.weight",
-    "0.to_out.0.weight": "attended.weight",
-    "0.to_out.1.gamma": "attended_norm.weight",
-    "1.0.gamma": "feed_norm.weight",
-    "1.1.weight": "feed_in.weight",
-    "1.5.weight": "feed_out.weight",
-}
-WHOLE = {
-    "to_time_embeds.0.weight": "times.weight",
-    "causal_transformer.rel_pos_bias.relative_attention_bias.weight": "distances.weight",
-    "causal_transformer.norm.gamma": "norm.weight",
-    "causal_transformer.project_out.weight": "out.weight",
-}
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +30,7 @@ def original() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def prior(original: dict[str, Tensor]) -> TransformerPrior:
     """Ours with its weights."""
-    ours = TransformerPrior((1, 64), 64, width=64, depth=2, num_heads=2).eval()
-    weights = {ours_name: original[f"net.{name}"] for name, ours_name in WHOLE.items()}
-    weights["queries"] = original["net.learned_query"][None]
-    for block in range(2):
-        layer = f"net.causal_transformer.layers.{block}."
-        weights |= {f"blocks.{block}.{ours_name}": original[layer + name] for name, ours_name in BLOCK.items()}
-    assert {name for name, _ in ours.named_parameters()} == set(weights)
-    ours.load_state_dict({**ours.state_dict(), **weights})
-    ours.embedding_filter.copy_(torch.eye(64))
-    return ours
+    return read_prior(DATA / "small-w.ckpt", read_settings(DATA / "small-w.yaml"))
 
 
 def time_of(step: int) -> Tensor:

@@ -34,6 +34,12 @@ def test_same_weights_may_lie_elsewhere() -> None:
     require_same(ONE, Identity("copy", "/elsewhere", ONE.sha256), "generator")
 
 
+def test_weights_of_which_no_checksum_is_known_are_taken_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match=r"generator: nothing tells whether faces \(a{12}\) is ffhq that was used"):
+        require_same(Identity("ffhq", "ffhq.pkl", ""), ONE, "generator")
+    assert str(Identity("ffhq", "ffhq.pkl", "")) == "ffhq (no checksum known)"
+
+
 def test_other_weights_are_refused_naming_both() -> None:
     with pytest.raises(InputError, match=r"generator: expected faces \(a{12}\), got lhq \(b{12}\)"):
         require_same(ONE, Identity("lhq", ONE.source, "b" * 64), "generator")
