@@ -83,7 +83,8 @@ def _way(ends: Tensor, fractions: Tensor, are_raw: bool) -> Tensor:
     if not are_raw:
         return slerp(ends[0], ends[1], fractions)
     lengths = torch.lerp(ends[0].norm(), ends[1].norm(), fractions)
-    return lengths[:, None] * slerp(*normalize(ends, dim=1), fractions)
+    start, end = normalize(ends, dim=1)
+    return lengths[:, None] * slerp(start, end, fractions)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def is_checkpoint(path: Path) -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
     with map_file(path) as data:
-        return is_torch_file(data) and data.obj.find(AVERAGED.encode()) >= 0
+        whole = data.obj
+        return is_torch_file(data) and isinstance(whole, mmap.mmap) and whole.find(AVERAGED.encode()) >= 0
 
 
 def read_prior(path: Path, settings: Clip2LatentSettings) -> TransformerPrior:

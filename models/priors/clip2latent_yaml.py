@@ -176,7 +176,7 @@ def _refuse_tricks(text: bytes) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"an alias, *{event.anchor[:40]}")
+            raise ValueError(f"an alias, *{str(event.anchor)[:40]}")
         if depth > MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} levels")
 

@@ -85,7 +85,7 @@ def sample_ddpm(
             goes, as in clip2latent's code.
     """
     kept = cosine_shares()
-    for step, following in itertools.pairwise([*steps, None]):
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
         now, after = kept[step], torch.ones(()) if following is None else kept[following]
         x0, _ = ends_of(predict(x, time_of(now).to(x.device)), x, now, prediction_type)
         alpha = now / after
