@@ -24,10 +24,13 @@ def build_parser() -> CommandParser:
     parser = CommandParser("convert", __doc__)
     add = parser.add_argument
     add("input", metavar="IN",
-        help="A network pickle of StyleGAN2 or StyleGAN3 (PyTorch or TensorFlow), a checkpoint of stylegan2-pytorch, "
-        "a generator folder, a zoo name, or an https:// or hf:// address of any of these.")  # fmt: skip
+        help="A network pickle of StyleGAN2 or StyleGAN3 (PyTorch or TensorFlow), a state dictionary of one, a "
+        "checkpoint of stylegan2-pytorch, a generator folder, a zoo name, or an https:// or hf:// address of any of "
+        "these.")  # fmt: skip
     add("output", metavar="OUT", help="Folder for config.json and the safetensors weights.")
     add("--half", action="store_true", help="Store parameters in float16: half the size, images differ slightly.")
+    add("--generator-args", default=None, metavar="FILE",
+        help="YAML or JSON file of arguments that a file of weights doesn't show, such as conv_clamp: 256.")  # fmt: skip
     add("--overwrite", action="store_true", help="Replace a generator folder that exists.")
     add("--json", action="store_true", help="Print as JSON what was found.")
     return parser
@@ -36,16 +39,25 @@ def build_parser() -> CommandParser:
 def run(config: Namespace) -> None:
     """Check all that can be wrong before any work, load, write, and print what was found."""
     from text2latent.models.generators import load_generator
+    from text2latent.models.generators.formats.arguments import read_arguments
     from text2latent.models.generators.formats.folder import check_target, save_folder
 
     target = Path(config.output)
     check_target(target, config.overwrite)
     check_output_folder(target.parent, flag="OUT")
-    generator = load_generator(config.input, allow_import=False)
+    arguments = None if config.generator_args is None else read_arguments(config.generator_args)
+    generator = load_generator(config.input, allow_import=False, arguments=arguments)
     assert generator.identity is not None
     save_folder(generator, target, generator.identity.to_dict(), config.half)
     report = describe(generator, config.half, target)
-    print(json.dumps(report, indent=2) if config.json else "\n".join(f"{key:<14}{report[key]}" for key in report))
+    print(json.dumps(report, indent=2) if config.json else as_text(report))
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """A report in lines; notes have one each."""
+    lines = [(key, value) for key, value in report.items() if key != "notes"]
+    lines += [("note", note) for note in report["notes"]]
+    return "\n".join(f"{key:<14}{value}" for key, value in lines)
 
 
 def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
@@ -69,6 +81,7 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
         "precision": "float16" if half else "float32",
         "output": str(folder),
         "sha256": sha256_of(folder / WEIGHTS),
+        "notes": list(generator.notes),
     }
 
 

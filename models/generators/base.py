@@ -40,9 +40,10 @@ class Generator(Network):
     clamped; it is differentiable. All its options have defaults.
 
     Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
-    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`),
-    `rough_options` (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
-    only CLIP looks at).
+    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`), `notes`
+    (lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show), `rough_options`
+    (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which only CLIP looks
+    at).
     """
 
     z_dim: int
@@ -52,6 +53,7 @@ class Generator(Network):
     image_size: int
     synthesis: nn.Module
     identity: Identity | None = None
+    notes: tuple[str, ...] = ()
     rough_options: Mapping[str, Any] = {}
 
     @property

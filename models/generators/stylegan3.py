@@ -265,6 +265,7 @@ class StyleGAN3Generator(MappedGenerator):
         lrelu_upsampling: factor of the resampling around the leaky relu.
         use_radial_filters: whether downsampling filters are radially symmetric where not critically sampled.
         conv_clamp: bound on the magnitude of every layer's activations, None for no bound.
+        layer_channels: channels of the `num_layers` layers in place of `channel_base` and `channel_max`.
 
     Raises:
         ValueError: for a value out of range, naming the argument.
@@ -296,6 +297,7 @@ class StyleGAN3Generator(MappedGenerator):
         lrelu_upsampling: int = 2,
         use_radial_filters: bool = False,
         conv_clamp: float | None = 256,
+        layer_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_at_least_one(
@@ -320,6 +322,7 @@ class StyleGAN3Generator(MappedGenerator):
             first_stopband,
             last_stopband_rel,
             margin_size,
+            layer_channels,
         )
         self.synthesis = SynthesisNetwork(
             w_dim,

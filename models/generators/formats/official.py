@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
-
-from torch import Tensor
 
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.torch_files import TensorRecord
 from text2latent.models.generators.formats.unpickling import ArrayRecord, PersistentObject, load_tensors
-from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, GeneratorWeights, rename
-from text2latent.models.generators.layers import fir_kernel
+from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, GeneratorWeights, idle_filters, rename
 
 MAX_DEPTH = 8
 MAX_MODULES = 10_000
-IDLE_FILTER = re.compile(r"synthesis\.b\d+\.conv1\.resample_filter")
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
 SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 MAPPING = {
@@ -74,7 +69,8 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
     arguments = _stylegan2(kwargs, synthesis)
-    return GeneratorWeights("StyleGAN2Generator", arguments, state | _idle_filters(state, arguments))
+    state |= idle_filters(state, arguments.get("resample_filter", BINOMIAL_TAPS))
+    return GeneratorWeights("StyleGAN2Generator", arguments, state)
 
 
 def _children(module: PersistentObject) -> dict[str, PersistentObject]:
@@ -134,12 +130,6 @@ def _arguments(kwargs: dict[str, Any], mapping: dict[str, str], synthesis: tuple
 
 def _stylegan3(kwargs: dict[str, Any]) -> dict[str, Any]:
     return _arguments(kwargs, MAPPING_STYLEGAN3, SYNTHESIS["stylegan3"])
-
-
-def _idle_filters(state: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """Filters of layers that do not up-sample: files have default ones there, which no network reads."""
-    taps = arguments.get("resample_filter", BINOMIAL_TAPS)
-    return {name: fir_kernel(taps) for name in state if IDLE_FILTER.fullmatch(name)}
 
 
 def _stylegan2(kwargs: dict[str, Any], synthesis: PersistentObject) -> dict[str, Any]:

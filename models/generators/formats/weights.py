@@ -16,6 +16,7 @@ from text2latent.models.generators.layers import fir_kernel
 W_AVG = "mapping.w_avg"
 FILTER = "resample_filter"
 BINOMIAL_TAPS = (1, 3, 3, 1)
+IDLE_FILTER = re.compile(r"synthesis\.b\d+\.conv1\.resample_filter")
 FILTERED_LAYER = re.compile(r"(synthesis\.b\d+)\.(conv0|conv1|skip)\.weight")
 
 
@@ -27,11 +28,13 @@ class GeneratorWeights:
         class_name: of the network, a key of `folder.CLASSES`.
         arguments: of its constructor, plain values.
         state: its state dictionary, float32; without `mapping.w_avg` where the file has no mean latent.
+        notes: what its reader should know, a line each: what was ignored, and what the file doesn't say.
     """
 
     class_name: str
     arguments: dict[str, Any]
     state: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
 
 
 def rename(values: Mapping[str, Any], names: Mapping[str, str], ignored: frozenset[str], what: str) -> dict[str, Any]:
@@ -57,6 +60,11 @@ def _plain(value: Any, name: str, what: str) -> Any:
     if not all(isinstance(item, (str, int, float, bool, type(None))) for item in items):
         raise PickleError(f"{what}: {shown(name)}: expected a plain value, got {shown(value)}")
     return list(items) if isinstance(value, (list, tuple)) else value
+
+
+def idle_filters(state: Mapping[str, Tensor], taps: Sequence[float]) -> dict[str, Tensor]:
+    """Filters of layers that do not up-sample: files have default ones there, which no network reads."""
+    return {name: fir_kernel(taps) for name in state if IDLE_FILTER.fullmatch(name)}
 
 
 def with_filters(state: Mapping[str, Tensor], taps: Sequence[float]) -> dict[str, Tensor]:

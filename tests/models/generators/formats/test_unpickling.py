@@ -267,7 +267,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "stream-claims.pt": (stream(storage_id(1 << 40), "0", data=bytes(16)), "its tensors claim"),
     "list.pt": (saved([1, 2]), "holds a list: expected a dictionary"),
     "model-object.pt": (saved(torch.nn.Linear(2, 2)), "global torch.nn.modules.linear.Linear is not allowed"),
-    "other-model.pt": (saved({"g_ema": torch.nn.Linear(2, 2).state_dict()}), "with a tensor input.input"),
+    "other-model.pt": (saved({"g_ema": torch.nn.Linear(2, 2).state_dict()}), "expected a generator's weights; it holds g_ema"),
     "two-networks.pkl": (
         whole(b"(" + (named("dnnlib.tflib.network", "Network") + b")\x81") * 2 + b"t"),
         r"expected the three networks \(G, D, Gs\)",
