@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2latent.common.command import CommandParser, check_output_folder, run_command
+from text2latent.common.errors import UsageError
 
 if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
@@ -30,7 +31,7 @@ def build_parser() -> CommandParser:
     add("output", metavar="OUT", help="Folder for config.json and the safetensors weights.")
     add("--half", action="store_true", help="Store parameters in float16: half the size, images differ slightly.")
     add("--generator-args", default=None, metavar="FILE",
-        help="YAML or JSON file of arguments that a file of weights doesn't show, such as conv_clamp: 256.")  # fmt: skip
+        help="YAML or JSON file of arguments that weights don't show, such as conv_clamp: 256.")  # fmt: skip
     add("--overwrite", action="store_true", help="Replace a generator folder that exists.")
     add("--json", action="store_true", help="Print as JSON what was found.")
     return parser
@@ -40,15 +41,21 @@ def run(config: Namespace) -> None:
     """Check all that can be wrong before any work, load, write, and print what was found."""
     from text2latent.models.generators import load_generator
     from text2latent.models.generators.formats.arguments import read_arguments
+    from text2latent.models.generators.formats.custom import save_class
     from text2latent.models.generators.formats.folder import check_target, save_folder
 
     target = Path(config.output)
     check_target(target, config.overwrite)
     check_output_folder(target.parent, flag="OUT")
     arguments = None if config.generator_args is None else read_arguments(config.generator_args)
-    generator = load_generator(config.input, allow_import=False, arguments=arguments)
+    generator = load_generator(config.input, arguments=arguments)
     assert generator.identity is not None
-    save_folder(generator, target, generator.identity.to_dict(), config.half)
+    if generator.class_spec is None:
+        save_folder(generator, target, generator.identity.to_dict(), config.half)
+    elif config.half:
+        raise UsageError("--half: expected a network of a file, not a class of your own, which stays as it is")
+    else:
+        save_class(generator, target, generator.identity.to_dict())
     report = describe(generator, config.half, target)
     print(json.dumps(report, indent=2) if config.json else as_text(report))
 
@@ -71,7 +78,8 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
         "input": generator.identity.source,
         "input_sha256": generator.identity.sha256,
         "network": type(generator).__name__,
-        "architecture": generator.config.get("architecture") or ARCHITECTURES[type(generator).__name__],
+        "architecture": generator.config.get("architecture")
+        or ARCHITECTURES.get(type(generator).__name__, "a class of your own"),
         "resolution": generator.image_size,
         "z": [generator.z_dim],
         "labels": generator.c_dim,

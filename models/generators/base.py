@@ -41,9 +41,9 @@ class Generator(Network):
 
     Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
     `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`), `notes`
-    (lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show), `rough_options`
-    (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which only CLIP looks
-    at).
+    (lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show), `class_spec`
+    (class path and arguments of a class of one's own), `rough_options` (keywords of `synthesis` that let it follow
+    `torch.autocast` in all that it does, for images which only CLIP looks at).
     """
 
     z_dim: int
@@ -54,6 +54,7 @@ class Generator(Network):
     synthesis: nn.Module
     identity: Identity | None = None
     notes: tuple[str, ...] = ()
+    class_spec: Mapping[str, Any] | None = None
     rough_options: Mapping[str, Any] = {}
 
     @property

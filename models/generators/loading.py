@@ -81,6 +81,8 @@ def load_generator(
     path = found.path
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
+    if path.is_dir() and custom.is_class_folder(path):
+        return custom.load_class_folder(path, allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
         return _load_biggan(*published.biggan_files(path, str(source)), _name(found), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)

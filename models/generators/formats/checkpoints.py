@@ -21,7 +21,7 @@ SECTIONS = (*AVERAGES, "state_dict", "model_state_dict", "G", "g", "params", "ge
 WRAPPERS = ("module.", "_orig_mod.")
 """What data-parallel training and `torch.compile` put before every name."""
 PREFIXES = ("", "G_ema.", "g_ema.", "generator_ema.", "G.", "generator.", "decoder.")
-"""What comes before the names of a generator's tensors where it is a part of something, such as an encoder's decoder."""
+"""What comes before the names of a generator's tensors where it is a part of something, such as of an encoder."""
 SIGNATURES = {
     "synthesis.b4.conv1.weight": "official",
     "synthesis.input.freqs": "official",

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError, one_line
-from text2latent.models.generators.formats import checkpoints, dalle, official, tensorflow, torch_files, unpickling
+from text2latent.models.generators.formats import (
+    checkpoints,
+    dalle,
+    kinds,
+    official,
+    tensorflow,
+    torch_files,
+    unpickling,
+)
 from text2latent.models.generators.formats.folder import is_safetensors, read_weights
 from text2latent.models.generators.formats.pickle_machine import PickleError
 from text2latent.models.generators.formats.weights import GeneratorWeights
@@ -29,7 +37,7 @@ def read_file(path: Path, given: Mapping[str, Any] | None = None) -> GeneratorWe
     try:
         found = _read(path, data, given)
     except PickleError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {kinds.describe(data, str(error)) or error}") from error
     except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         # Shapes and arguments are anyone's data: absurd ones can fail anywhere on their way into a network.
         raise InputError(f"{path}: not what a generator is made of: {one_line(error)}") from error
