@@ -51,7 +51,7 @@ def describe(data: memoryview, refusal: str) -> str | None:
             return f"{name}: {OWN_CLASS}"
     if WHOLE_NETWORK.search(refusal):
         return (
-            "a network saved whole, with its classes; expected a StyleGAN. Save its state_dict() instead, or draw it in "
-            "a class of your own (docs/custom_generator.md)"
+            "a network saved whole, with its classes; expected a StyleGAN. Save its state_dict() instead, or draw it "
+            "in a class of your own (docs/custom_generator.md)"
         )
     return None

@@ -8,7 +8,13 @@ from typing import Any
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.torch_files import TensorRecord
 from text2latent.models.generators.formats.unpickling import ArrayRecord, PersistentObject, load_tensors
-from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, GeneratorWeights, idle_filters, rename
+from text2latent.models.generators.formats.weights import (
+    BINOMIAL_TAPS,
+    GeneratorWeights,
+    idle_filters,
+    rename,
+    training_notes,
+)
 
 MAX_DEPTH = 8
 MAX_MODULES = 10_000
@@ -65,12 +71,17 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
     synthesis = _part(network, "synthesis")
     kwargs, state = _constructor_arguments(network), load_tensors(dict(_tensors(network)), file_bytes)
     if "input" in _children(synthesis):
-        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state)
+        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state, _notes(kwargs))
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
     arguments = _stylegan2(kwargs, synthesis)
     state |= idle_filters(state, arguments.get("resample_filter", BINOMIAL_TAPS))
-    return GeneratorWeights("StyleGAN2Generator", arguments, state)
+    return GeneratorWeights("StyleGAN2Generator", arguments, state, _notes(kwargs))
+
+
+def _notes(kwargs: dict[str, Any]) -> tuple[str, ...]:
+    sections = (_section(kwargs, name) for name in ("mapping_kwargs", "synthesis_kwargs"))
+    return training_notes([*kwargs, *(name for section in sections for name in section)])
 
 
 def _children(module: PersistentObject) -> dict[str, PersistentObject]:

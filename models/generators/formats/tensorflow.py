@@ -21,6 +21,7 @@ from text2latent.models.generators.formats.weights import (
     GeneratorWeights,
     Tensors,
     rename,
+    training_notes,
     with_filters,
 )
 
@@ -93,7 +94,8 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
     _require_told_sizes(kwargs, arguments)
     state = with_filters(mapping_state | synthesis_state, arguments.get("resample_filter", BINOMIAL_TAPS))
     state |= {W_AVG: average.take("dlatent_avg", 1)} if "dlatent_avg" in average else {}
-    return GeneratorWeights("StyleGAN2Generator", arguments, {key: value.contiguous() for key, value in state.items()})
+    state = {key: value.contiguous() for key, value in state.items()}
+    return GeneratorWeights("StyleGAN2Generator", arguments, state, training_notes(kwargs))
 
 
 def _average_generator(value: Any) -> TensorFlowNetwork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,18 @@ FILTER = "resample_filter"
 BINOMIAL_TAPS = (1, 3, 3, 1)
 IDLE_FILTER = re.compile(r"synthesis\.b\d+\.conv1\.resample_filter")
 FILTERED_LAYER = re.compile(r"(synthesis\.b\d+)\.(conv0|conv1|skip)\.weight")
+
+
+TRAINING_ONLY = frozenset(
+    (
+        *("freeze_embed", "freeze_mapping", "freeze_synthesis", "freeze_affine", "freeze_torgb", "freeze_const"),
+        *("freeze_style", "freeze_g", "freezeG", "trainable", "trainable_layers", "requires_grad"),
+        *("style_mixing_prob", "mixing_prob", "noise_regularize_weight", "pl_batch_shrink", "pl_weight", "lazy_reg"),
+        *("use_checkpoint", "use_checkpointing", "grad_checkpointing", "gradient_checkpointing", "checkpoint_layers"),
+        *("label_dropout", "cond_dropout", "class_dropout_prob", "w_ema_rampup", "lr", "lr_mult", "ema_kimg"),
+    )
+)
+"""Arguments of forks on which only training depends: what is learned, how, and with how much memory."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +55,25 @@ def rename(values: Mapping[str, Any], names: Mapping[str, str], ignored: frozens
     Args:
         values: arguments under the file's names.
         names: file's name -> ours.
-        ignored: the file's names that only training and speed depend on.
+        ignored: the file's names that only training and speed depend on, besides those of `TRAINING_ONLY`.
         what: to name them by in messages.
 
     Raises:
         PickleError: for an argument that isn't known, or a value that isn't plain.
     """
-    unknown = [name for name in values if name not in names and name not in ignored]
+    unknown = [name for name in values if name not in names and name not in ignored | TRAINING_ONLY]
     if unknown:
-        raise PickleError(f"{what}: {shown(unknown[0])}: not an argument of a StyleGAN generator that is known here")
+        raise PickleError(
+            f"{what}: {shown(unknown[0])}: not an argument of a StyleGAN generator that is known here, and it may "
+            "change what the network draws"
+        )
     return {names[name]: _plain(value, name, what) for name, value in values.items() if name in names}
+
+
+def training_notes(values: Iterable[str]) -> tuple[str, ...]:
+    """A line that names those arguments which only training depends on; none where there are none."""
+    found = sorted(TRAINING_ONLY.intersection(values))
+    return (f"ignored, as only training depends on it: {', '.join(found)}",) if found else ()
 
 
 def _plain(value: Any, name: str, what: str) -> Any:

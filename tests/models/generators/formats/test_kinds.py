@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
+from text2latent.tests.models.generators.formats.test_formats import argue, assert_same_images, small
 
 DATA = Path(__file__).parents[3] / "data" / "generators" / "kinds"
-READ = ("pti-model.pt", "ada-state-dict.pt", "gray-16.pkl")
+READ = ("pti-model.pt", "ada-state-dict.pt", "gray-16.pkl", "stylegan3-fun-t-16.pkl")
 
 
 def original_output(name: str) -> dict[str, torch.Tensor]:
@@ -24,3 +26,19 @@ def test_latents_and_images_are_the_originals(name):
     generator, io = load_generator(DATA / name), original_output(name)
     torch.testing.assert_close(generator.map(io["z"]), io["w"], atol=1e-6, rtol=0)
     torch.testing.assert_close(generator.synthesis(io["w"]), io["img"], atol=1.4e-5, rtol=0)
+
+
+def test_arguments_of_training_alone_are_ignored_with_a_note(tmp_path, write_official):
+    edit = argue(mapping_kwargs={"num_layers": 2, "freeze_embed": False, "w_avg_beta": 0.9}, use_checkpoint=True)
+    loaded = load_generator(write_official(tmp_path / "fork.pkl", small(), edit=edit))
+    assert_same_images(loaded, small())
+    assert loaded.notes == ("ignored, as only training depends on it: freeze_embed, use_checkpoint",)
+    assert load_generator(DATA / "stylegan3-fun-t-16.pkl").notes == (
+        "ignored, as only training depends on it: freeze_embed",
+    )
+
+
+def test_arguments_that_change_the_network_are_refused_by_name(tmp_path, write_official):
+    path = write_official(tmp_path / "fork.pkl", small(), edit=argue(self_attention=True))
+    with pytest.raises(InputError, match=r"self_attention: not an argument .* it may change what the network draws"):
+        load_generator(path)
