@@ -81,6 +81,7 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
         "architecture": generator.config.get("architecture")
         or ARCHITECTURES.get(type(generator).__name__, "a class of your own"),
         "resolution": generator.image_size,
+        "channels": generator.image_channels,
         "z": [generator.z_dim],
         "labels": generator.c_dim,
         "w": [channels],

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
 from text2latent.models.clip.files import build_clip, locate, own_prompts, read_model, read_tokenizer, save_hub_folder
+from text2latent.models.colours import MODES, to_rgb
 from text2latent.models.sources.identity import Identity
 
 __all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]
@@ -147,23 +148,24 @@ class ClipEncoder(nn.Module):
         return normalize(encode_tokens(self.model, tokens).float(), dim=-1)
 
     def encode_image(self, images: Tensor, batch_size: int = 256) -> Tensor:
-        """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
+        """Embed images `[N, C, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
 
+        C is 3, or that of another kind of `colours.MODES`: grey is repeated, and what has alpha is laid on white.
         Differentiable with respect to the images. At most `batch_size` of them are in the network at once. Under
         `torch.autocast` it runs in that dtype (bfloat16 is about twice as fast on CPUs that know it).
 
         Raises:
             ValueError: for another shape or for integers.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        if images.ndim != 4 or images.shape[1] not in MODES or not images.is_floating_point():
             found = f"{images.dtype} {list(images.shape)}"
-            raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], got {found}")
+            raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], or of 1, 2 or 4 channels, got {found}")
         if not len(images):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
 
     def _encode_batch(self, images: Tensor) -> Tensor:
-        pixels = self.preprocess(images.to(self.device).float())
+        pixels = self.preprocess(to_rgb(images.to(self.device).float()))
         pixels = pixels.to(next(self.model.parameters()).dtype)
         features = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
         return normalize(features.float(), dim=-1)

@@ -8,11 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.common.errors import InputError
 from text2latent.models.network import Network
 from text2latent.models.sources.identity import Identity
-
-RGB = 3
 
 
 def check_at_least_one(**sizes: int) -> None:
@@ -22,28 +19,22 @@ def check_at_least_one(**sizes: int) -> None:
             raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
-def require_rgb(generator: Generator) -> None:
-    """Refuse a generator whose images CLIP can't be shown: grey ones, or those with an alpha channel.
-
-    Raises:
-        InputError: naming the generator and its channels.
-    """
-    channels = getattr(generator, "config", {}).get("img_channels", RGB)
-    if channels != RGB:
-        raise InputError(f"generator {generator.identity}: expected images of {RGB} channels, RGB; it draws {channels}")
-
-
 class Generator(Network):
     """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
 
-    `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1] but not
+    `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, C, H, W], nominally in [-1, 1] but not
     clamped; it is differentiable. All its options have defaults.
 
-    Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
-    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`), `notes`
-    (lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show), `class_spec`
-    (class path and arguments of a class of one's own), `rough_options` (keywords of `synthesis` that let it follow
-    `torch.autocast` in all that it does, for images which only CLIP looks at).
+    Attributes:
+        z_dim, c_dim: numbers of input and class-label dimensions.
+        num_ws, w_dim: the latents `w` of one image are [num_ws, w_dim].
+        image_size: pixels per side.
+        image_channels: C, of `colours.MODES`.
+        identity: set by `load_generator`.
+        notes: lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show.
+        class_spec: class path and arguments of a class of one's own.
+        rough_options: keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
+            only CLIP looks at.
     """
 
     z_dim: int
@@ -51,6 +42,7 @@ class Generator(Network):
     num_ws: int
     w_dim: int
     image_size: int
+    image_channels: int = 3
     synthesis: nn.Module
     identity: Identity | None = None
     notes: tuple[str, ...] = ()
@@ -97,7 +89,7 @@ class Generator(Network):
 
     @torch.no_grad()
     def synthesize(self, latents: Tensor, **options: Any) -> Tensor:
-        """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
+        """Images [N, C, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
 
         Args:
             latents: w of each image.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from text2latent.models.colours import check_channels
 from text2latent.models.generators.base import check_at_least_one
 from text2latent.models.generators.layers import (
     SynthesisLayer,
@@ -76,8 +77,8 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """One resolution.
 
-        `x` [N, in, H/2, W/2] and `image` [N, 3, H/2, W/2] (None at first), `ws` [N, num_convs + 1, w_dim], one noise
-        map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, 3, H, W].
+        `x` [N, in, H/2, W/2] and `image` [N, C, H/2, W/2] (None at first), `ws` [N, num_convs + 1, w_dim], one noise
+        map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, C, H, W].
         """
         if x is None:
             x = self.const.float().expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -147,7 +148,7 @@ class SynthesisNetwork(nn.Module):
         half_dtype: torch.dtype | None = None,
         exact: bool = True,
     ) -> Tensor:
-        """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
+        """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
         A block takes its convolutions' ws and one more for its ToRGB layer, which it shares with the next block's
         first convolution.
@@ -221,7 +222,7 @@ class StyleGAN2Generator(MappedGenerator):
         c_dim: dimensions of the class label, 0 for an unconditional network.
         w_dim: dimensions of the intermediate latent w.
         img_resolution: pixels per side, a power of two, at least 4.
-        img_channels: channels of the image.
+        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
         num_mapping_layers: layers of the mapping network.
         mapping_embed_features: width of the label embedding, `w_dim` if None.
         mapping_layer_features: width of the mapping network's hidden layers, `w_dim` if None.
@@ -274,10 +275,10 @@ class StyleGAN2Generator(MappedGenerator):
         check_at_least_one(
             z_dim=z_dim,
             w_dim=w_dim,
-            img_channels=img_channels,
             num_mapping_layers=num_mapping_layers,
             channel_max=channel_max,
         )
+        check_channels(img_channels)
         _check_arguments(c_dim, architecture, kernel_size, num_fp16_res)
         self.synthesis = SynthesisNetwork(
             w_dim,
@@ -303,4 +304,4 @@ class StyleGAN2Generator(MappedGenerator):
             mapping_normalization,
         )
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, self.synthesis.num_ws
-        self.image_size = img_resolution
+        self.image_size, self.image_channels = img_resolution, img_channels
