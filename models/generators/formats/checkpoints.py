@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,19 @@ SIGNATURES = {
     "synthesis.b4.conv1.weight": "official",
     "synthesis.input.freqs": "official",
     "input.input": "rosinality",
+    "style_conv1.modulated_conv.weight": "basicsr",
 }
 """A tensor that only one family of networks has, and the family."""
+
+
+BASICSR_NAMES = (
+    (r"^style_mlp\.", "style."),
+    (r"^constant_input\.weight$", "input.input"),
+    (r"^style_(conv1|convs\.\d+)\.weight$", r"\1.noise.weight"),
+    (r"^style_(conv1|convs\.\d+)\.", r"\1."),
+    (r"\.modulated_conv\.", ".conv."),
+    (r"^noises\.noise(\d+)$", r"noises.noise_\1"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,16 @@ def _convert(
 ) -> GeneratorWeights:
     if found.family == "official":
         return read_state_dict(state, given)
+    if found.family == "basicsr":
+        state = {_of_rosinality(name): value for name, value in state.items()}
     return read_rosinality(state, average)
+
+
+def _of_rosinality(name: str) -> str:
+    """Name in stylegan2-pytorch of a tensor of BasicSR, whose networks are the same otherwise."""
+    for pattern, ours in BASICSR_NAMES:
+        name = re.sub(pattern, ours, name)
+    return name
 
 
 def find_generator(value: dict[str, Any]) -> Found | None:

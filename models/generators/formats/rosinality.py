@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from text2latent.models.generators.formats.pickle_machine import PickleError
-from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights, Tensors, with_filters
+from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, W_AVG, GeneratorWeights, Tensors, with_filters
 
 MAX_BLOCKS = 16
 FILTERS = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel")
@@ -42,9 +42,11 @@ def read_rosinality(state: Mapping[str, Tensor], average: Tensor | None) -> Gene
 
 
 def _split_filters(tensors: dict[str, Tensor]) -> tuple[list[float], dict[str, Tensor]]:
-    """Taps of the low-pass filter that all up-sampling layers share, and the other tensors."""
+    """Taps of the low-pass filter that all up-sampling layers share, the usual where none is stored; other tensors."""
     kernels = [value for name, value in tensors.items() if FILTERS.fullmatch(name)]
-    if not kernels or not all(kernel.shape == kernels[0].shape and kernel.allclose(kernels[0]) for kernel in kernels):
+    if not kernels:
+        return list(BINOMIAL_TAPS), tensors
+    if not all(kernel.shape == kernels[0].shape and kernel.allclose(kernels[0]) for kernel in kernels):
         raise PickleError("g_ema: expected one low-pass kernel in all convs.*.conv.blur and to_rgbs.*.upsample")
     taps = kernels[0].sum(dim=0) / kernels[0].sum().sqrt()
     return (taps / taps.sum()).tolist(), {name: tensors[name] for name in tensors if not FILTERS.fullmatch(name)}
