@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
 
 RESUME_HINT = "nothing was written"
-ARCHITECTURES = {"StyleGAN3Generator": "alias-free", "BigGANGenerator": "deep", "DiscreteDecoder": "discrete VAE"}
+ARCHITECTURES = {
+    "StyleGAN1Generator": "AdaIN",
+    "StyleGAN3Generator": "alias-free",
+    "BigGANGenerator": "deep",
+    "DiscreteDecoder": "discrete VAE",
+}
 """What to call networks whose arguments don't name an architecture."""
 
 

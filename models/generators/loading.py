@@ -32,6 +32,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 CLASSES = {
     "BigGANGenerator": "text2latent.models.generators.biggan",
     "DiscreteDecoder": "text2latent.models.generators.dalle",
+    "StyleGAN1Generator": "text2latent.models.generators.stylegan1",
     "StyleGAN2Generator": "text2latent.models.generators.stylegan2",
     "StyleGAN3Generator": "text2latent.models.generators.stylegan3",
 }

@@ -1,4 +1,4 @@
-"""Network pickles of the TensorFlow StyleGAN2 repositories: `(G, D, Gs)`, of which `Gs` is taken, or `Gs` alone.
+"""Network pickles of the TensorFlow StyleGAN repositories: `(G, D, Gs)`, of which `Gs` is taken, or `Gs` alone.
 
 Their conventions differ from PyTorch's: kernels are [height, width, in, out], dense weights [in, out], kernels of
 up-sampling convolutions are flipped, and style biases lack the one that is added to them at run time.
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from text2latent.models.generators.formats import tensorflow_stylegan1
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.unpickling import ArrayRecord, TensorFlowNetwork, load_tensors
 from text2latent.models.generators.formats.weights import (
@@ -74,19 +75,22 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
         file_bytes: size of the file, which bounds that of its tensors.
 
     Raises:
-        PickleError: when it holds no StyleGAN2 generator of version 4 or later.
+        PickleError: when it holds no StyleGAN, or no StyleGAN2 of version 4 or later.
     """
     network = _average_generator(value)
-    version = network.state.get("version")
-    if not isinstance(version, int) or version < MIN_VERSION:
-        raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
     parts = {name: _component(network, name) for name in ("mapping", "synthesis")}
     average, mapping_tensors, synthesis_tensors = (
         Tensors(_without_growth(_load_variables(part, file_bytes)), name)
         for name, part in {"Gs": network, **parts}.items()
     )
     kwargs = _static_kwargs([network, *parts.values()])
+    is_first = tensorflow_stylegan1.ADAIN in synthesis_tensors
+    version = network.state.get("version")
+    if not is_first and (not isinstance(version, int) or version < MIN_VERSION):
+        raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
     mapping, mapping_state = _convert_mapping(mapping_tensors, kwargs)
+    if is_first:
+        return tensorflow_stylegan1.convert((mapping, mapping_state), synthesis_tensors, average, kwargs, IGNORED)
     synthesis, synthesis_state = _convert_synthesis(synthesis_tensors)
     arguments = {**rename(kwargs, ARGUMENTS, IGNORED, "static_kwargs"), **mapping, **synthesis}
     if arguments.get("resample_filter", BINOMIAL_TAPS) is None:
@@ -136,6 +140,9 @@ def _load_variables(network: TensorFlowNetwork, file_bytes: int) -> dict[str, Te
 
 def _without_growth(variables: dict[str, Tensor]) -> dict[str, Tensor]:
     """Variables of a network that was built to grow (configurations A to D), as those of its last resolution."""
+    grown = variables.get("lod")
+    if grown is not None and grown.numel() == 1 and grown.item() > 0:
+        raise PickleError(f"lod {grown.item():g}: the network hasn't grown to its last resolution; expected 0")
     resolution = max((int(name.partition("x")[0]) for name in variables if RESOLUTION.match(name)), default=0)
     last = f"{resolution}x{resolution}/ToRGB/"
     renamed = {name.replace("ToRGB_lod0/", last): value for name, value in variables.items() if name != "lod"}
