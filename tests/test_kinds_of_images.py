@@ -7,6 +7,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +24,19 @@ from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.tests.train_runs import arguments
 
 SIZES = {"z_dim": 8, "w_dim": 16, "img_resolution": 32, "num_mapping_layers": 1, "channel_base": 64, "channel_max": 8}
-KINDS = {"L": {"img_channels": 1}, "LA": {"img_channels": 2}, "RGBA": {"img_channels": 4}}
+KINDS: dict[str, dict[str, Any]] = {
+    "high": {"first_size": [4, 2]},
+    "L": {"img_channels": 1},
+    "LA": {"img_channels": 2},
+    "RGBA": {"img_channels": 4},
+}
+QUICK = ("LA", "high")
 
 
-@pytest.fixture(scope="module", params=["LA", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("L", "RGBA"))])
+@pytest.fixture(
+    scope="module",
+    params=[*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in QUICK)],
+)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_world: Path) -> Path:
     """A folder named by its kind, with such a generator, `tiny_world`'s CLIP, pairs and a trained prior."""
     folder = tmp_path_factory.mktemp("kinds") / request.param
@@ -43,7 +53,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def draws_of(generator: StyleGAN2Generator) -> tuple[str, tuple[int, int]]:
     """Mode, and width and height, of its pictures."""
-    return MODES[generator.image_channels], (generator.image_size, generator.image_size)
+    return MODES[generator.image_channels], generator.image_shape[::-1]
 
 
 def test_pairs_are_of_what_clip_sees(world: Path) -> None:

@@ -12,6 +12,11 @@ from text2latent.models.network import Network
 from text2latent.models.sources.identity import Identity
 
 
+def size_of(height: int, width: int) -> int | tuple[int, int]:
+    """What `Generator.image_size` says of images: one number where they are square."""
+    return height if height == width else (height, width)
+
+
 def check_at_least_one(**sizes: int) -> None:
     """Raise a ValueError that names the first of `sizes` below one."""
     for name, value in sizes.items():
@@ -28,7 +33,7 @@ class Generator(Network):
     Attributes:
         z_dim, c_dim: numbers of input and class-label dimensions.
         num_ws, w_dim: the latents `w` of one image are [num_ws, w_dim].
-        image_size: pixels per side.
+        image_size: pixels per side, or height and width where they differ; see `image_shape`.
         image_channels: C, of `colours.MODES`.
         identity: set by `load_generator`.
         notes: lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show.
@@ -41,7 +46,7 @@ class Generator(Network):
     c_dim: int
     num_ws: int
     w_dim: int
-    image_size: int
+    image_size: int | tuple[int, int]
     image_channels: int = 3
     synthesis: nn.Module
     identity: Identity | None = None
@@ -53,6 +58,12 @@ class Generator(Network):
     def latent_shape(self) -> tuple[int, int]:
         """`(num_ws, w_dim)`."""
         return self.num_ws, self.w_dim
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
 
     def sample_latents(self, n: int, seed: int) -> Tensor:
         """`n` standard normal z [n, z_dim], float32 on the CPU; row i depends on `seed + i` only."""

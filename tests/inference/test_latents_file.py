@@ -182,5 +182,5 @@ def test_hostile_files_are_refused_in_one_line(
 
 
 def test_other_suffixes_are_refused() -> None:
-    with pytest.raises(UsageError, match="got w.txt"):
+    with pytest.raises(UsageError, match=r"got w\.txt"):
         check_suffix("w.txt")

@@ -179,8 +179,9 @@ def _try_out(generator: Generator, class_path: str) -> None:
         _require_shape("map", ws, (2, *generator.latent_shape))
         if not torch.equal(ws, ws[:, :1].expand_as(ws)):
             raise InputError("map: expected one w repeated for all layers, as in StyleGAN; else use num_ws = 1")
-        size = generator.image_size
-        _require_shape("synthesize", generator.synthesize(ws[:1]), (1, generator.image_channels, size, size))
+        _require_shape(
+            "synthesize", generator.synthesize(ws[:1]), (1, generator.image_channels, *generator.image_shape)
+        )
         _require_shape("truncate", generator.truncate(ws, 0.5), ws.shape)
     except Exception as error:
         # Whatever the user's own code raises.

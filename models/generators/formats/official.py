@@ -11,6 +11,7 @@ from text2latent.models.generators.formats.unpickling import ArrayRecord, Persis
 from text2latent.models.generators.formats.weights import (
     BINOMIAL_TAPS,
     GeneratorWeights,
+    first_size,
     idle_filters,
     rename,
     training_notes,
@@ -74,7 +75,10 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
         return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state, _notes(kwargs))
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
-    arguments = _stylegan2(kwargs, synthesis)
+    size = first_size(state.get("synthesis.b4.const"))
+    # Of images that aren't square forks give both sides, or neither.
+    side = {"img_resolution": max(4 << i for i in range(16) if f"b{4 << i}" in _children(synthesis))} if size else {}
+    arguments = {**_stylegan2({**kwargs, **side}, synthesis), **size}
     state |= idle_filters(state, arguments.get("resample_filter", BINOMIAL_TAPS))
     return GeneratorWeights("StyleGAN2Generator", arguments, state, _notes(kwargs))
 

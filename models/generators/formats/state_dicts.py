@@ -17,6 +17,7 @@ from text2latent.models.generators.formats.pickle_machine import PickleError
 from text2latent.models.generators.formats.weights import (
     BINOMIAL_TAPS,
     GeneratorWeights,
+    first_size,
     idle_filters,
     with_filters,
 )
@@ -120,6 +121,7 @@ def _blocks(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "architecture": "resnet" if "synthesis.b8.skip.weight" in state else plain,
         "use_noise": "synthesis.b4.conv1.noise_strength" in state,
         "resample_filter": _taps(state.get(f"{last}.resample_filter")),
+        **first_size(state.get("synthesis.b4.const")),
     }
 
 

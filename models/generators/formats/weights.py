@@ -32,6 +32,10 @@ TRAINING_ONLY = frozenset(
 """Arguments of forks on which only training depends: what is learned, how, and with how much memory."""
 
 
+SHOWN = frozenset(("square", "init_res", "resolution_h", "resolution_w", "min_h", "min_w", "res_log2"))
+"""Arguments of forks about the image's height and width, which the first block's constant shows."""
+
+
 @dataclass(frozen=True)
 class GeneratorWeights:
     """A generator as a file describes it.
@@ -55,13 +59,13 @@ def rename(values: Mapping[str, Any], names: Mapping[str, str], ignored: frozens
     Args:
         values: arguments under the file's names.
         names: file's name -> ours.
-        ignored: the file's names that only training and speed depend on, besides those of `TRAINING_ONLY`.
+        ignored: the file's names that only training and speed depend on, besides those of `TRAINING_ONLY` and `SHOWN`.
         what: to name them by in messages.
 
     Raises:
         PickleError: for an argument that isn't known, or a value that isn't plain.
     """
-    unknown = [name for name in values if name not in names and name not in ignored | TRAINING_ONLY]
+    unknown = [name for name in values if name not in names and name not in ignored | TRAINING_ONLY | SHOWN]
     if unknown:
         raise PickleError(
             f"{what}: {shown(unknown[0])}: not an argument of a StyleGAN generator that is known here, and it may "
@@ -81,6 +85,12 @@ def _plain(value: Any, name: str, what: str) -> Any:
     if not all(isinstance(item, (str, int, float, bool, type(None))) for item in items):
         raise PickleError(f"{what}: {shown(name)}: expected a plain value, got {shown(value)}")
     return list(items) if isinstance(value, (list, tuple)) else value
+
+
+def first_size(const: Tensor | None) -> dict[str, list[int]]:
+    """The argument that says a constant's [C, H, W] height and width; none for the usual 4 x 4."""
+    size = [] if const is None else list(const.shape[1:])
+    return {} if size == [4, 4] or len(size) != 2 else {"first_size": size}
 
 
 def idle_filters(state: Mapping[str, Tensor], taps: Sequence[float]) -> dict[str, Tensor]:
@@ -104,6 +114,10 @@ class Tensors:
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
+
+    def prefix_of(self, suffix: str) -> str | None:
+        """What is before `suffix` in the first name that ends so; None where none does."""
+        return next((name.removesuffix(suffix) for name in self._left if name.endswith(suffix)), None)
 
     def dimensions(self, name: str) -> int | None:
         """Number of dimensions of a tensor, None where it is missing."""

@@ -13,7 +13,16 @@ from text2latent.models.generators import load_generator
 from text2latent.tests.models.generators.formats.test_formats import argue, assert_same_images, small
 
 DATA = Path(__file__).parents[3] / "data" / "generators" / "kinds"
-READ = ("pti-model.pt", "ada-state-dict.pt", "gray-16.pkl", "stylegan3-fun-t-16.pkl", "sg1-tf-16.pkl")
+READ = (
+    "pti-model.pt",
+    "ada-state-dict.pt",
+    "gray-16.pkl",
+    "stylegan3-fun-t-16.pkl",
+    "sg1-tf-16.pkl",
+    "stylegan-human-16x8.pkl",
+    "tf-rect-16.pkl",
+    "tf-resolution_hw-16.pkl",
+)
 
 
 def original_output(name: str) -> dict[str, torch.Tensor]:
@@ -33,9 +42,13 @@ def test_arguments_of_training_alone_are_ignored_with_a_note(tmp_path, write_off
     loaded = load_generator(write_official(tmp_path / "fork.pkl", small(), edit=edit))
     assert_same_images(loaded, small())
     assert loaded.notes == ("ignored, as only training depends on it: freeze_embed, use_checkpoint",)
-    assert load_generator(DATA / "stylegan3-fun-t-16.pkl", "sg1-tf-16.pkl").notes == (
-        "ignored, as only training depends on it: freeze_embed",
-    )
+    assert load_generator(
+        DATA / "stylegan3-fun-t-16.pkl",
+        "sg1-tf-16.pkl",
+        "stylegan-human-16x8.pkl",
+        "tf-rect-16.pkl",
+        "tf-resolution_hw-16.pkl",
+    ).notes == ("ignored, as only training depends on it: freeze_embed",)
 
 
 def test_arguments_that_change_the_network_are_refused_by_name(tmp_path, write_official):
