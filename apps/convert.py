@@ -20,6 +20,7 @@ ARCHITECTURES = {
     "StyleGAN1Generator": "AdaIN",
     "StyleGAN3Generator": "alias-free",
     "BigGANGenerator": "deep",
+    "BilinearStyleGAN2Generator": "bilinear",
     "DiscreteDecoder": "discrete VAE",
 }
 """What to call networks whose arguments don't name an architecture."""

@@ -31,6 +31,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 CLASSES = {
     "BigGANGenerator": "text2latent.models.generators.biggan",
+    "BilinearStyleGAN2Generator": "text2latent.models.generators.bilinear",
     "DiscreteDecoder": "text2latent.models.generators.dalle",
     "StyleGAN1Generator": "text2latent.models.generators.stylegan1",
     "StyleGAN2Generator": "text2latent.models.generators.stylegan2",
@@ -79,7 +80,7 @@ def load_generator(
     if published.is_biggan_weights(str(source)):
         return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
     found = locate(source, "generator")
-    path = found.path
+    path = _model_in(found.path)
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
     if path.is_dir() and custom.is_class_folder(path):
@@ -134,6 +135,15 @@ def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generat
     generator = build_generator(read_biggan(config, weights), str(config), str(weights))
     generator.identity = Identity(name, source, sha256_of(weights))
     return generator
+
+
+def _model_in(path: Path) -> Path:
+    """The file of the newest model in a folder that stylegan2_pytorch wrote; any other path itself."""
+    if not path.is_dir():
+        return path
+    from text2latent.models.generators.formats.lucidrains import latest_model
+
+    return latest_model(path) or path
 
 
 def _name(found: Location) -> str:

@@ -12,6 +12,7 @@ from text2latent.models.generators.formats import (
     checkpoints,
     dalle,
     kinds,
+    lucidrains,
     official,
     tensorflow,
     torch_files,
@@ -53,6 +54,9 @@ def _read(path: Path, data: memoryview, given: Mapping[str, Any]) -> GeneratorWe
         value = torch_files.read_torch_objects(path, data, unpickling.network_globals)
         if official.is_official(value):
             return official.read_official(value, len(data))
+        if lucidrains.is_lucidrains(value):
+            section = lucidrains.generator_of(value)
+            return lucidrains.read_lucidrains(unpickling.load_section(section, len(data), lucidrains.SECTION), path)
         return checkpoints.read_checkpoint(value, len(data), given)
     if not unpickling.is_pickle(data):
         raise PickleError("expected a network pickle (.pkl), a PyTorch checkpoint (.pt) or a folder")
