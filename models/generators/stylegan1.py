@@ -29,13 +29,14 @@ TRUNCATED_LAYERS = 8
 class EqualConv(nn.Module):
     """Convolution with equalised learning rate (arXiv:1710.10196, section 4.1), [N, I, H, W] -> [N, O, H, W]."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float, bias: bool = False) -> None:
         super().__init__()
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.gain = gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.gain, padding=self.weight.shape[-1] // 2)
+        return F.conv2d(x, self.weight * self.gain, self.bias, padding=self.weight.shape[-1] // 2)
 
 
 class StyledLayer(nn.Module):
@@ -88,13 +89,14 @@ class SynthesisBlock(nn.Module):
         blur_filter: Sequence[float] | None,
         activation: str,
         norm_eps: float,
+        bias_before_blur: bool,
     ) -> None:
         super().__init__()
         self.is_first = in_channels == 0
         if self.is_first:
             self.const = nn.Parameter(torch.ones(channels, resolution, resolution))
         else:
-            self.conv0 = EqualConv(in_channels, channels, 3, HE_GAIN)
+            self.conv0 = EqualConv(in_channels, channels, 3, HE_GAIN, bias_before_blur)
         self.register_buffer("blur", None if blur_filter is None else fir_kernel(blur_filter), persistent=False)
         self.style0 = StyledLayer(channels, w_dim, resolution, use_noise, activation, norm_eps)
         self.conv1 = EqualConv(channels, channels, 3, HE_GAIN)
@@ -124,12 +126,13 @@ class SynthesisNetwork(nn.Module):
         blur_filter: Sequence[float] | None,
         activation: str,
         norm_eps: float,
+        bias_before_blur: bool,
     ) -> None:
         super().__init__()
         self.w_dim, self.num_ws = w_dim, 2 * len(channels)
         self.block_resolutions = [4 << i for i in range(len(channels))]
         for resolution, before, width in zip(self.block_resolutions, [0, *channels], channels, strict=False):
-            settings = (use_noise, blur_filter, activation, norm_eps)
+            settings = (use_noise, blur_filter, activation, norm_eps, bias_before_blur)
             self.add_module(f"b{resolution}", SynthesisBlock(before, width, w_dim, resolution, *settings))
         self.torgb = EqualConv(channels[-1], img_channels, 1, gain=1)
         self.torgb_bias = nn.Parameter(torch.zeros(img_channels))
@@ -188,6 +191,7 @@ class StyleGAN1Generator(MappedGenerator):
         mapping_normalization: `joint` for z and the label embedding after concatenation, `none`.
         truncation_cutoff: layers that truncation changes, where `truncate` isn't told; None for all.
         norm_eps: what is added to the variance of features that are normalised.
+        bias_before_blur: whether up-sampling convolutions have a bias, beside that of the layer after them.
 
     Raises:
         ValueError: for a value out of range, naming the argument.
@@ -213,6 +217,7 @@ class StyleGAN1Generator(MappedGenerator):
         mapping_normalization: str = "joint",
         truncation_cutoff: int | None = TRUNCATED_LAYERS,
         norm_eps: float = 1e-8,
+        bias_before_blur: bool = False,
     ) -> None:
         super().__init__()
         check_channels(img_channels)
@@ -223,7 +228,7 @@ class StyleGAN1Generator(MappedGenerator):
             block_channels=min(block_channels, default=0),
         )
         self.synthesis = SynthesisNetwork(
-            w_dim, img_channels, block_channels, use_noise, blur_filter, activation, norm_eps
+            w_dim, img_channels, block_channels, use_noise, blur_filter, activation, norm_eps, bias_before_blur
         )
         self.mapping = MappingNetwork(
             z_dim,

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from text2latent.models.generators.formats import rosinality_stylegan1
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.rosinality import read_rosinality
 from text2latent.models.generators.formats.state_dicts import read_state_dict
@@ -26,6 +27,7 @@ PREFIXES = ("", "G_ema.", "g_ema.", "generator_ema.", "G.", "generator.", "decod
 SIGNATURES = {
     "synthesis.b4.conv1.weight": "official",
     "synthesis.input.freqs": "official",
+    rosinality_stylegan1.SIGNATURE: "rosinality_stylegan1",
     "input.input": "rosinality",
     "style_conv1.modulated_conv.weight": "basicsr",
 }
@@ -85,6 +87,8 @@ def _convert(
 ) -> GeneratorWeights:
     if found.family == "official":
         return read_state_dict(state, given)
+    if found.family == "rosinality_stylegan1":
+        return rosinality_stylegan1.read_rosinality_stylegan1(state)
     if found.family == "basicsr":
         state = {_of_rosinality(name): value for name, value in state.items()}
     return read_rosinality(state, average)
