@@ -30,8 +30,10 @@ def is_lucidrains(value: Any) -> bool:
 
 
 def generator_of(value: dict[str, Any]) -> dict[str, Any]:
-    """What belongs to the generators of such a file: mapping and synthesis, as trained and averaged."""
-    return {name: part for name, part in value[SECTION].items() if str(name).split(".")[0] in ("S", "SE", "G", "GE")}
+    """What belongs to the generator of such a file: mapping and synthesis, the moving averages where there are any."""
+    section = value[SECTION]
+    kept = ("SE", "GE") if any(str(name).startswith("GE.") for name in section) else ("S", "G")
+    return {name: part for name, part in section.items() if str(name).split(".")[0] in kept}
 
 
 def latest_model(folder: Path) -> Path | None:
@@ -46,20 +48,17 @@ def read_lucidrains(state: Mapping[str, Tensor], path: Path) -> GeneratorWeights
     """The moving average of a model.
 
     Args:
-        state: tensors of its generators.
+        state: the tensors of `generator_of`.
         path: its file, beside which `.config.json` may be.
 
     Raises:
         PickleError: when a tensor is missing, or the network has layers of attention.
         InputError: when `.config.json` is damaged.
     """
-    average = "GE" if any(name.startswith("GE.") for name in state) else "G"
-    mapping_name = "SE" if average == "GE" else "S"
+    average, mapping_name = ("GE", "SE") if any(name.startswith("GE.") for name in state) else ("G", "S")
     if any(name.startswith(f"{average}.attns.") for name in state):
         raise PickleError("attn_layers: layers of attention are not among those that are drawn here; expected none")
-    tensors = Tensors(
-        {name: value for name, value in state.items() if name.startswith((f"{average}.", f"{mapping_name}."))}, SECTION
-    )
+    tensors = Tensors(state, SECTION)
     mapping, mapping_state = _mapping(tensors, f"{mapping_name}.net")
     synthesis, synthesis_state = _synthesis(tensors, average, mapping["w_dim"])
     tensors.finish()
