@@ -61,7 +61,8 @@ def _add_subject_flags(parser: CommandParser) -> None:
         help="Move images in the direction between two texts: those of --latents, --text or random ones.")  # fmt: skip
     add("--strength", type=number(Range(at_least=-MAX_STRENGTH, at_most=MAX_STRENGTH)), default=None,
         metavar="X", help="How far --edit goes: 1 (default) is the whole way, -1 the other way.")  # fmt: skip
-    add("--latents", default=None, metavar="FILE", help="Draw the latents of this .npz: w [N, num_ws, w_dim].")
+    add("--latents", default=None, metavar="FILE",
+        help="Draw the latents of a file: w [N, num_ws, w_dim] in an .npz, .npy or .pt.")  # fmt: skip
 
 
 def _add_output_flags(parser: CommandParser) -> None:
@@ -106,12 +107,16 @@ def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
 
 def plan(config: Namespace, request: Request) -> list[Path]:
     """The files to write, all of which can be written: one, or one per image."""
+    from text2latent.inference.latents_file import check_suffix
+
     if config.save_latents is not None:
         check_output_file(config.save_latents, config.overwrite, "--save-latents")
     replaced = config.overwrite or config.skip_existing
     files = [check_output_file(path, replaced) for path in request.plan(config.output)]
     if config.save_latents is not None and Path(config.save_latents).resolve() in {file.resolve() for file in files}:
         raise UsageError(f"--save-latents: expected another file than the image {config.save_latents}")
+    if config.save_latents is not None:
+        check_suffix(config.save_latents)
     return files
 
 

@@ -48,10 +48,12 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
     """Generator and CLIP encoder that the configuration names, on `device`."""
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
-    from text2latent.models.generators.base import require_rgb
+    from text2latent.models.generators.formats.arguments import read_arguments
 
-    generator = load_generator(config.generator or config.model)
-    require_rgb(generator)
+    arguments = None if config.generator_args is None else read_arguments(config.generator_args)
+    generator = load_generator(config.generator or config.model, arguments=arguments)
+    for note in generator.notes:
+        announce(note)
     clip = ClipEncoder.from_pretrained(config.clip or config.model)
     generator.eval().to(device)
     return generator, clip.to(device)

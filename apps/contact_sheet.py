@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from text2latent.inference.images import on_white
+
 MIN_TEXT, MAX_TEXT = 10, 24
 """Pixels of the text's height; between these it is a tenth of a picture's width."""
 GAP, MARGIN = 4, 6
@@ -43,7 +45,7 @@ def contact_sheet(
     pen = ImageDraw.Draw(sheet)
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x, y = left + i % columns * across, i // columns * down
-        sheet.paste(picture, (x + (across - GAP - width) // 2, y))
+        sheet.paste(on_white(picture), (x + (across - GAP - width) // 2, y))
         pen.text((x + (across - GAP) // 2, y + height + line // 2), caption, "black", font, anchor="mm")
     for i, title in enumerate(titles):
         pen.text((left - MARGIN, i * down + height // 2), title, "black", font, anchor="rm")
@@ -55,7 +57,7 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, Color]]) -> I
     font, line = _font_and_line(picture.width)
     width = max(picture.width, *(line + _size(words, font)[0] + MARGIN for words, _ in entries), 0)
     sheet = Image.new("RGB", (width, picture.height + line * len(entries)), "white")
-    sheet.paste(picture)
+    sheet.paste(on_white(picture))
     pen = ImageDraw.Draw(sheet)
     for i, (words, color) in enumerate(entries):
         top, side = picture.height + i * line, line - MARGIN

@@ -26,6 +26,7 @@ class SampleConfig:
         output: Folder for the shards, or s3://, gs:// or http(s)://; a run that was interrupted there goes on.
         model: Generator and CLIP to use: a zoo name, or a folder or hf:// id that holds both.
         generator: Another than the model's: zoo name, file, folder, address, class path, or class_path and init_args.
+        generator_args: YAML or JSON file of arguments that the generator's file doesn't show; better, convert with it.
         clip: Another CLIP than the model's: zoo name, folder, hf-hub:NAME, hf:// id, MODEL/PRETRAINED or MODEL/FILE.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
@@ -43,6 +44,7 @@ class SampleConfig:
     output: FilledText
     model: FilledText = "faces"
     generator: FilledText | dict[str, Any] | None = None
+    generator_args: FilledText | None = None
     clip: FilledText | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0

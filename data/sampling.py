@@ -15,6 +15,7 @@ from PIL import Image
 
 from text2latent.common.errors import InputError
 from text2latent.data.shards import encode_shard
+from text2latent.models.colours import to_rgb
 from text2latent.models.generators.layouts import to_w
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def _padded(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _jpegs(images: torch.Tensor) -> list[bytes]:
-    """Encode images ``[N, 3, H, W]`` in [-1, 1] as JPEG files."""
-    pixels = images.float().mul(127.5).add(128).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    """Encode images ``[N, C, H, W]`` in [-1, 1] as JPEG files, in RGB as CLIP sees them."""
+    pixels = to_rgb(images.float()).mul(127.5).add(128).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     files = []
     for image in pixels:
         buffer = io.BytesIO()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from text2latent.common.extras import require_extra
 from text2latent.common.files import replacing
+from text2latent.inference.images import on_white
 
 FRAMES_PER_SECOND = 8
 SUFFIXES = (".gif", ".mp4")
@@ -51,7 +52,7 @@ def save_animation(
     require_writer(path)
     write = write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
     with replacing(path, overwrite) as partial:
-        write(frames, partial, description, fps)
+        write([on_white(frame) for frame in frames], partial, description, fps)
 
 
 def _write_gif(frames: Sequence[Image.Image], path: Path, description: str, fps: float) -> None:
@@ -64,7 +65,7 @@ def _write_gif(frames: Sequence[Image.Image], path: Path, description: str, fps:
 
 
 def _stack(frames: Sequence[Image.Image]) -> Image.Image:
-    return Image.fromarray(np.concatenate([np.asarray(frame.convert("RGB")) for frame in frames]))
+    return Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
 
 
 def write_mp4(frames: Iterable[Image.Image], path: Path, description: str, fps: float) -> None:

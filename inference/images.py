@@ -24,21 +24,27 @@ def to_levels(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Images `[N, 3, H, W]`, as `to_levels` takes them -> `[N, H, W, 3]` uint8."""
+    """Images `[N, C, H, W]`, as `to_levels` takes them -> `[N, H, W, C]` uint8."""
     return to_levels(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Images `[N, 3, H, W]`, as `to_levels` takes them -> N RGB pictures."""
-    return [Image.fromarray(pixels) for pixels in to_uint8(images)]
+    """Images `[N, C, H, W]`, as `to_levels` takes them -> N pictures of the kind that `colours.MODES` has for C."""
+    pixels = to_uint8(images)
+    return [Image.fromarray(picture) for picture in (pixels[..., 0] if pixels.shape[-1] == 1 else pixels)]
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """A picture of any mode in RGB; what is transparent becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def from_pil(picture: Image.Image) -> Tensor:
     """A picture of any mode -> `[3, H, W]` in [-1, 1], float32; what is transparent becomes white."""
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    levels = torch.from_numpy(np.array(picture.convert("RGB")))
+    levels = torch.from_numpy(np.array(on_white(picture)))
     return levels.permute(2, 0, 1).float() / 127.5 - 1
 
 
@@ -61,7 +67,7 @@ def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Im
     """One picture of many, filled row by row.
 
     Args:
-        pictures: at least one, all of one size.
+        pictures: at least one, all of one size and mode, which is also that of the sheet.
         columns: pictures per row, at least 1.
         gap: white pixels between neighbours.
 
@@ -73,7 +79,7 @@ def make_grid(pictures: Sequence[Image.Image], columns: int, gap: int = 2) -> Im
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
-    sheet = Image.new("RGB", size, "white")
+    sheet = Image.new(pictures[0].mode, size, "white")
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)
         sheet.paste(picture, (column * (width + gap), row * (height + gap)))

@@ -26,7 +26,7 @@ class Text2LatentOutput:
     """What the pipeline drew, N images in the order of the prompts.
 
     Attributes:
-        images: N RGB pictures, or a tensor `[N, 3, H, W]` in [-1, 1] on the pipeline's device.
+        images: N pictures, or a tensor `[N, C, H, W]` in [-1, 1] on the pipeline's device.
         latents: `[N, L, D]`, the latents that were synthesised, after truncation.
         clip_scores: `[N]`, cosine similarity of each image's CLIP embedding and its prompt's; None if not asked for.
         seeds: N seeds that draw the images again.
@@ -43,7 +43,7 @@ class Draw:
     """A group of n images: as tensors when the pipeline has drawn them, and named once it is known what each is of.
 
     Attributes:
-        images: `[n, 3, H, W]` in [-1, 1]; of `rows`, the levels of pictures, uint8.
+        images: `[n, C, H, W]` in [-1, 1]; of `rows`, the levels of pictures, uint8.
         latents: `[n, L, D]`.
         clip_scores: `[n]`, similarity to what was asked for, in [-1, 1]; None where not computed.
         embeddings: `[n, E]`, CLIP's of the images, where scores were computed.
@@ -81,7 +81,7 @@ class Draw:
 
     @property
     def pictures(self) -> list[Image.Image]:
-        """The images, RGB."""
+        """The images, of the generator's kind."""
         return to_pil(self.images)
 
     @property

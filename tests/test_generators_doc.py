@@ -29,7 +29,7 @@ def test_every_command_parses(program: str, command: str) -> None:
 
 def test_the_route_is_whole() -> None:
     assert [command.split()[0] for program, command in COMMANDS if program == "text2latent"] == [
-        "convert", "sample", "train", "infer", "inspect",
+        "convert", "sample", "train", "infer", "convert", "inspect",
     ]  # fmt: skip
 
 

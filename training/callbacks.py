@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from text2latent.common.progress import progress
-from text2latent.inference.images import save_png
+from text2latent.inference.images import on_white, save_png
 from text2latent.training.checkpoints import RunCheckpoints
 from text2latent.training.module import NonFiniteLoss, PriorTraining, ema_decay
 
@@ -100,7 +100,9 @@ class ValidationGrids(Callback):
         save_png(picture, self.folder / f"step-{trainer.global_step:08d}.png", {}, overwrite=True)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("prompts", np.asarray(picture), trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(
+                    "prompts", np.asarray(on_white(picture)), trainer.global_step, dataformats="HWC"
+                )
             elif isinstance(logger, WandbLogger):
                 logger.log_image("prompts", [picture], trainer.global_step)
 

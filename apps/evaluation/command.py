@@ -87,7 +87,7 @@ def run(config: Namespace) -> None:
         judge = choose_judge(pipeline, config, lines)
         metrics = evaluate(pipeline, config, lines, judge, folder)
         if segmenter is not None:
-            metrics["segmentation"] = segment_grids(segmenter, config, lines, folder, pipeline.generator.image_size)
+            metrics["segmentation"] = segment_grids(segmenter, config, lines, folder, pipeline.generator.image_shape)
     kept = {name: value for name, value in metrics.items() if name != "images"}
     print(json.dumps(kept, ensure_ascii=False, indent=2) if config.json else (folder / "metrics.md").read_text("utf-8"))
 
@@ -143,7 +143,7 @@ def segment_files(config: Namespace) -> None:
 
 
 def segment_grids(
-    segmenter: Segmenter, config: Namespace, lines: Sequence[PromptLine], folder: Path, size: int
+    segmenter: Segmenter, config: Namespace, lines: Sequence[PromptLine], folder: Path, size: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """Segment the images of the grids that were drawn; returns what is found in each."""
     from text2latent.apps.evaluation.segmenting import cut_grids, segment_pictures

@@ -55,23 +55,26 @@ def read_pictures(files: Sequence[Path]) -> Iterator[Named]:
         yield f"{number:04d}-{slugify(file.stem)}", read_picture(file, "--images")
 
 
-def cut_grids(files: Sequence[Path], size: int, texts: Sequence[str], seeds: Sequence[int]) -> Iterator[Named]:
+def cut_grids(
+    files: Sequence[Path], size: tuple[int, int], texts: Sequence[str], seeds: Sequence[int]
+) -> Iterator[Named]:
     """Pictures of grids, one at a time, row by row.
 
     Args:
         files: the grids, a row per text and a column per seed, in order.
-        size: pixels per side of a picture.
+        size: height and width of a picture.
         texts: of all rows.
         seeds: of the columns.
     """
-    rows = iter(enumerate(texts))
+    rows, (height, width) = iter(enumerate(texts)), size
     for file in files:
         with Image.open(file) as sheet:
-            for row in range((sheet.height + GAP) // (size + GAP)):
+            for row in range((sheet.height + GAP) // (height + GAP)):
                 number, text = next(rows)
                 for column, seed in enumerate(seeds):
-                    left, top = column * (size + GAP), row * (size + GAP)
-                    yield f"{number:04d}-{slugify(text)}-{seed}", sheet.crop((left, top, left + size, top + size))
+                    left, top = column * (width + GAP), row * (height + GAP)
+                    picture = sheet.crop((left, top, left + width, top + height))
+                    yield f"{number:04d}-{slugify(text)}-{seed}", picture
 
 
 def to_text(results: Sequence[dict[str, Any]]) -> str:

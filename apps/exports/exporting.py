@@ -131,7 +131,7 @@ class _Writer:
         self.record = {**self.record, SECTION: {**section, "metrics": {**section.get("metrics", {}), **metrics}}}
 
     def _content(self) -> CardContent:
-        size, length = self.pipeline.generator.image_size, self.pipeline.clip.context_length
+        size, length = self.pipeline.generator.image_shape, self.pipeline.clip.context_length
         return CardContent(self.title, self.wanted.license, self.texts, size, length)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from text2latent.common.errors import InputError, one_line
 from text2latent.common.extras import require_extra
 from text2latent.common.files import MAX_BYTES, read_object
 from text2latent.common.litter import files_of
+from text2latent.models.generators.formats.unpickling import map_file
 from text2latent.models.sources import exported
 from text2latent.models.sources.exported import RECORD, SECTION
 from text2latent.models.sources.fetching import is_remote
@@ -26,6 +28,8 @@ KINDS = (
 )
 COMPILED_METADATA = "_metadata.json"
 MANIFEST = "manifest.json"
+TRAINER = rb"pytorch-lightning_version"
+"""A key that Lightning writes into every checkpoint."""
 NETWORK_CONFIGS = ("config.json", "open_clip_config.json")
 
 
@@ -133,9 +137,26 @@ def _read_png(path: Path) -> dict[str, Any]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """A run's checkpoint; files of another suffix that don't bear the trainer's name are taken for a generator's."""
     from text2latent.models.priors.folder import load_prior
 
+    if path.suffix.lower() != ".ckpt" and not _names_trainer(path):
+        return _read_generator(path)
     return {"kind": "checkpoint of text2latent train", **load_prior(path).record, "sha256": sha256_of(path)}
+
+
+def _names_trainer(path: Path) -> bool:
+    data = map_file(path)
+    return re.search(TRAINER, data) is not None
+
+
+def _read_generator(path: Path) -> dict[str, Any]:
+    from text2latent.models.generators.formats.reading import read_file
+
+    found = read_file(path)
+    notes = {"notes": list(found.notes)} if found.notes else {}
+    arguments = dict(sorted(found.arguments.items()))
+    return {"kind": "generator", "network": found.class_name, **arguments, **notes, "sha256": sha256_of(path)}
 
 
 def _parse(text: Any, path: Path) -> dict[str, Any]:

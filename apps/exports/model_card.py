@@ -61,14 +61,14 @@ class CardContent:
         title: the model's name.
         license: an identifier of the hub's list, such as `apache-2.0`.
         texts: rows of the sample grid.
-        image_size: pixels per side.
+        image_shape: height and width of an image.
         context_length: tokens of a text that CLIP reads.
     """
 
     title: str
     license: str
     texts: Sequence[str]
-    image_size: int
+    image_shape: tuple[int, int]
     context_length: int
 
 
@@ -169,10 +169,11 @@ def _metrics_table(record: Mapping[str, Any]) -> str:
 
 
 def _limits(content: CardContent) -> str:
+    height, width = content.image_shape
     versions = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
     return "\n".join(
         [
-            f"- Images of {content.image_size} x {content.image_size} pixels, of the generator's domain only: what it "
+            f"- Images of {width} x {height} pixels, of the generator's domain only: what it "
             "can't draw is ignored or misread, whatever the text asks for.",
             f"- Texts of up to {content.context_length} tokens, in the languages that this CLIP was trained on.",
             "- Counts, positions and negations are as unreliable as CLIP's embeddings of them.",

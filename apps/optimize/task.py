@@ -110,14 +110,12 @@ def load_networks(
     from text2latent.inference.pipeline import Text2LatentPipeline
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
-    from text2latent.models.generators.base import require_rgb
 
     own = generator is None and clip is None
     if prior or (own and not _is_world_without_prior(model)):
         pipeline = Text2LatentPipeline.from_pretrained(model, device, generator, clip)
         return Networks(pipeline.generator, pipeline.clip, pipeline)
     drawing = load_generator(generator or model)
-    require_rgb(drawing)
     judging = ClipEncoder.from_pretrained(clip or (model if generator is None else DEFAULT_CLIP))
     torch.nn.Module.to(drawing, device)
     return Networks(drawing, judging.to(device))

@@ -158,8 +158,8 @@ def _place(request: Request, store: ImageStore, file: bytes, body: Any) -> dict[
 
 def _size(engine: Engine, wanted: DrawRequest, size: str) -> tuple[int, int]:
     wanted.check(engine.limits)
-    own = engine.library.get(wanted.model).generator.image_size
-    return parse_size(size, (own, own), engine.limits)
+    height, width = engine.library.get(wanted.model).generator.image_shape
+    return parse_size(size, (width, height), engine.limits)
 
 
 async def _wait(request: Request, future: Future[DrawResult]) -> DrawResult:

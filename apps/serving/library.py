@@ -45,13 +45,13 @@ class ModelInfo:
         name: as requests call it.
         kind: `zoo`, `hub` or `folder`.
         is_loaded: whether a request would not have to wait for its loading.
-        image_size: pixels per side, once it is loaded.
+        image_size: pixels per side, or height and width where they differ, once it is loaded.
     """
 
     name: str
     kind: str
     is_loaded: bool
-    image_size: int | None
+    image_size: int | tuple[int, int] | None
 
 
 @dataclass(eq=False)

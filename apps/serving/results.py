@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 from torch import Tensor
 
-from text2latent.inference.images import png_bytes
+from text2latent.inference.images import on_white, png_bytes
 from text2latent.inference.latents_file import latents_bytes
 from text2latent.inference.query import Query
 from text2latent.inference.result import Draw
@@ -68,7 +68,7 @@ class ServedImage:
 
     @property
     def picture(self) -> Image.Image:
-        """RGB."""
+        """Of the generator's kind."""
         return self.drawn.picture
 
     @property
@@ -114,7 +114,9 @@ class ServedImage:
         if kind == "png":
             return self.png(size)
         file = io.BytesIO()
-        self._scaled(size).save(file, kind, quality=quality)
+        picture = self._scaled(size)
+        # JPEG knows no alpha, and WebP no grey.
+        (on_white(picture) if kind == "jpeg" or picture.mode != "RGBA" else picture).save(file, kind, quality=quality)
         return file.getvalue()
 
     def _scaled(self, size: tuple[int, int] | None) -> Image.Image:

@@ -156,7 +156,9 @@ class Model(BaseModel):
     created: int = Field(description="When the server was started, in seconds since 1970.")
     owned_by: str = Field(description="`zoo`, `hub` or `folder`.")
     is_loaded: bool = Field(description="Whether the first request needs not wait for it.")
-    image_size: int | None = Field(description="Pixels per side; null until it is loaded.")
+    image_size: int | tuple[int, int] | None = Field(
+        description="Pixels per side, or height and width where they differ; null until it is loaded."
+    )
 
 
 class Models(BaseModel):

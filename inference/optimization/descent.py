@@ -20,6 +20,7 @@ from text2latent.inference.optimization.cutouts import Cutouts, Views, cut, draw
 from text2latent.inference.optimization.optimizers import make_optimizer
 from text2latent.inference.optimization.spaces import LatentSpace
 from text2latent.inference.settings import require_count
+from text2latent.models.colours import to_rgb
 
 
 class ImageEncoder(Protocol):
@@ -224,7 +225,7 @@ class Descent:
 
     def see(self, images: Tensor, views: Views) -> Tensor:
         """Products `[V]` of the embeddings of cutouts with their image's direction."""
-        embeddings = self.clip.encode_image(cut(images, views, self.settings.cutouts.augmentations))
+        embeddings = self.clip.encode_image(cut(to_rgb(images), views, self.settings.cutouts.augmentations))
         return (embeddings * self.direction[views.image]).sum(dim=-1)
 
     def _synthesize(self, latents: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from text2latent.common.prompt_text import check_prompt, shortened
 from text2latent.models.clip.files import locate, own_prompts, read_model, read_tokenizer
 from text2latent.models.clip.saving import build_clip, save_hub_folder
 from text2latent.models.clip.text_tower import project
+from text2latent.models.colours import MODES, to_rgb
 from text2latent.models.sources.identity import Identity
 
 __all__ = ["ClipEncoder", "build_clip", "encode_tokens", "save_hub_folder", "trim_tokens"]
@@ -150,8 +151,9 @@ class ClipEncoder(nn.Module):
         return normalize(features, dim=-1) if normalized else features
 
     def encode_image(self, images: Tensor, batch_size: int = 256, normalized: bool = True) -> Tensor:
-        """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
+        """Embed images `[N, C, H, W]` in [-1, 1]: float32 `[N, D]` of unit length, on the model's device.
 
+        C is 3, or that of another kind of `colours.MODES`: grey is repeated, and what has alpha is laid on white.
         Without `normalized` embeddings keep the length that the model gives them.
         Differentiable with respect to the images. At most `batch_size` of them are in the network at once. Under
         `torch.autocast` it runs in that dtype (bfloat16 is about twice as fast on CPUs that know it).
@@ -159,16 +161,16 @@ class ClipEncoder(nn.Module):
         Raises:
             ValueError: for another shape or for integers.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        if images.ndim != 4 or images.shape[1] not in MODES or not images.is_floating_point():
             found = f"{images.dtype} {list(images.shape)}"
-            raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], got {found}")
+            raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], or of 1, 2 or 4 channels, got {found}")
         if not len(images):
             return torch.empty(0, self.embedding_dim, device=self.device)
         features = torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
         return normalize(features, dim=-1) if normalized else features
 
     def _encode_batch(self, images: Tensor) -> Tensor:
-        pixels = self.preprocess(images.to(self.device).float())
+        pixels = self.preprocess(to_rgb(images.to(self.device).float()))
         pixels = pixels.to(next(self.model.parameters()).dtype)
         features: Tensor = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
         return features.float()

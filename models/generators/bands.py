@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -36,14 +37,17 @@ def plan_bands(
     first_stopband: float,
     last_stopband_rel: float,
     margin_size: int,
+    layer_channels: Sequence[int] | None = None,
 ) -> list[Band]:
     """Bands of all layers and of ToRGB: cutoffs and stopbands rise geometrically up to the critically sampled layers.
 
     Arguments as for `StyleGAN3Generator`. Source: arXiv:2106.12423, section 3.2, "Flexible layers", and appendix C.2.
 
     Raises:
-        ValueError: when a layer would get no channels.
+        ValueError: when a layer would get no channels, or `layer_channels` aren't those of all layers.
     """
+    if layer_channels is not None and len(layer_channels) != num_layers:
+        raise ValueError(f"layer_channels: expected {num_layers} numbers, got {len(layer_channels)}")
     last_cutoff = img_resolution / 2
     last_stopband = last_cutoff * last_stopband_rel
     bands = []
@@ -53,7 +57,10 @@ def plan_bands(
         stopband = first_stopband * (last_stopband / first_stopband) ** exponent
         rate = 2 ** math.ceil(math.log2(min(2 * stopband, img_resolution)))
         size = img_resolution if i >= num_layers - 1 else rate + 2 * margin_size
-        channels = img_channels if i == num_layers else round(min(channel_base / 2 / cutoff, channel_max))
+        if i == num_layers:
+            channels = img_channels
+        else:
+            channels = layer_channels[i] if layer_channels else round(min(channel_base / 2 / cutoff, channel_max))
         if channels < 1:
             raise ValueError(f"channel_base: expected at least {img_resolution / 2:g}, got {channel_base}")
         bands.append(Band(rate, cutoff, max(stopband, rate / 2) - cutoff, size, channels))

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.common.errors import InputError
 from text2latent.models.network import Network
 from text2latent.models.sources.identity import Identity
 
-RGB = 3
+
+def size_of(height: int, width: int) -> int | tuple[int, int]:
+    """What `Generator.image_size` says of images: one number where they are square."""
+    return height if height == width else (height, width)
 
 
 def check_at_least_one(**sizes: int) -> None:
@@ -22,42 +24,46 @@ def check_at_least_one(**sizes: int) -> None:
             raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
-def require_rgb(generator: Generator) -> None:
-    """Refuse a generator whose images CLIP can't be shown: grey ones, or those with an alpha channel.
-
-    Raises:
-        InputError: naming the generator and its channels.
-    """
-    channels = getattr(generator, "config", {}).get("img_channels", RGB)
-    if channels != RGB:
-        raise InputError(f"generator {generator.identity}: expected images of {RGB} channels, RGB; it draws {channels}")
-
-
 class Generator(Network):
     """Image generator z -> w -> image; subclasses provide `map`, `truncate` and a module `synthesis`.
 
-    `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, 3, H, W], nominally in [-1, 1] but not
+    `synthesis(ws, **options)` takes `ws` [N, num_ws, w_dim] and gives images [N, C, H, W], nominally in [-1, 1] but not
     clamped; it is differentiable. All its options have defaults.
 
-    Attributes: `z_dim` and `c_dim` (numbers of input and class-label dimensions), `num_ws` and `w_dim` (the latents
-    `w` of one image are [num_ws, w_dim]), `image_size` (pixels per side), `identity` (set by `load_generator`),
-    `rough_options` (keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
-    only CLIP looks at).
+    Attributes:
+        z_dim, c_dim: numbers of input and class-label dimensions.
+        num_ws, w_dim: the latents `w` of one image are [num_ws, w_dim].
+        image_size: pixels per side, or height and width where they differ; see `image_shape`.
+        image_channels: C, of `colours.MODES`.
+        identity: set by `load_generator`.
+        notes: lines that `load_generator` has to say of the file: what was ignored in it, what it doesn't show.
+        class_spec: class path and arguments of a class of one's own.
+        rough_options: keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
+            only CLIP looks at.
     """
 
     z_dim: int
     c_dim: int
     num_ws: int
     w_dim: int
-    image_size: int
+    image_size: int | tuple[int, int]
+    image_channels: int = 3
     synthesis: nn.Module
     identity: Identity | None = None
+    notes: tuple[str, ...] = ()
+    class_spec: Mapping[str, Any] | None = None
     rough_options: Mapping[str, Any] = {}
 
     @property
     def latent_shape(self) -> tuple[int, int]:
         """`(num_ws, w_dim)`."""
         return self.num_ws, self.w_dim
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
 
     def sample_latents(self, n: int, seed: int) -> Tensor:
         """`n` standard normal z [n, z_dim], float32 on the CPU; row i depends on `seed + i` only."""
@@ -94,7 +100,7 @@ class Generator(Network):
 
     @torch.no_grad()
     def synthesize(self, latents: Tensor, **options: Any) -> Tensor:
-        """Images [N, 3, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
+        """Images [N, C, H, W] in [-1, 1], float32, of `latents` [N, num_ws, w_dim] or [N, 1, w_dim] (broadcast).
 
         Args:
             latents: w of each image.

@@ -293,7 +293,10 @@ def finish_convolution(
 
 
 class SynthesisLayer(ModulatedLayer):
-    """Modulated convolution, optional x2 up-sampling, noise, bias and activation (arXiv:1912.04958, fig. 2d)."""
+    """Modulated convolution, optional x2 up-sampling, noise, bias and activation (arXiv:1912.04958, fig. 2d).
+
+    `resolution` is what comes out: pixels per side, or height and width.
+    """
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -303,7 +306,7 @@ class SynthesisLayer(ModulatedLayer):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        resolution: int,
+        resolution: int | tuple[int, int],
         up: bool = False,
         use_noise: bool = True,
         activation: str = "lrelu",
@@ -312,13 +315,14 @@ class SynthesisLayer(ModulatedLayer):
         kernel_size: int = 3,
     ) -> None:
         super().__init__(in_channels, out_channels, w_dim, kernel_size)
-        self.resolution, self.up, self.use_noise, self.conv_clamp = resolution, up, use_noise, conv_clamp
+        self.size = (resolution, resolution) if isinstance(resolution, int) else resolution
+        self.up, self.use_noise, self.conv_clamp = up, use_noise, conv_clamp
         self.activation, self.activation_gain = resolve_activation(activation)
         self.folds_gain = activation in HOMOGENEOUS
         self.register_buffer("resample_filter", fir_kernel(resample_filter))
         if use_noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.register_buffer("noise_const", torch.randn(*self.size))
 
     def draw_noise(
         self, n: int, mode: str, generator: torch.Generator | list[torch.Generator] | None = None
@@ -328,7 +332,7 @@ class SynthesisLayer(ModulatedLayer):
             return None
         if mode == "const":
             return self.noise_const
-        shape, buffer = (n, 1, self.resolution, self.resolution), self.noise_const
+        shape, buffer = (n, 1, *self.size), self.noise_const
         return draw_normal(shape, generator, buffer.device, buffer.dtype)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:

@@ -5,8 +5,10 @@ A file gives a class's name, its arguments and its weights; nothing in them is t
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text2latent.common.errors import InputError, one_line
+from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.folder import folder_sha256, read_folder
 from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
@@ -29,7 +31,9 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 CLASSES = {
     "BigGANGenerator": "text2latent.models.generators.biggan",
+    "BilinearStyleGAN2Generator": "text2latent.models.generators.bilinear",
     "DiscreteDecoder": "text2latent.models.generators.dalle",
+    "StyleGAN1Generator": "text2latent.models.generators.stylegan1",
     "StyleGAN2Generator": "text2latent.models.generators.stylegan2",
     "StyleGAN3Generator": "text2latent.models.generators.stylegan3",
 }
@@ -39,7 +43,9 @@ MAX_FILTER = 64
 FILTER_SIZES = ("filter_size", "lrelu_upsampling", "conv_kernel", "kernel_size")
 
 
-def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = True) -> Generator:
+def load_generator(
+    source: str | Path | Mapping[str, Any], allow_import: bool = True, arguments: Mapping[str, Any] | None = None
+) -> Generator:
     """Pretrained generator on the CPU, in float32 and evaluation mode, without gradients to its weights.
 
     Args:
@@ -49,19 +55,24 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
             - `biggan-deep-128`, `-256` or `-512`, or `dalle-dvae`, whose published weights are downloaded once;
             - a folder of BigGAN-deep's published files, or the weights file in it; DALL-E's `decoder.pkl`;
             - a folder written by `save_pretrained` or `text2latent convert`; its weights may be float16;
-            - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, or a checkpoint of
-              stylegan2-pytorch; they are recognised by their content, and none of their code is run;
+            - a network pickle of stylegan2-ada-pytorch, stylegan3 or TensorFlow's stylegan2, such a network in a
+              file of `torch.save`, its state dictionary, or a checkpoint of stylegan2-pytorch; they are recognised by
+              their content, and none of their code is run;
             - an `https://` address or `hf://` id of any of these;
             - a class path `my_package.MyGenerator`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
               one: that class, a subclass of `Generator`, is imported.
         allow_import: whether a class path is imported. False for sources that a file names rather than the user.
+        arguments: of the network's constructor, in place of what a file says or shows, which is then another generator
+            than without them; for files only.
 
     Raises:
-        UsageError: when the source is none of these.
+        UsageError: when the source is none of these, or takes no such arguments.
         InputError: when a file is missing, truncated, foreign, asks for code, or its weights don't fit.
     """
     from text2latent.models.generators.formats import custom, published
 
+    if arguments:
+        return _load_with_arguments(source, arguments)
     if published.is_published(str(source)):
         return _load_published(str(source))
     if isinstance(source, Mapping) or custom.is_class_path(str(source)):
@@ -69,15 +80,42 @@ def load_generator(source: str | Path | Mapping[str, Any], allow_import: bool = 
     if published.is_biggan_weights(str(source)):
         return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
     found = locate(source, "generator")
-    path = found.path
+    path = _model_in(found.path)
     if path.suffix in YAML_SUFFIXES and path.is_file():
         return custom.load_class(custom.read_class_file(path), allow_import)
+    if path.is_dir() and custom.is_class_folder(path):
+        return custom.load_class_folder(path, allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
         return _load_biggan(*published.biggan_files(path, str(source)), _name(found), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
     digest = folder_sha256(path) if path.is_dir() else sha256_of(path)
     generator.identity = Identity(_name(found), str(source), digest)
     return generator
+
+
+def _load_with_arguments(source: str | Path | Mapping[str, Any], arguments: Mapping[str, Any]) -> Generator:
+    """A file's generator with some arguments said by the user; its identity is of both."""
+    from text2latent.models.generators.formats.reading import read_file
+
+    found = None if isinstance(source, Mapping) else locate(source, "generator")
+    if found is None or found.path.is_dir() or found.path.suffix in YAML_SUFFIXES:
+        raise UsageError(f"--generator-args: expected a generator in a file of weights with it, got {source}")
+    weights = read_file(found.path, arguments)
+    _check_given(weights.class_name, arguments)
+    generator = build_generator(weights, str(found.path), str(found.path))
+    said = json.dumps(dict(arguments), sort_keys=True)
+    digest = hashlib.sha256(f"{sha256_of(found.path)} {said}".encode()).hexdigest()
+    generator.identity = Identity(_name(found), str(source), digest)
+    return generator
+
+
+def _check_given(class_name: str, arguments: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(find_class(class_name).__init__).parameters)[1:]
+    unknown = [str(name) for name in arguments if name not in known]
+    if unknown:
+        raise UsageError(
+            f"--generator-args: {unknown[0]}: not an argument of {class_name}; expected any of {', '.join(known)}"
+        )
 
 
 def _load_published(name: str) -> Generator:
@@ -99,6 +137,15 @@ def _load_biggan(config: Path, weights: Path, name: str, source: str) -> Generat
     return generator
 
 
+def _model_in(path: Path) -> Path:
+    """The file of the newest model in a folder that stylegan2_pytorch wrote; any other path itself."""
+    if not path.is_dir():
+        return path
+    from text2latent.models.generators.formats.lucidrains import latest_model
+
+    return latest_model(path) or path
+
+
 def _name(found: Location) -> str:
     if found.kind == "zoo":
         return zoo.owner(found.source, "generator")
@@ -111,37 +158,9 @@ def _load_folder(folder: Path) -> Generator:
 
 
 def _load_file(path: Path) -> Generator:
+    from text2latent.models.generators.formats.reading import read_file
+
     return build_generator(read_file(path), str(path), str(path))
-
-
-def read_file(path: Path) -> GeneratorWeights:
-    """What a pickle or a PyTorch file holds, recognised by its first bytes and its content.
-
-    Raises:
-        InputError: when it is damaged, of no known format, or asks for anything but tensors and plain containers.
-    """
-    from text2latent.models.generators.formats import dalle, official, rosinality, tensorflow, torch_files, unpickling
-    from text2latent.models.generators.formats.pickle_machine import PickleError
-
-    data = unpickling.map_file(path)
-    try:
-        if dalle.is_decoder(data):
-            return dalle.read_decoder(path, data)
-        if torch_files.is_torch_file(data):
-            return rosinality.read_rosinality(torch_files.read_torch_file(path, data))
-        if not unpickling.is_pickle(data):
-            raise PickleError("expected a network pickle (.pkl), a PyTorch checkpoint (.pt) or a folder")
-        value = unpickling.read_pickle(data)
-        if official.is_official(value):
-            return official.read_official(value, len(data))
-        if tensorflow.is_tensorflow(value):
-            return tensorflow.read_tensorflow(value, len(data))
-        raise PickleError("expected a network pickle of StyleGAN2 or StyleGAN3, it holds something else")
-    except PickleError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        # Shapes and arguments are anyone's data: absurd ones can fail anywhere on their way into a network.
-        raise InputError(f"{path}: not what a generator is made of: {one_line(error)}") from error
 
 
 def find_class(name: Any) -> type[Generator]:
@@ -173,6 +192,7 @@ def build_generator(weights: GeneratorWeights, arguments_from: str, weights_from
     generator.to(memory_format=torch.channels_last)
     if not has_average and isinstance(generator, MappedGenerator):
         generator.update_w_avg()
+    generator.notes = weights.notes
     return generator.eval().requires_grad_(False)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text2latent.models.generators.base import check_at_least_one
+from text2latent.models.colours import check_channels
+from text2latent.models.generators.base import check_at_least_one, size_of
 from text2latent.models.generators.layers import (
     SynthesisLayer,
     ToRGBLayer,
@@ -33,7 +34,8 @@ SMALLEST_HALF_RESOLUTION = 8
 class SynthesisBlock(nn.Module):
     """All layers of one resolution (arXiv:1912.04958, fig. 7); the first starts from the learned constant.
 
-    `layer_settings` are keywords of `SynthesisLayer`; `conv_clamp` and `resample_filter` hold for all of the block.
+    `resolution` names the block, and `size` is its height and width, mostly the same. `layer_settings` are keywords of
+    `SynthesisLayer`; `conv_clamp` and `resample_filter` hold for all of the block.
     """
 
     resample_filter: Tensor
@@ -44,6 +46,7 @@ class SynthesisBlock(nn.Module):
         out_channels: int,
         w_dim: int,
         resolution: int,
+        size: tuple[int, int],
         img_channels: int,
         is_last: bool,
         architecture: str,
@@ -53,9 +56,9 @@ class SynthesisBlock(nn.Module):
         self.resolution, self.is_first, self.architecture = resolution, in_channels == 0, architecture
         conv_clamp, resample_filter = layer_settings["conv_clamp"], layer_settings["resample_filter"]
         self.register_buffer("resample_filter", fir_kernel(resample_filter))
-        layer = {"w_dim": w_dim, "resolution": resolution, **layer_settings}
+        layer = {"w_dim": w_dim, "resolution": size, **layer_settings}
         if self.is_first:
-            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+            self.const = nn.Parameter(torch.randn(out_channels, *size))
         else:
             self.conv0 = SynthesisLayer(in_channels, out_channels, up=True, **layer)
         self.conv1 = SynthesisLayer(out_channels, out_channels, **layer)
@@ -76,8 +79,8 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """One resolution.
 
-        `x` [N, in, H/2, W/2] and `image` [N, 3, H/2, W/2] (None at first), `ws` [N, num_convs + 1, w_dim], one noise
-        map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, 3, H, W].
+        `x` [N, in, H/2, W/2] and `image` [N, C, H/2, W/2] (None at first), `ws` [N, num_convs + 1, w_dim], one noise
+        map or None for each convolution -> features [N, out, H, W] and, once there is one, the image [N, C, H, W].
         """
         if x is None:
             x = self.const.float().expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -101,7 +104,7 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image: blocks of doubling resolution from 4x4.
+    """ws -> image: blocks of doubling resolution from 4x4, or another first size.
 
     `channels` are those of the blocks, from the first; `layer_settings` are keywords of `SynthesisLayer`.
     """
@@ -113,6 +116,7 @@ class SynthesisNetwork(nn.Module):
         channels: Sequence[int],
         architecture: str = "skip",
         num_fp16_res: int = 0,
+        first_size: tuple[int, int] = (4, 4),
         **layer_settings: Any,
     ) -> None:
         super().__init__()
@@ -126,6 +130,7 @@ class SynthesisNetwork(nn.Module):
                 width,
                 w_dim,
                 resolution,
+                (first_size[0] * resolution // 4, first_size[1] * resolution // 4),
                 img_channels,
                 is_last=resolution == largest,
                 architecture=architecture,
@@ -147,7 +152,7 @@ class SynthesisNetwork(nn.Module):
         half_dtype: torch.dtype | None = None,
         exact: bool = True,
     ) -> Tensor:
-        """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
+        """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
         A block takes its convolutions' ws and one more for its ToRGB layer, which it shares with the next block's
         first convolution.
@@ -221,7 +226,7 @@ class StyleGAN2Generator(MappedGenerator):
         c_dim: dimensions of the class label, 0 for an unconditional network.
         w_dim: dimensions of the intermediate latent w.
         img_resolution: pixels per side, a power of two, at least 4.
-        img_channels: channels of the image.
+        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
         num_mapping_layers: layers of the mapping network.
         mapping_embed_features: width of the label embedding, `w_dim` if None.
         mapping_layer_features: width of the mapping network's hidden layers, `w_dim` if None.
@@ -239,6 +244,8 @@ class StyleGAN2Generator(MappedGenerator):
         block_channels: channels at 4, 8, ... `img_resolution` pixels in place of `channel_base` and `channel_max`.
         mapping_normalization: `separate` for z and the label embedding each, `joint` for both after concatenation
             (the TensorFlow networks), `none`.
+        first_size: height and width of the first block, [4, 4] if None. The others double them, so that the image's are
+            `img_resolution / 4` times as many.
 
     Raises:
         ValueError: for a value out of range, naming the argument.
@@ -269,22 +276,26 @@ class StyleGAN2Generator(MappedGenerator):
         kernel_size: int = 3,
         block_channels: Sequence[int] | None = None,
         mapping_normalization: str = "separate",
+        first_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_at_least_one(
             z_dim=z_dim,
             w_dim=w_dim,
-            img_channels=img_channels,
             num_mapping_layers=num_mapping_layers,
             channel_max=channel_max,
         )
+        check_channels(img_channels)
         _check_arguments(c_dim, architecture, kernel_size, num_fp16_res)
+        height, width = (4, 4) if first_size is None else first_size
+        check_at_least_one(height=height, width=width)
         self.synthesis = SynthesisNetwork(
             w_dim,
             img_channels,
             _block_channels(img_resolution, channel_base, channel_max, block_channels),
             architecture,
             num_fp16_res,
+            (height, width),
             conv_clamp=conv_clamp,
             resample_filter=resample_filter,
             activation=activation,
@@ -303,4 +314,5 @@ class StyleGAN2Generator(MappedGenerator):
             mapping_normalization,
         )
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, self.synthesis.num_ws
-        self.image_size = img_resolution
+        self.image_size = size_of(height * img_resolution // 4, width * img_resolution // 4)
+        self.image_channels = img_channels

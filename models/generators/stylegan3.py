@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from text2latent.models.colours import check_channels
 from text2latent.models.generators.alias_free import design_lowpass, filtered_lrelu
 from text2latent.models.generators.bands import Band, plan_bands
 from text2latent.models.generators.base import check_at_least_one
@@ -207,7 +208,7 @@ class SynthesisNetwork(nn.Module):
         rotate: float = 0.0,
         exact: bool = True,
     ) -> Tensor:
-        """Images [N, 3, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
+        """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
         The first w goes to the Fourier features, the others to one layer each.
 
@@ -247,7 +248,7 @@ class StyleGAN3Generator(MappedGenerator):
         c_dim: dimensions of the class label, 0 for an unconditional network.
         w_dim: dimensions of the intermediate latent w.
         img_resolution: pixels per side.
-        img_channels: channels of the image.
+        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
         num_mapping_layers: layers of the mapping network.
         mapping_lr_multiplier: learning rate of the mapping network relative to the rest.
         channel_base: a layer of cutoff f has `min(channel_base / 2 / f, channel_max)` channels, rounded.
@@ -265,6 +266,7 @@ class StyleGAN3Generator(MappedGenerator):
         lrelu_upsampling: factor of the resampling around the leaky relu.
         use_radial_filters: whether downsampling filters are radially symmetric where not critically sampled.
         conv_clamp: bound on the magnitude of every layer's activations, None for no bound.
+        layer_channels: channels of the `num_layers` layers in place of `channel_base` and `channel_max`.
 
     Raises:
         ValueError: for a value out of range, naming the argument.
@@ -296,18 +298,19 @@ class StyleGAN3Generator(MappedGenerator):
         lrelu_upsampling: int = 2,
         use_radial_filters: bool = False,
         conv_clamp: float | None = 256,
+        layer_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_at_least_one(
             z_dim=z_dim,
             w_dim=w_dim,
-            img_channels=img_channels,
             num_mapping_layers=num_mapping_layers,
             channel_max=channel_max,
             conv_kernel=conv_kernel,
             filter_size=filter_size,
             lrelu_upsampling=lrelu_upsampling,
         )
+        check_channels(img_channels)
         _check_arguments(c_dim, img_resolution, num_layers, num_critical, first_cutoff, first_stopband)
         bands = plan_bands(
             img_resolution,
@@ -320,6 +323,7 @@ class StyleGAN3Generator(MappedGenerator):
             first_stopband,
             last_stopband_rel,
             margin_size,
+            layer_channels,
         )
         self.synthesis = SynthesisNetwork(
             w_dim,
@@ -335,7 +339,7 @@ class StyleGAN3Generator(MappedGenerator):
         )
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, num_mapping_layers, lr_multiplier=mapping_lr_multiplier)
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, self.synthesis.num_ws
-        self.image_size = img_resolution
+        self.image_size, self.image_channels = img_resolution, img_channels
 
 
 def _check_arguments(

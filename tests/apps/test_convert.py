@@ -151,7 +151,7 @@ def test_other_files_are_never_replaced(tmp_path, capsys, flags):
         ([], 2, "required"),
         (["missing.pkl", "out"], 2, "expected a name of the zoo"),
         (["broken.pkl", "out"], 1, "broken.pkl: truncated"),
-        (["my_package.MyGenerator", "out"], 1, "imported only when you name it yourself"),
+        (["my_package.MyGenerator", "out"], 2, "no module my_package"),
         (["sg2ada-cond-32.pkl", "broken.pkl/out"], 1, "broken.pkl is a file"),
     ],
 )

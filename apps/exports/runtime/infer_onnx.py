@@ -41,7 +41,7 @@ class OnnxPipeline:
         return self.sampler.run(None, {"embedding": embedding, "noise": noise})[0]
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-        """Images, uint8 `[N, H, W, 3]`, of a text and a seed per image."""
+        """Images, uint8 `[N, H, W, C]`, of a text and a seed per image."""
         (images,) = self.generator.run(None, {"latents": self.latents(texts, seeds)})
         return np.rint((images + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
@@ -54,4 +54,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", default="image.png")
     flags = parser.parse_args()
     pipeline = OnnxPipeline(Path(__file__).resolve().parent, flags.int8)
-    Image.fromarray(pipeline([flags.text], [flags.seed])[0]).save(flags.output)
+    image = pipeline([flags.text], [flags.seed])[0]
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(flags.output)

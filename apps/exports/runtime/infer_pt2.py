@@ -29,4 +29,5 @@ if __name__ == "__main__":
     noise = torch.randn(1, *settings["noise_shape"], generator=torch.Generator().manual_seed(flags.seed))
     with torch.no_grad():
         levels = ((draw(tokens=tokens, noise=noise)[0] + 1) * 127.5).round().to(torch.uint8)
-    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(flags.output)
+    image = levels.permute(1, 2, 0).numpy()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(flags.output)

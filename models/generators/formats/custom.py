@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from text2latent.common.errors import InputError, UsageError, named_line, one_line
+from text2latent.common.files import new_parents, read_object, replacing
 from text2latent.models.generators.base import Generator
+from text2latent.models.generators.formats.folder import ORIGIN
+from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity
 
@@ -70,7 +75,54 @@ def load_class(source: str | Path | Mapping[str, Any], allow_import: bool = True
     cls = _import_class(class_path)
     generator = _construct(cls, class_path, init_args)
     _try_out(generator, class_path)
+    generator.class_spec = {"class_path": class_path, "init_args": init_args}
     generator.identity = Identity(cls.__name__, class_path, _digest(generator, class_path, init_args))
+    return generator
+
+
+def is_class_folder(folder: Path) -> bool:
+    """Whether a folder is one that `save_class` wrote."""
+    return (folder / CONFIG).is_file() and KEYS[0] in read_object(folder / CONFIG, "a generator folder")
+
+
+def save_class(generator: Generator, folder: Path, origin: Mapping[str, Any]) -> None:
+    """Write the folder of a class of one's own, whole or not at all: class path, arguments, and all its tensors.
+
+    Args:
+        generator: as `load_class` gives it.
+        folder: where to; one that is there is replaced.
+        origin: its identity, which `config.json` keeps.
+
+    Raises:
+        InputError: when arguments or tensors are such as files can't hold.
+    """
+    state = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
+    with new_parents(folder), replacing(folder) as partial:
+        partial.mkdir(exist_ok=True)
+        try:
+            config = json.dumps({**(generator.class_spec or {}), ORIGIN: dict(origin)}, indent=2, sort_keys=True)
+            save_file(state, partial / WEIGHTS, metadata={"format": "pt"})
+        except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(f"{folder}: cannot hold this class: {one_line(error)}") from error
+        (partial / CONFIG).write_text(config + "\n", encoding="utf-8")
+
+
+def load_class_folder(folder: Path, allow_import: bool = True) -> Generator:
+    """The generator of a folder of `save_class`: its class, made with its arguments and given its tensors.
+
+    Raises:
+        UsageError: as `load_class`.
+        InputError: as `load_class`, and when the folder's files are damaged or don't fit the class.
+    """
+    found = read_object(folder / CONFIG, "a generator folder")
+    spec = {key: found[key] for key in KEYS if key in found}
+    generator = load_class(spec, allow_import)
+    try:
+        generator.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{folder / WEIGHTS}: the weights don't fit {spec[KEYS[0]]}: {one_line(error)}") from error
+    class_path, init_args = _check_spec(spec)
+    generator.identity = Identity(type(generator).__name__, class_path, _digest(generator, class_path, init_args))
     return generator
 
 
@@ -127,8 +179,9 @@ def _try_out(generator: Generator, class_path: str) -> None:
         _require_shape("map", ws, (2, *generator.latent_shape))
         if not torch.equal(ws, ws[:, :1].expand_as(ws)):
             raise InputError("map: expected one w repeated for all layers, as in StyleGAN; else use num_ws = 1")
-        size = generator.image_size
-        _require_shape("synthesize", generator.synthesize(ws[:1]), (1, 3, size, size))
+        _require_shape(
+            "synthesize", generator.synthesize(ws[:1]), (1, generator.image_channels, *generator.image_shape)
+        )
         _require_shape("truncate", generator.truncate(ws, 0.5), ws.shape)
     except Exception as error:
         # Whatever the user's own code raises.

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
-from text2latent.models.generators.formats.torch_files import TensorRecord, is_torch_file, read_torch_objects
+from text2latent.models.generators.formats.torch_files import (
+    TensorRecord,
+    is_torch_file,
+    read_torch_objects,
+    tensor_globals,
+)
 from text2latent.models.generators.formats.weights import GeneratorWeights
 
 CLASSES = (
@@ -53,7 +58,7 @@ def read_decoder(path: Path, data: memoryview) -> GeneratorWeights:
     extra: dict[tuple[str, str], Any] = {(module, name): _stand_in(name) for module, name in CLASSES}
     for builtins in ("builtins", "__builtin__"):
         extra[builtins, "set"] = lambda items=(): set(items)
-    decoder = read_torch_objects(path, data, extra)
+    decoder = read_torch_objects(path, data, lambda budget: {**tensor_globals(budget), **extra})
     if not isinstance(decoder, PickledModule) or decoder.name != "Decoder":
         raise PickleError(f"a pickle of {shown(getattr(decoder, 'name', decoder))}: expected DALL-E's decoder")
     arguments = {

@@ -24,6 +24,7 @@ from text2latent.models.sources.identity import sha256_of
 KIND = "a generator folder"
 ORIGIN = "_converted_from"
 WRITTEN = "weights_sha256"
+HEADER_AT = 8
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,6 +37,11 @@ def read_folder(folder: Path) -> GeneratorWeights:
     config = read_object(folder / CONFIG, KIND)
     arguments = {key: value for key, value in config.items() if not key.startswith("_")}
     return GeneratorWeights(config.get("_class_name", ""), arguments, read_weights(folder / WEIGHTS))
+
+
+def is_safetensors(data: memoryview) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON object, then the object."""
+    return len(data) > HEADER_AT and data[HEADER_AT] == ord("{") and bytes(data[HEADER_AT - 2 : HEADER_AT]) == bytes(2)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
-
-from torch import Tensor
 
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.torch_files import TensorRecord
 from text2latent.models.generators.formats.unpickling import ArrayRecord, PersistentObject, load_tensors
-from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, GeneratorWeights, rename
-from text2latent.models.generators.layers import fir_kernel
+from text2latent.models.generators.formats.weights import (
+    BINOMIAL_TAPS,
+    GeneratorWeights,
+    first_size,
+    idle_filters,
+    rename,
+    training_notes,
+)
 
 MAX_DEPTH = 8
 MAX_MODULES = 10_000
-IDLE_FILTER = re.compile(r"synthesis\.b\d+\.conv1\.resample_filter")
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
 SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 MAPPING = {
@@ -70,11 +72,20 @@ def read_official(value: Any, file_bytes: int) -> GeneratorWeights:
     synthesis = _part(network, "synthesis")
     kwargs, state = _constructor_arguments(network), load_tensors(dict(_tensors(network)), file_bytes)
     if "input" in _children(synthesis):
-        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state)
+        return GeneratorWeights("StyleGAN3Generator", _stylegan3(kwargs), state, _notes(kwargs))
     if "b4" not in _children(synthesis):
         raise PickleError(f"{shown(network.class_name)}: expected a generator of StyleGAN2-ADA or StyleGAN3")
-    arguments = _stylegan2(kwargs, synthesis)
-    return GeneratorWeights("StyleGAN2Generator", arguments, state | _idle_filters(state, arguments))
+    size = first_size(state.get("synthesis.b4.const"))
+    # Of images that aren't square forks give both sides, or neither.
+    side = {"img_resolution": max(4 << i for i in range(16) if f"b{4 << i}" in _children(synthesis))} if size else {}
+    arguments = {**_stylegan2({**kwargs, **side}, synthesis), **size}
+    state |= idle_filters(state, arguments.get("resample_filter", BINOMIAL_TAPS))
+    return GeneratorWeights("StyleGAN2Generator", arguments, state, _notes(kwargs))
+
+
+def _notes(kwargs: dict[str, Any]) -> tuple[str, ...]:
+    sections = (_section(kwargs, name) for name in ("mapping_kwargs", "synthesis_kwargs"))
+    return training_notes([*kwargs, *(name for section in sections for name in section)])
 
 
 def _children(module: PersistentObject) -> dict[str, PersistentObject]:
@@ -134,12 +145,6 @@ def _arguments(kwargs: dict[str, Any], mapping: dict[str, str], synthesis: tuple
 
 def _stylegan3(kwargs: dict[str, Any]) -> dict[str, Any]:
     return _arguments(kwargs, MAPPING_STYLEGAN3, SYNTHESIS["stylegan3"])
-
-
-def _idle_filters(state: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """Filters of layers that do not up-sample: files have default ones there, which no network reads."""
-    taps = arguments.get("resample_filter", BINOMIAL_TAPS)
-    return {name: fir_kernel(taps) for name in state if IDLE_FILTER.fullmatch(name)}
 
 
 def _stylegan2(kwargs: dict[str, Any], synthesis: PersistentObject) -> dict[str, Any]:

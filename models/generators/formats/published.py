@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,13 +109,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_weights(path)
     try:
-        values: Mapping[str, Any] = torch_files.read_torch_file(path, unpickling.map_file(path))
+        data = unpickling.map_file(path)
+        return unpickling.load_section(torch_files.read_torch_objects(path, data), len(data), "the file")
     except PickleError as error:
         raise InputError(f"{path}: {error}") from error
-    wrong = [key for key, value in values.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise InputError(f"{path}: {wrong[0]}: expected a tensor, got {type(values[wrong[0]]).__name__}")
-    return {key: value.float() for key, value in values.items()}
 
 
 def multiply_out(state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:

@@ -12,46 +12,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text2latent.models.generators.formats.pickle_machine import PickleError, shown
-from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights, Tensors, with_filters
+from text2latent.models.generators.formats.pickle_machine import PickleError
+from text2latent.models.generators.formats.weights import BINOMIAL_TAPS, W_AVG, GeneratorWeights, Tensors, with_filters
 
 MAX_BLOCKS = 16
 FILTERS = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel")
 
 
-def read_rosinality(checkpoint: Mapping[str, Any]) -> GeneratorWeights:
+def read_rosinality(state: Mapping[str, Tensor], average: Tensor | None) -> GeneratorWeights:
     """The generator of a checkpoint.
 
     Args:
-        checkpoint: what `torch.save` wrote: a dictionary with `g_ema` (or, without a moving average, `g`) and perhaps
-            `latent_avg`, or `g_ema`'s alone.
+        state: tensors of the generator.
+        average: its mean latent [w_dim], where the file has one.
 
     Raises:
-        PickleError: when it holds no generator of this port.
+        PickleError: when it is no generator of this port.
     """
-    found = next((checkpoint[name] for name in ("g_ema", "g") if name in checkpoint), checkpoint)
-    if not isinstance(found, Mapping) or "input.input" not in found:
-        raise PickleError("g_ema: expected a generator of stylegan2-pytorch, with a tensor input.input")
-    wrong = [name for name, value in found.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise PickleError(f"g_ema: {shown(wrong[0])}: expected a tensor, got {shown(found[wrong[0]])}")
-    filters, others = _split_filters({str(name): value.float() for name, value in found.items()})
+    filters, others = _split_filters(dict(state))
     tensors = Tensors(others, "g_ema")
     arguments: dict[str, Any] = {"resample_filter": filters, "architecture": "skip"}
-    mapping, state = _convert_mapping(tensors)
+    mapping, converted = _convert_mapping(tensors)
     synthesis, synthesis_state = _convert_synthesis(tensors)
     tensors.finish()
-    state |= with_filters(synthesis_state, filters)
-    average = checkpoint.get("latent_avg")
-    if isinstance(average, Tensor):
-        state[W_AVG] = average.float().flatten()
-    return GeneratorWeights("StyleGAN2Generator", arguments | mapping | synthesis, state)
+    converted |= with_filters(synthesis_state, filters)
+    if average is not None:
+        converted[W_AVG] = average
+    return GeneratorWeights("StyleGAN2Generator", arguments | mapping | synthesis, converted)
 
 
 def _split_filters(tensors: dict[str, Tensor]) -> tuple[list[float], dict[str, Tensor]]:
-    """Taps of the low-pass filter that all up-sampling layers share, and the other tensors."""
+    """Taps of the low-pass filter that all up-sampling layers share, the usual where none is stored; other tensors."""
     kernels = [value for name, value in tensors.items() if FILTERS.fullmatch(name)]
-    if not kernels or not all(kernel.shape == kernels[0].shape and kernel.allclose(kernels[0]) for kernel in kernels):
+    if not kernels:
+        return list(BINOMIAL_TAPS), tensors
+    if not all(kernel.shape == kernels[0].shape and kernel.allclose(kernels[0]) for kernel in kernels):
         raise PickleError("g_ema: expected one low-pass kernel in all convs.*.conv.blur and to_rgbs.*.upsample")
     taps = kernels[0].sum(dim=0) / kernels[0].sum().sqrt()
     return (taps / taps.sum()).tolist(), {name: tensors[name] for name in tensors if not FILTERS.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""Network pickles of the TensorFlow StyleGAN2 repositories: `(G, D, Gs)`, of which `Gs` is taken, or `Gs` alone.
+"""Network pickles of the TensorFlow StyleGAN repositories: `(G, D, Gs)`, of which `Gs` is taken, or `Gs` alone.
 
 Their conventions differ from PyTorch's: kernels are [height, width, in, out], dense weights [in, out], kernels of
 up-sampling convolutions are flipped, and style biases lack the one that is added to them at run time.
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from text2latent.models.generators.formats import tensorflow_stylegan1
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
 from text2latent.models.generators.formats.unpickling import ArrayRecord, TensorFlowNetwork, load_tensors
 from text2latent.models.generators.formats.weights import (
@@ -20,12 +21,15 @@ from text2latent.models.generators.formats.weights import (
     W_AVG,
     GeneratorWeights,
     Tensors,
+    first_size,
     rename,
+    training_notes,
     with_filters,
 )
 
 MIN_VERSION = 4
 MAX_LAYERS = 64
+MAX_BLOCKS = 16
 NEAREST_TAPS = [1, 1]
 ARGUMENTS = {
     "mapping_lrmul": "mapping_lr_multiplier",
@@ -73,19 +77,22 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
         file_bytes: size of the file, which bounds that of its tensors.
 
     Raises:
-        PickleError: when it holds no StyleGAN2 generator of version 4 or later.
+        PickleError: when it holds no StyleGAN, or no StyleGAN2 of version 4 or later.
     """
     network = _average_generator(value)
-    version = network.state.get("version")
-    if not isinstance(version, int) or version < MIN_VERSION:
-        raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
     parts = {name: _component(network, name) for name in ("mapping", "synthesis")}
     average, mapping_tensors, synthesis_tensors = (
         Tensors(_without_growth(_load_variables(part, file_bytes)), name)
         for name, part in {"Gs": network, **parts}.items()
     )
     kwargs = _static_kwargs([network, *parts.values()])
+    is_first = tensorflow_stylegan1.ADAIN in synthesis_tensors
+    version = network.state.get("version")
+    if not is_first and (not isinstance(version, int) or version < MIN_VERSION):
+        raise PickleError(f"a TensorFlow network of version {shown(version)}: expected at least {MIN_VERSION}")
     mapping, mapping_state = _convert_mapping(mapping_tensors, kwargs)
+    if is_first:
+        return tensorflow_stylegan1.convert((mapping, mapping_state), synthesis_tensors, average, kwargs, IGNORED)
     synthesis, synthesis_state = _convert_synthesis(synthesis_tensors)
     arguments = {**rename(kwargs, ARGUMENTS, IGNORED, "static_kwargs"), **mapping, **synthesis}
     if arguments.get("resample_filter", BINOMIAL_TAPS) is None:
@@ -93,7 +100,8 @@ def read_tensorflow(value: Any, file_bytes: int) -> GeneratorWeights:
     _require_told_sizes(kwargs, arguments)
     state = with_filters(mapping_state | synthesis_state, arguments.get("resample_filter", BINOMIAL_TAPS))
     state |= {W_AVG: average.take("dlatent_avg", 1)} if "dlatent_avg" in average else {}
-    return GeneratorWeights("StyleGAN2Generator", arguments, {key: value.contiguous() for key, value in state.items()})
+    state = {key: value.contiguous() for key, value in state.items()}
+    return GeneratorWeights("StyleGAN2Generator", arguments, state, training_notes(kwargs))
 
 
 def _average_generator(value: Any) -> TensorFlowNetwork:
@@ -134,8 +142,11 @@ def _load_variables(network: TensorFlowNetwork, file_bytes: int) -> dict[str, Te
 
 def _without_growth(variables: dict[str, Tensor]) -> dict[str, Tensor]:
     """Variables of a network that was built to grow (configurations A to D), as those of its last resolution."""
-    resolution = max((int(name.partition("x")[0]) for name in variables if RESOLUTION.match(name)), default=0)
-    last = f"{resolution}x{resolution}/ToRGB/"
+    grown = variables.get("lod")
+    if grown is not None and grown.numel() == 1 and grown.item() > 0:
+        raise PickleError(f"lod {grown.item():g}: the network hasn't grown to its last resolution; expected 0")
+    blocks = {match[0] for match in map(RESOLUTION.match, variables) if match}
+    last = f"{max(blocks, key=lambda block: int(block.partition('x')[0]), default='')}ToRGB/"
     renamed = {name.replace("ToRGB_lod0/", last): value for name, value in variables.items() if name != "lod"}
     return {name: value for name, value in renamed.items() if not name.startswith("ToRGB_lod")}
 
@@ -179,30 +190,40 @@ def _convert_labels(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor]
 
 def _convert_synthesis(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Arguments and state of the synthesis network."""
-    resolutions = [4]
-    while f"{2 * resolutions[-1]}x{2 * resolutions[-1]}/Conv1/weight" in tensors:
-        resolutions.append(2 * resolutions[-1])
-    arguments = _synthesis_arguments(tensors, resolutions)
-    state = {"synthesis.b4.const": tensors.take("4x4/Const/const", 4)[0]}
-    for resolution in resolutions:
+    blocks = find_blocks(tensors)
+    arguments = _synthesis_arguments(tensors, blocks)
+    const = tensors.take(f"{blocks[0]}/Const/const", 4)[0]
+    state = {"synthesis.b4.const": const}
+    for number, block in enumerate(blocks):
         for theirs, ours in LAYERS.items():
-            name, target = f"{resolution}x{resolution}/{theirs}", f"synthesis.b{resolution}.{ours}"
+            name, target = f"{block}/{theirs}", f"synthesis.b{4 << number}.{ours}"
             if f"{name}/weight" in tensors:
                 state |= {f"{target}.{key}": value for key, value in _convert_layer(tensors, name).items()}
-        state |= _convert_noises(tensors, resolution) if arguments["use_noise"] else {}
+        state |= _convert_noises(tensors, number) if arguments["use_noise"] else {}
     tensors.finish()
-    return arguments, state
+    return {**arguments, **first_size(const)}, state
 
 
-def _synthesis_arguments(tensors: Tensors, resolutions: list[int]) -> dict[str, Any]:
-    last = resolutions[-1]
-    convolutions = ["4x4/Conv", *(f"{resolution}x{resolution}/Conv1" for resolution in resolutions[1:])]
-    architecture = "skip" if "4x4/ToRGB/weight" in tensors else "orig"
+def find_blocks(tensors: Tensors) -> list[str]:
+    """Names of the blocks, such as 4x4 and 8x8: height and width, both doubled from one to the next."""
+    first = tensors.prefix_of("/Const/const") or "4x4"
+    if not RESOLUTION.fullmatch(f"{first}/"):
+        raise PickleError(f"synthesis: {shown(first)}/Const/const: expected a block named by its height and width")
+    height, width = map(int, first.split("x"))
+    names = [f"{height << i}x{width << i}" for i in range(MAX_BLOCKS)]
+    count = next((i for i in range(1, MAX_BLOCKS) if f"{names[i]}/Conv1/weight" not in tensors), MAX_BLOCKS)
+    return names[:count]
+
+
+def _synthesis_arguments(tensors: Tensors, blocks: list[str]) -> dict[str, Any]:
+    convolutions = [f"{blocks[0]}/Conv", *(f"{block}/Conv1" for block in blocks[1:])]
+    architecture = "skip" if f"{blocks[0]}/ToRGB/weight" in tensors else "orig"
+    is_resnet = any(f"{block}/Skip/weight" in tensors for block in blocks)
     return {
-        "img_resolution": last,
-        "img_channels": tensors.shape(f"{last}x{last}/ToRGB/weight", 4)[3],
+        "img_resolution": 2 << len(blocks),
+        "img_channels": tensors.shape(f"{blocks[-1]}/ToRGB/weight", 4)[3],
         "block_channels": [tensors.shape(f"{name}/weight", 4)[3] for name in convolutions],
-        "architecture": "resnet" if "8x8/Skip/weight" in tensors else architecture,
+        "architecture": "resnet" if is_resnet else architecture,
         "use_noise": "noise0" in tensors,
     }
 
@@ -220,12 +241,11 @@ def _convert_layer(tensors: Tensors, name: str) -> dict[str, Tensor]:
     return state
 
 
-def _convert_noises(tensors: Tensors, resolution: int) -> dict[str, Tensor]:
-    """Noise maps of a block: the n-th resolution's convolutions have the numbers 2 n - 5 and 2 n - 4, n its log2."""
-    last = 2 * int(math.log2(resolution)) - 4
-    layers = {"conv1": last} if resolution == 4 else {"conv0": last - 1, "conv1": last}
+def _convert_noises(tensors: Tensors, block: int) -> dict[str, Tensor]:
+    """Noise maps of a block, counted from 0, whose last convolution has the number 2 * block of all."""
+    layers = {"conv1": 0} if block == 0 else {"conv0": 2 * block - 1, "conv1": 2 * block}
     return {
-        f"synthesis.b{resolution}.{layer}.noise_const": tensors.take(f"noise{number}", 4)[0, 0]
+        f"synthesis.b{4 << block}.{layer}.noise_const": tensors.take(f"noise{number}", 4)[0, 0]
         for layer, number in layers.items()
     }
 
@@ -233,6 +253,8 @@ def _convert_noises(tensors: Tensors, resolution: int) -> dict[str, Tensor]:
 def _require_told_sizes(kwargs: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Refuse a file whose arguments contradict the shapes of its tensors."""
     for theirs, ours in TOLD_SIZES.items():
+        if theirs == "resolution" and "first_size" in arguments:
+            continue  # one number doesn't tell two sides
         if theirs in kwargs and kwargs[theirs] != arguments[ours]:
             raise PickleError(
                 f"static_kwargs: {theirs} {shown(kwargs[theirs])}: the tensors are of a network with {arguments[ours]}"

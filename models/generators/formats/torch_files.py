@@ -1,21 +1,21 @@
-"""Files and byte strings that `torch.save` wrote: checked first, then read by `torch.load(weights_only=True)`.
+"""Files and byte strings that `torch.save` wrote, read as data.
 
-The check runs the pickles inside on our own machine, so that a global that isn't about tensors is named, and no tensor
-may claim more than the file holds. Both layouts are known: the zip of PyTorch 1.6 and later, and the stream of pickles
+Our own machine runs the pickles inside, so that a global that isn't about tensors is named, and no tensor may claim
+more than the file holds. Both layouts are known: the zip of PyTorch 1.6 and later, and the stream of pickles
 and raw bytes of earlier versions, which storages inside of other pickles still have.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
+import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 MAGIC_PREFIX = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_PREFIX = b"PK\x03\x04"
+ZIP_HEADER_BYTES, ZIP_LENGTHS = 30, 26
+"""Size of a member's local header, and where in it the lengths of its name and of its extra field are."""
 MAX_DIMENSIONS = 8
 ENTRY_BYTES = 128
 
@@ -89,7 +91,9 @@ class TensorRecord:
         if not self.storage.numel:
             return torch.empty(self.size, dtype=self.storage.dtype)
         if self.storage.raw is not None:
-            values = torch.frombuffer(bytearray(self.storage.raw), dtype=self.storage.dtype)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that the buffer is not writable, as the copy is
+                values = torch.frombuffer(self.storage.raw, dtype=self.storage.dtype)
             return values.as_strided(self.size, self.stride, self.offset).clone()
         assert self.storage.data is not None
         try:
@@ -180,20 +184,20 @@ class _Storages:
         return self.records.setdefault(str(key), StorageRecord(DTYPES[name], numel))
 
 
-def check_stream(data: memoryview, budget: Budget, extra: Globals | None = None) -> Any:
+def check_stream(data: memoryview, budget: Budget, known: Globals | None = None) -> Any:
     """Check what `torch.save` wrote without a zip, and return its value, with records in place of tensors.
 
     Raises:
         PickleError: when it isn't one, holds anything but plain values, or is shorter than its storages.
     """
-    storages, known = _Storages(), {**tensor_globals(budget), **(extra or {})}
+    storages = _Storages()
     machine = PickleMachine(data, {}, budget)
     if machine.load() != MAGIC_NUMBER or machine.load() != PROTOCOL_VERSION:
         raise PickleError("not what torch.save writes: its magic number is missing")
     system = machine.load()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleError("expected a file of a little-endian machine")
-    machine = PickleMachine(data, known, budget, storages, machine.position)
+    machine = PickleMachine(data, known or tensor_globals(budget), budget, storages, machine.position)
     value, keys = machine.load(), machine.load()
     if not isinstance(keys, list) or set(map(str, keys)) != set(storages.records) or len(keys) != len(set(keys)):
         raise PickleError("damaged: its list of storages is not that of its tensors")
@@ -218,30 +222,39 @@ def load_storage(data: Any, budget: Budget) -> StorageRecord:
     return StorageRecord(record.dtype, record.numel, view)
 
 
-def _check_zip(path: Path, budget: Budget, extra: Globals, keep: bool = False) -> Any:
+def _read_zip(path: Path, data: memoryview, budget: Budget, known: Globals) -> Any:
     """Check the zip layout of `torch.save`: stored uncompressed, a pickle and the storages that it names.
 
-    Returns its value, with records in place of tensors, which have their bytes if they are to be kept.
+    Returns its value, with records in place of tensors, whose bytes are views of the file.
     """
     with zipfile.ZipFile(path) as archive:
         files = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         packed = [info.filename for info in files.values() if info.compress_type != zipfile.ZIP_STORED]
         if "data.pkl" not in files:
             raise PickleError("a zip without the data.pkl of a PyTorch file")
-        if packed or sum(info.file_size for info in files.values()) > path.stat().st_size:
+        if packed or sum(info.file_size for info in files.values()) > len(data):
             raise PickleError(f"a zip whose files are compressed or overlap: {shown((packed or ['data.pkl'])[0])}")
-        storages = _Storages()
-        data = memoryview(archive.read(files["data.pkl"]))
-        value = PickleMachine(data, {**tensor_globals(budget), **extra}, budget, storages).load()
-        for key, record in storages.records.items():
-            held = files[f"data/{key}"].file_size if f"data/{key}" in files else 0
-            if record.nbytes > held:
-                raise PickleError(
-                    f"truncated: storage {shown(key)} claims {record.nbytes} bytes, the file holds {held}"
-                )
-            if keep:
-                record.raw = memoryview(archive.read(files[f"data/{key}"]))[: record.nbytes]
+        if "byteorder" in files and archive.read(files["byteorder"]) != b"little":
+            raise PickleError("expected a file of a little-endian machine")
+        pickled = memoryview(archive.read(files["data.pkl"]))
+    storages = _Storages()
+    value = PickleMachine(pickled, known, budget, storages).load()
+    for key, record in storages.records.items():
+        held = files[f"data/{key}"].file_size if f"data/{key}" in files else 0
+        if record.nbytes > held:
+            raise PickleError(f"truncated: storage {shown(key)} claims {record.nbytes} bytes, the file holds {held}")
+        if record.nbytes:
+            record.raw = _member(data, files[f"data/{key}"])[: record.nbytes]
     return value
+
+
+def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
+    """The bytes of an uncompressed member, which follow its own header, its name and what else is said of it."""
+    name_bytes, extra_bytes = struct.unpack_from("<HH", data, info.header_offset + ZIP_LENGTHS)
+    start = info.header_offset + ZIP_HEADER_BYTES + name_bytes + extra_bytes
+    if start + info.file_size > len(data):
+        raise PickleError(f"truncated: {shown(info.filename)} ends beyond the file")
+    return data[start : start + info.file_size]
 
 
 def is_torch_file(data: memoryview) -> bool:
@@ -249,54 +262,33 @@ def is_torch_file(data: memoryview) -> bool:
     return bytes(data[: len(ZIP_PREFIX)]) == ZIP_PREFIX or bytes(data[: len(MAGIC_PREFIX)]) == MAGIC_PREFIX
 
 
-def read_torch_file(path: Path, data: memoryview) -> Mapping[str, Any]:
-    """The dictionary in a file of `torch.save`, with its tensors on the CPU.
+def read_torch_objects(path: Path, data: memoryview, known: Callable[[Budget], Globals] = tensor_globals) -> Any:
+    """What `torch.save` wrote, with our own functions in place of the classes that it names.
 
     Args:
         path: the file.
         data: its bytes.
-
-    Raises:
-        PickleError: when it is damaged, or holds anything but tensors, containers and the settings of a training run.
-    """
-    budget = Budget(len(data))
-    extra = {("argparse", "Namespace"): Attributes}
-    zipped = bytes(data[: len(ZIP_PREFIX)]) == ZIP_PREFIX
-    try:
-        if zipped:
-            _check_zip(path, budget, extra)
-        else:
-            check_stream(data, budget, extra)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except PickleError:
-        raise
-    except Exception as error:
-        # Damaged archives raise many kinds; with weights_only none of the file's code has run.
-        raise PickleError(f"a PyTorch file that cannot be read: {shown(error, 200)}") from error
-    if not isinstance(value, Mapping):
-        raise PickleError(f"a PyTorch file that holds {shown(value)}: expected a dictionary of weights")
-    return cast("Mapping[str, Any]", value)
-
-
-def read_torch_objects(path: Path, data: memoryview, extra: Globals) -> Any:
-    """What `torch.save` wrote of objects of any class, with our own functions in place of the classes.
-
-    Args:
-        path: the file.
-        data: its bytes.
-        extra: the classes that may occur, beside tensors and containers.
+        known: the names that may occur and what stands in for them, given the budget that they have to keep to.
 
     Returns:
         The value, with `TensorRecord`s in place of tensors.
 
     Raises:
-        PickleError: when it is damaged, or names any other class.
+        PickleError: when it is damaged, or names anything else.
     """
     budget = Budget(len(data))
     if bytes(data[: len(ZIP_PREFIX)]) != ZIP_PREFIX:
-        return check_stream(data, budget, extra)
+        return check_stream(data, budget, known(budget))
     try:
-        return _check_zip(path, budget, extra, keep=True)
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        return _read_zip(path, data, budget, known(budget))
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+    ) as error:
+        # NotImplementedError and RuntimeError: of encrypted members, and of those packed in an unknown way.
         raise PickleError(f"a PyTorch file that cannot be read: {shown(error, 200)}") from error

@@ -1,4 +1,4 @@
-"""Network pickles of NVIDIA's StyleGAN repositories, read without running or importing anything that they name.
+"""Pickles of networks and of their weights, read without running or importing anything that they name.
 
 The allow-list holds what tensors, arrays and containers need, under the names of all versions of Python, NumPy and
 PyTorch that wrote such files. Networks become records of their class name and state: the Python source that the files
@@ -29,7 +29,13 @@ from text2latent.models.generators.formats.pickle_machine import (
     plain_key,
     shown,
 )
-from text2latent.models.generators.formats.torch_files import ENTRY_BYTES, TensorRecord, load_storage, tensor_globals
+from text2latent.models.generators.formats.torch_files import (
+    ENTRY_BYTES,
+    Attributes,
+    TensorRecord,
+    load_storage,
+    tensor_globals,
+)
 
 DTYPE_NAME = re.compile(r"[<=|]?(b1|[iu][1248]|f[248])")
 MAX_ARRAY_DIMENSIONS = 8
@@ -149,6 +155,7 @@ def network_globals(budget: Budget) -> Globals:
         ("dnnlib.tflib.network", "Network"): TensorFlowNetwork,
         ("dnnlib.util", "EasyDict"): dict[str, Any],
         ("dnnlib", "EasyDict"): dict[str, Any],
+        ("argparse", "Namespace"): Attributes,
         ("_codecs", "encode"): encode,
         ("numpy", "dtype"): _data_type,
         ("numpy", "ndarray"): None,
@@ -188,6 +195,20 @@ def load_tensors(records: Mapping[str, TensorRecord | ArrayRecord], file_bytes: 
     if total > file_bytes:
         raise PickleError(f"its tensors claim {total} bytes, the file has {file_bytes}")
     return {name: record.load().float() for name, record in records.items()}
+
+
+def load_section(section: Any, file_bytes: int, what: str) -> dict[str, Tensor]:
+    """Tensors of a dictionary of records, as `load_tensors`; `what` names it in messages.
+
+    Raises:
+        PickleError: for anything but a dictionary of tensors, and as `load_tensors`.
+    """
+    if not isinstance(section, dict):
+        raise PickleError(f"{what}: expected a dictionary of tensors, got {shown(section)}")
+    wrong = [key for key, value in section.items() if not isinstance(value, (TensorRecord, ArrayRecord))]
+    if wrong:
+        raise PickleError(f"{what}: {shown(wrong[0])}: expected a tensor, got {shown(section[wrong[0]])}")
+    return load_tensors({str(key): value for key, value in section.items()}, file_bytes)
 
 
 def map_file(path: Path) -> memoryview:

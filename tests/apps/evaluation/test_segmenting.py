@@ -73,7 +73,7 @@ def test_grids_are_cut_where_their_pictures_are(tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (8, 8), (10 * i, 0, 0)) for i in range(6)]
     make_grid(pictures[:4], 2).save(tmp_path / "0.png")
     make_grid(pictures[4:], 2).save(tmp_path / "1.png")
-    cut = list(cut_grids([tmp_path / "0.png", tmp_path / "1.png"], 8, ["a", "b", "c"], [5, 6]))
+    cut = list(cut_grids([tmp_path / "0.png", tmp_path / "1.png"], (8, 8), ["a", "b", "c"], [5, 6]))
     assert [name for name, _ in cut] == ["0000-a-5", "0000-a-6", "0001-b-5", "0001-b-6", "0002-c-5", "0002-c-6"]
     assert all(one.tobytes() == picture.tobytes() for (_, one), picture in zip(cut, pictures, strict=True))
 

@@ -16,7 +16,7 @@ RECORD = {
     "metrics": {"val_loss": 0.78, "step": 30000},
     "export": {"formats": ["diffusers", "onnx"], "metrics": {"clip_score_of_samples": 0.31}},
 }
-CONTENT = CardContent("Faces: a test", "apache-2.0", ["a cat", "猫"], image_size=256, context_length=77)
+CONTENT = CardContent("Faces: a test", "apache-2.0", ["a cat", "猫"], image_shape=(256, 256), context_length=77)
 
 
 def test_front_matter_is_what_the_hub_reads() -> None:

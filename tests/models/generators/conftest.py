@@ -29,7 +29,7 @@ MAPPING_KWARGS = {
     "mapping_lr_multiplier": "lr_multiplier",
 }
 SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-OURS_ONLY = ("block_channels", "mapping_normalization")
+OURS_ONLY = ("block_channels", "first_size", "layer_channels", "mapping_normalization")
 
 
 def _stand_in(module: str, name: str, value: Any) -> Any:

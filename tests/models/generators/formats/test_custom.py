@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from text2latent.apps import convert
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.generators import load_generator
 
@@ -157,3 +158,29 @@ def test_a_model_of_a_class_is_drawn_with_when_the_class_is_named(module, tmp_pa
     assert "the weights are not the same" in capsys.readouterr().err
     assert infer.main([*arguments, "--generator", str(tmp_path / "dcgan.yaml")]) == 0
     assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_a_class_is_converted_as_it_is_sampled(module, tmp_path, capsys):
+    source = tmp_path / "mine.yaml"
+    source.write_text(
+        f"class_path: {MODULE}.DCGAN\ninit_args: {{weights: {save_weights(tmp_path)}}}\n", encoding="utf-8"
+    )
+    generator = load_generator(source)
+    assert convert.main([str(source), str(tmp_path / "out")]) == 0
+    assert "a class of your own" in capsys.readouterr().out
+    loaded = load_generator(tmp_path / "out")
+    assert loaded.identity.sha256 == generator.identity.sha256
+    ws = generator.map(generator.sample_latents(2, seed=0))
+    assert torch.equal(loaded.synthesize(ws), generator.synthesize(ws))
+    with pytest.raises(InputError, match="imported only when you name it yourself"):
+        load_generator(tmp_path / "out", allow_import=False)
+    assert convert.main([str(source), str(tmp_path / "half"), "--half"]) == 2
+    assert not (tmp_path / "half").exists()
+
+
+def test_a_class_folder_whose_weights_are_damaged_is_refused(module, tmp_path):
+    assert convert.main([f"{MODULE}.DCGAN", str(tmp_path / "out")]) == 0
+    weights = tmp_path / "out" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="the weights don't fit"):
+        load_generator(tmp_path / "out")

@@ -64,7 +64,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
 
 def test_networks_that_are_not_ours(write_official, write_tensorflow) -> None:
     write_tensorflow(Path("old.pkl"), small(), version=3)
-    write_official(Path("fork.pkl"), small(), edit=lambda state: state["_init_kwargs"].update(square=False))
+    write_official(Path("fork.pkl"), small(), edit=lambda state: state["_init_kwargs"].update(self_attention=True))
     write_official(Path("net.pkl"), small(), edit=lambda state: state["_init_kwargs"].update(z_dim=9))
     for path in ("old.pkl", "fork.pkl", "net.pkl"):
         assert_documented(path)

@@ -173,6 +173,79 @@ def system_call() -> Call:
 
 EVIL = pickle.dumps(system_call(), 4)
 
+
+def zip_of(body: bytes, *storages: bytes) -> bytes:
+    """What `torch.save` writes of an object, by its pickle and its storages."""
+    held = {f"archive/data/{i}": data for i, data in enumerate(storages)}
+    return zipped({"archive/data.pkl": b"\x80\x02" + body + b".", **held, "archive/version": b"3\n"})
+
+
+def whole_network(body: bytes, *storages: bytes) -> bytes:
+    """A file of `torch.save(G)` whose network has `body` as its state."""
+    return zip_of(persistent(body), *storages)
+
+
+def dictionary(name: str, body: bytes) -> bytes:
+    """Opcodes of a dictionary of one item."""
+    return b"}" + text(name) + body + b"s"
+
+
+def safetensors_file(header: bytes, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def state_dict_of(name: str, value: bytes) -> bytes:
+    """Opcodes of a state dictionary that looks like a generator's, with one value."""
+    return b"}(" + text("synthesis.b4.conv1.weight") + value + text(name) + value + b"u"
+
+
+def new_doors() -> dict[str, tuple[bytes, str]]:
+    """What is tried on each door: networks of `torch.save`, state dictionaries in both layouts, safetensors."""
+    system = b"cposix\nsystem\n" + text("touch CANARY") + b"\x85R"
+    four = struct.pack("<4f", *range(4))
+    network = dictionary("_modules", b"}")
+    far = tensor(storage_id(4), 2, (4,), (1,))
+    large = tensor(storage_id(4), 0, (1 << 20, 1 << 20), (0, 0))
+    known = {
+        "code": (system, "global posix.system is not allowed"),
+        "code-in-call": (called("torch._utils", "_rebuild_tensor_v2", system), "global posix.system is not allowed"),
+        "dotted-name": (called("torch._utils", "torch.os.system", text("true")), "torch.os.system is not allowed"),
+        "tensor-beyond": (far, "its storage holds only 4"),
+        "tensor-claims": (large, "its storage holds only 4"),
+        "storage-claims": (tensor(storage_id(1 << 40), 0, (1,), (1,)), "claims 4398046511104 bytes"),
+        "laughs-as-key": (b"}" + laughs() + b"Ns", "a tuple as a key"),
+        "long-text": (b"\x8d" + struct.pack("<Q", 1 << 62) + b"a", "truncated: 4611686018427387904 bytes"),
+        "memo-missing": (b"h\x77", "damaged pickle"),
+        "endless": (b"N" * 600_000, "more than 500000 pickle opcodes"),
+        "no-tensor": (text("words"), "expected a tensor|expected a generator|expected a network"),
+        "deep": (b"]" * 2000 + b"a" * 1999, "expected a tensor|expected a generator|expected a network"),
+    }
+    found = {}
+    for kind, (body, message) in known.items():
+        parameters = dictionary("_parameters", dictionary("weight", body))
+        found[f"network-{kind}.pt"] = (whole_network(parameters, four), message)
+        found[f"weights-{kind}.pt"] = (zip_of(dictionary("G_ema", state_dict_of("a", body)), four), message)
+        found[f"old-weights-{kind}.pt"] = (
+            stream(dictionary("G_ema", state_dict_of("a", body)), "0", data=struct.pack("<q", 4) + four),
+            f"{message}|its list of storages|claim",
+        )
+    headers = {
+        "claims": (b'{"synthesis.b4.conv1.weight":{"dtype":"F32","shape":[99999999],"data_offsets":[0,399999996]}}',
+                   "expected safetensors weights"),
+        "overlap": (b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],'
+                    b'"data_offsets":[0,16]}}', "expected safetensors weights"),
+        "no-json": (b"{" + b"[" * 5000, "expected safetensors weights"),
+        "other": (b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', "expected a generator's weights"),
+    }  # fmt: skip
+    found |= {f"{kind}.safetensors": (safetensors_file(head, four), told) for kind, (head, told) in headers.items()}
+    found["empty-network.pt"] = (whole_network(network), "expected a generator with a synthesis network")
+    found["half-a-network.pt"] = ((DATA / "kinds" / "pti-model.pt").read_bytes()[:20_000], "cannot be read|truncated")
+    found["half-a-dictionary.pt"] = (
+        (DATA / "kinds" / "ada-state-dict.pt").read_bytes()[:-400], "cannot be read|truncated"
+    )  # fmt: skip
+    return found
+
+
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "os-system.pkl": (EVIL, "global posix.system is not allowed"),
     "in-snapshot.pkl": (pickle.dumps({"G_ema": system_call()}, 3), "global posix.system is not allowed"),
@@ -189,7 +262,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "global numpy.testing._private.utils.runstring is not allowed",
     ),
     "numpy-memmap.pkl": (whole(called("numpy", "memmap", text("CANARY"))), "global numpy.memmap is not allowed"),
-    "embedded-class.pkl": (whole(called("training.networks", "Generator")), "networks.Generator is not allowed"),
+    "embedded-class.pkl": (whole(called("training.networks", "Generator")), "a network saved whole, with its classes"),
     "call-of-a-name.pkl": (whole(called("numpy", "ndarray", number(2))), "a call of numpy.ndarray"),
     "call-of-a-text.pkl": (whole(text("os.system") + b")R"), "a call of os.system"),
     "encode.pkl": (whole(called("_codecs", "encode", text("a"), text("zip"))), "encoding zip: expected latin1"),
@@ -266,8 +339,12 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "stream-with-code.pt": (stream(b"cposix\nsystem\n" + text("touch CANARY") + b"\x85R"), "posix.system is not"),
     "stream-claims.pt": (stream(storage_id(1 << 40), "0", data=bytes(16)), "its tensors claim"),
     "list.pt": (saved([1, 2]), "holds a list: expected a dictionary"),
-    "model-object.pt": (saved(torch.nn.Linear(2, 2)), "global torch.nn.modules.linear.Linear is not allowed"),
-    "other-model.pt": (saved({"g_ema": torch.nn.Linear(2, 2).state_dict()}), "with a tensor input.input"),
+    "model-object.pt": (saved(torch.nn.Linear(2, 2)), r"a network saved whole, .*Save its state_dict\(\) instead"),
+    "other-model.pt": (
+        saved({"g_ema": torch.nn.Linear(2, 2).state_dict()}),
+        "expected a generator's weights; it holds g_ema",
+    ),
+    **new_doors(),
     "two-networks.pkl": (
         whole(b"(" + (named("dnnlib.tflib.network", "Network") + b")\x81") * 2 + b"t"),
         r"expected the three networks \(G, D, Gs\)",
