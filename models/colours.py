@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+RGB = 3
+"""Channels of a picture in colours."""
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Kinds of pictures by their number of channels: grey or RGB, without or with an alpha channel, the last."""
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from text2latent.models.generators.base import RGB, Generator, check_at_least_one
+from text2latent.models.colours import RGB
+from text2latent.models.generators.base import Generator, check_at_least_one
 
 FIRST_SIDE = 4
 BOTTLENECK = 4

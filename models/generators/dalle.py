@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from text2latent.models.generators.base import RGB, Generator, check_at_least_one
+from text2latent.models.colours import RGB
+from text2latent.models.generators.base import Generator, check_at_least_one
 
 GROUP_WIDTHS = (8, 4, 2, 1)
 """Channels of the groups of blocks, in units of `n_hid`; between groups, sides are doubled."""

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from text2latent.common.errors import InputError, named_line
 from text2latent.models.generators.formats.pickle_machine import PickleError, shown
-from text2latent.models.generators.formats.torch_files import is_torch_file, read_torch_file
-from text2latent.models.generators.formats.unpickling import map_file
+from text2latent.models.generators.formats.torch_files import TensorRecord, is_torch_file, read_torch_objects
+from text2latent.models.generators.formats.unpickling import load_section, map_file, network_globals
 from text2latent.models.network import Unfilled
 from text2latent.models.priors.clip2latent_yaml import Clip2LatentSettings
 from text2latent.models.priors.prior import HEAD_CHANNELS
@@ -99,20 +99,25 @@ def _read_averaged(path: Path, data: memoryview) -> dict[str, Tensor]:
     """The averaged prior's tensors by name, in float32."""
     if not is_torch_file(data):
         raise InputError("expected a checkpoint of clip2latent, which is a file of PyTorch, got another kind of file")
-    state = read_torch_file(path, data).get("state_dict")
+    checkpoint = read_torch_objects(path, data, network_globals)
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping):
         raise InputError("expected a checkpoint of clip2latent with a state_dict, got none")
     found = {name.removeprefix(AVERAGED): value for name, value in state.items() if str(name).startswith(AVERAGED)}
     if not found:
         raise InputError(f"expected a checkpoint of clip2latent, with tensors under {AVERAGED}, got none")
-    wrong = [name for name, value in found.items() if not (isinstance(value, Tensor) and value.is_floating_point())]
+    wrong = [name for name, value in found.items() if not _is_of_floats(value)]
     if wrong:
         raise InputError(f"{shown(wrong[0])}: expected a tensor of floating-point numbers")
-    state = {name: value.float().clone() for name, value in found.items()}
+    state = {name: value.clone() for name, value in load_section(found, len(data), AVERAGED).items()}
     bad = [name for name, value in state.items() if not value.isfinite().all()]
     if bad:
         raise InputError(f"{shown(bad[0])}: expected finite numbers, got NaN or infinity")
     return state
+
+
+def _is_of_floats(record: Any) -> bool:
+    return isinstance(record, TensorRecord) and record.storage.dtype.is_floating_point
 
 
 def _build(state: Mapping[str, Tensor], settings: Clip2LatentSettings) -> TransformerPrior:
