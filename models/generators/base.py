@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,11 @@ def check_at_least_one(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def shape_of(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of images of a size: pixels per side, or height and width."""
+    return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
 
 
 class Generator(Network):
@@ -62,8 +67,7 @@ class Generator(Network):
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+        return shape_of(self.image_size)
 
     def sample_latents(self, n: int, seed: int) -> Tensor:
         """`n` standard normal z [n, z_dim], float32 on the CPU; row i depends on `seed + i` only."""

@@ -126,6 +126,9 @@ def prepare(page: str, folder: Path) -> None:
     if page == "priors":
         run_here("text2latent sample --num-pairs 40 --output pairs --device cpu")
         run_here("text2latent train --config faces --data.path pairs --output runs/faces --max_steps 2 --device cpu")
+    if page == "generators":
+        shutil.copyfile(DATA / "generators/kinds/ada-state-dict.pt", folder / "weights.pt")
+        (folder / "args.yaml").write_text("mapping_lr_multiplier: 0.1\n", encoding="utf-8")
     if page == "clip2latent":
         lay_out_clip2latent(folder)
     if page == "optimize":

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from text2latent.common.errors import InputError, UsageError, named_line, one_line
 from text2latent.common.files import new_parents, read_object, replacing
-from text2latent.models.generators.base import Generator
+from text2latent.models.generators.base import Generator, shape_of
 from text2latent.models.generators.formats.folder import ORIGIN
 from text2latent.models.network import CONFIG, WEIGHTS
 from text2latent.models.sources import zoo
@@ -179,9 +179,8 @@ def _try_out(generator: Generator, class_path: str) -> None:
         _require_shape("map", ws, (2, *generator.latent_shape))
         if not torch.equal(ws, ws[:, :1].expand_as(ws)):
             raise InputError("map: expected one w repeated for all layers, as in StyleGAN; else use num_ws = 1")
-        _require_shape(
-            "synthesize", generator.synthesize(ws[:1]), (1, generator.image_channels, *generator.image_shape)
-        )
+        expected = (1, generator.image_channels, *shape_of(generator.image_size))
+        _require_shape("synthesize", generator.synthesize(ws[:1]), expected)
         _require_shape("truncate", generator.truncate(ws, 0.5), ws.shape)
     except Exception as error:
         # Whatever the user's own code raises.

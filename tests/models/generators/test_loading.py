@@ -123,7 +123,7 @@ def edit_weights(name: str, value: torch.Tensor | None) -> Callable[[Path], None
         (edit_config(depth=3), "depth: not arguments of StyleGAN2Generator"),
         (edit_config(z_dim="many"), "not a config of StyleGAN2Generator"),
         (edit_config(img_resolution=7), "img_resolution: expected a power of two"),
-        (edit_config(w_dim=10**9), "the weights don't fit config.json"),
+        (edit_config(w_dim=10**9), "it would be of more than [0-9]+ numbers"),
         (edit_config(w_dim=10**30), "not a config of StyleGAN2Generator"),
         (edit_weights("synthesis.b8.conv0.weight", None), "Missing key.*synthesis.b8.conv0.weight"),
         (edit_weights("prior.weight", torch.zeros(3)), "Unexpected key.*prior.weight"),
