@@ -136,10 +136,8 @@ RESULTS = "benchmarks/results"
 TABLES = {
     "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/faces.py")),
     "priors": Table("docs/figures.md", f"{RESULTS}/priors.json", compared_priors),
-    "priors of faces-hard": Table("docs/figures.md", f"{RESULTS}/hard/priors.json", compared_priors),
     "detailed": Table("docs/priors.md", f"{RESULTS}/detailed.json", compared_priors),
     "ablations": Table("docs/priors.md", f"{RESULTS}/ablations.json", compared_priors),
-    "ablations on faces-hard": Table("docs/priors.md", f"{RESULTS}/hard/ablations.json", compared_priors),
     "generators": Table(
         "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
     ),
