@@ -18,7 +18,8 @@ from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.tests.pictures import Infer
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-"""Tests that were started in the background ignore Ctrl-C, and what they start would as well."""
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""Tests that were started in the background ignore Ctrl-C, or with nohup SIGHUP, and what they start would as well."""
 TINY_CLIP: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
