@@ -32,7 +32,8 @@ def draw_prompts(num_prompts: int = NUM_PROMPTS, seed: int = SEED) -> list[str]:
 
 
 def write_prompts(folder: Path = FOLDER) -> None:
-    """Write them, a line each, beside the CLIP's weights."""
+    """Write them, a line each, beside the CLIP's weights; the folder is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / PROMPTS_NAME).write_text("\n".join(draw_prompts()) + "\n", encoding="utf-8")
 
 
