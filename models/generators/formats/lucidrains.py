@@ -80,7 +80,7 @@ def _rate(config: Path) -> tuple[float, tuple[str, ...]]:
 def _mapping(tensors: Tensors, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     num_layers = next((i for i in range(4 * MAX_BLOCKS) if f"{name}.{2 * i}.weight" not in tensors), 0)
     w_dim = tensors.shape(f"{name}.0.weight", 2)[1]
-    state = {}
+    state: dict[str, Tensor] = {}
     for i in range(num_layers):
         # z has the length sqrt(w_dim) here, and 1 in the package.
         scale = scale_of_mapping(w_dim) / (math.sqrt(w_dim) if i == 0 else 1)
@@ -112,7 +112,7 @@ PAIR4 = (("weight", 4), ("bias", 1))
 
 
 def _block(tensors: Tensors, name: str, w_dim: int) -> dict[str, Tensor]:
-    state = {}
+    state: dict[str, Tensor] = {}
     for i in (0, 1):
         state |= _affine(tensors, f"{name}.to_style{i + 1}", f"conv{i}.affine", w_dim)
         state[f"conv{i}.weight"] = tensors.take(f"{name}.conv{i + 1}.weight", 4)

@@ -129,7 +129,7 @@ def save_grid(generator: StyleGAN2Generator, path: Path, columns: int = 8) -> No
     codes, nuisance = draw_codes(rng, 3 * columns), draw_nuisance(rng, 3 * columns)
     w = latents(codes, nuisance)[:, None].to(generator.device)
     drawn = generator.synthesize(w, noise_mode="none").cpu()
-    targets = avg_pool2d(to_tensor(render(codes, nuisance)), 128 // generator.image_size)
+    targets = avg_pool2d(to_tensor(render(codes, nuisance)), 128 // generator.image_shape[0])
     rows = torch.stack([targets, drawn]).unflatten(1, (3, columns))
     picture = rows.permute(1, 0, 4, 2, 5, 3).flatten(0, 2).flatten(1, 2)
     Image.fromarray(((picture + 1) * 127.5).round().byte().numpy()).save(path)
