@@ -22,10 +22,10 @@ def to_rgb(images: Tensor) -> Tensor:
     Grey is repeated, and what has an alpha channel is laid on white.
     """
     channels = images.shape[1]
-    if channels == 3:
+    if channels == RGB:
         return images
     colours = images[:, : channels - 1 + channels % 2]
     if channels % 2 == 0:
         # On white, which is 1: alpha is 0 to 1 where the channel is -1 to 1.
         colours = 1 - (1 - colours) * (images[:, -1:] + 1) / 2
-    return colours.expand(-1, 3, -1, -1)
+    return colours.expand(-1, RGB, -1, -1)

@@ -34,3 +34,24 @@ def row_generators(noise: Tensor) -> list[torch.Generator]:
     """A generator on the CPU per row of `noise` `[N, ...]`, seeded by the row's first numbers."""
     bits = noise.detach().cpu().float().flatten(1)[:, :2].contiguous().view(torch.int32).tolist()
     return [torch.Generator().manual_seed(hash(tuple(row)) % 2**63) for row in bits]
+
+
+class TakesNoise:
+    """A layer that adds noise to its features, a map of which it keeps.
+
+    Attributes:
+        use_noise: whether it does.
+        noise_const: `[H, W]`, the map; there if it does.
+    """
+
+    use_noise: bool
+    noise_const: Tensor
+
+    def draw_noise(
+        self, n: int, mode: str, generator: torch.Generator | list[torch.Generator] | None = None
+    ) -> Tensor | None:
+        """Unit noise for `n` samples: None, the stored map [H, W], or fresh maps [n, 1, H, W]."""
+        if mode == "none" or not self.use_noise:
+            return None
+        kept = self.noise_const
+        return kept if mode == "const" else draw_normal((n, 1, *kept.shape), generator, kept.device, kept.dtype)

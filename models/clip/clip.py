@@ -74,13 +74,14 @@ def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
         config: what `open_clip_config.json` holds.
         weights: a complete safetensors file.
     """
-    preprocessing = config.get("preprocess_cfg", {})
-    if weights.suffix != ".safetensors" or not isinstance(preprocessing, dict) or not is_known(config["model_cfg"]):
+    preprocessing, model = config.get("preprocess_cfg", {}), config["model_cfg"]
+    towers = parse_towers(model)
+    if weights.suffix != ".safetensors" or not isinstance(preprocessing, dict) or towers is None:
         return None
     state = load_file(weights)
     try:
         with Unfilled(state):
-            clip = _build(config["model_cfg"])
+            clip = _build(model, *towers)
     except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError):
         return None
     if _shapes(clip.state_dict()) != _shapes(state):
@@ -91,18 +92,15 @@ def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
     return clip
 
 
-def is_known(model: Mapping[str, Any]) -> bool:
-    """Whether a config's `model_cfg` asks for nothing but what is built here."""
+def parse_towers(model: Mapping[str, Any]) -> tuple[TextConfig, TransformerConfig | ResNetConfig] | None:
+    """The text's and the images' part of a config's `model_cfg`; None where it asks for what isn't built here."""
     flags = [model.get(key, False) for key in ("custom_text", "quick_gelu")]
-    text = _text_config(model)
-    return (
-        model.keys() <= MODEL_KEYS
-        and all(type(flag) is bool for flag in flags)
-        and type(model["embed_dim"]) is int
-        and text is not None
-        and text.pool_type in TEXT_POOLS
-        and _image_config(model) is not None
-    )
+    if not (model.keys() <= MODEL_KEYS and all(type(flag) is bool for flag in flags)):
+        return None
+    text, image = _text_config(model), _image_config(model)
+    if type(model["embed_dim"]) is not int or text is None or text.pool_type not in TEXT_POOLS or image is None:
+        return None
+    return text, image
 
 
 def _text_config(model: Mapping[str, Any]) -> TextConfig | None:
@@ -134,14 +132,10 @@ def _types_of(field: Field[Any]) -> tuple[type, ...]:
     return (int, float) if isinstance(field.default, float) else (type(field.default),)
 
 
-def _build(model: Mapping[str, Any]) -> Any:
-    text, image = _text_config(model), _image_config(model)
+def _build(model: Mapping[str, Any], text: TextConfig, image: TransformerConfig | ResNetConfig) -> Any:
     size, quick_gelu = model["embed_dim"], model.get("quick_gelu", False)
-    assert text is not None
     visual = (
-        ModifiedResNet(image, size)
-        if isinstance(image, ResNetConfig)
-        else VisionTransformer(image or TransformerConfig(), size, quick_gelu)
+        ModifiedResNet(image, size) if isinstance(image, ResNetConfig) else VisionTransformer(image, size, quick_gelu)
     )
     if model.get("custom_text", False):
         return CustomTextClip(visual, TextTower(text, size, quick_gelu))

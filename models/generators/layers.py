@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from text2latent.models.noise import draw_normal
+from text2latent.models.noise import TakesNoise
 
 LRELU_SLOPE = 0.2
 SEPARABLE_TAPS = 8
@@ -292,14 +292,13 @@ def finish_convolution(
     return y if clamp is None else y.clamp_(-clamp, clamp)
 
 
-class SynthesisLayer(ModulatedLayer):
+class SynthesisLayer(TakesNoise, ModulatedLayer):
     """Modulated convolution, optional x2 up-sampling, noise, bias and activation (arXiv:1912.04958, fig. 2d).
 
     `resolution` is what comes out: pixels per side, or height and width.
     """
 
     resample_filter: Tensor
-    noise_const: Tensor
 
     def __init__(
         self,
@@ -315,25 +314,14 @@ class SynthesisLayer(ModulatedLayer):
         kernel_size: int = 3,
     ) -> None:
         super().__init__(in_channels, out_channels, w_dim, kernel_size)
-        self.size = (resolution, resolution) if isinstance(resolution, int) else resolution
+        size = (resolution, resolution) if isinstance(resolution, int) else resolution
         self.up, self.use_noise, self.conv_clamp = up, use_noise, conv_clamp
         self.activation, self.activation_gain = resolve_activation(activation)
         self.folds_gain = activation in HOMOGENEOUS
         self.register_buffer("resample_filter", fir_kernel(resample_filter))
         if use_noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
-            self.register_buffer("noise_const", torch.randn(*self.size))
-
-    def draw_noise(
-        self, n: int, mode: str, generator: torch.Generator | list[torch.Generator] | None = None
-    ) -> Tensor | None:
-        """Unit noise for `n` samples: None, the stored map [H, W], or fresh maps [n, 1, H, W]."""
-        if mode == "none" or not self.use_noise:
-            return None
-        if mode == "const":
-            return self.noise_const
-        shape, buffer = (n, 1, *self.size), self.noise_const
-        return draw_normal(shape, generator, buffer.device, buffer.dtype)
+            self.register_buffer("noise_const", torch.randn(*size))
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """`x` [N, I, H, W], `w` [N, w_dim], `noise` broadcastable to [N, 1, H', W'] or None -> [N, O, H', W']."""

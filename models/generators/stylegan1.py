@@ -20,7 +20,7 @@ from text2latent.models.generators.layers import (
     resolve_activation,
 )
 from text2latent.models.generators.mapping import MappedGenerator, MappingNetwork
-from text2latent.models.noise import draw_normal
+from text2latent.models.noise import TakesNoise
 
 HE_GAIN = math.sqrt(2)
 TRUNCATED_LAYERS = 8
@@ -39,10 +39,8 @@ class EqualConv(nn.Module):
         return F.conv2d(x, self.weight * self.gain, self.bias, padding=self.weight.shape[-1] // 2)
 
 
-class StyledLayer(nn.Module):
+class StyledLayer(TakesNoise, nn.Module):
     """What follows a convolution: noise, bias, activation, and AdaIN (arXiv:1812.04948, figure 1b and equation 1)."""
-
-    noise_const: Tensor
 
     def __init__(
         self, channels: int, w_dim: int, resolution: int, use_noise: bool, activation: str, norm_eps: float
@@ -55,13 +53,6 @@ class StyledLayer(nn.Module):
         if use_noise:
             self.noise_strength = nn.Parameter(torch.zeros(channels))
             self.register_buffer("noise_const", torch.randn(resolution, resolution))
-
-    def draw_noise(self, n: int, mode: str, generator: torch.Generator | list[torch.Generator] | None) -> Tensor | None:
-        """Unit noise for `n` samples: None, the stored map [H, W], or fresh maps [n, 1, H, W]."""
-        if mode == "none" or not self.use_noise:
-            return None
-        noise = self.noise_const
-        return noise if mode == "const" else draw_normal((n, 1, *noise.shape), generator, noise.device, noise.dtype)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """`x` [N, C, H, W], `w` [N, w_dim], `noise` broadcastable to [N, 1, H, W] or None -> [N, C, H, W]."""
@@ -137,6 +128,10 @@ class SynthesisNetwork(nn.Module):
         self.torgb = EqualConv(channels[-1], img_channels, 1, gain=1)
         self.torgb_bias = nn.Parameter(torch.zeros(img_channels))
 
+    def blocks(self) -> list[SynthesisBlock]:
+        """Blocks from the smallest resolution to the largest."""
+        return [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
+
     def forward(
         self,
         ws: Tensor,
@@ -162,10 +157,8 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         x: Tensor | None = None
         with own_precision(ws.device, exact):
-            for i, resolution in enumerate(self.block_resolutions):
-                block = self.get_submodule(f"b{resolution}")
-                layers = (block.get_submodule("style0"), block.get_submodule("style1"))
-                noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in layers]  # type: ignore[operator]
+            for i, block in enumerate(self.blocks()):
+                noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in (block.style0, block.style1)]
                 x = block(x, ws[:, 2 * i : 2 * i + 2], noises)
             assert x is not None  # there is at least one block
             return (self.torgb(x) + self.torgb_bias[:, None, None]).float()

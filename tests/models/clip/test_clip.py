@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from text2latent.models.clip.clip import Clip, CustomTextClip, is_known
+from text2latent.models.clip.clip import Clip, CustomTextClip, parse_towers
 from text2latent.models.clip.encoder import ClipEncoder, build_clip, save_hub_folder
 from text2latent.models.clip.files import locate, read_model
 from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_heads
@@ -111,7 +111,7 @@ def test_a_plain_clip_is_that_of_open_clip(changes: dict[str, Any], custom_text:
 
 @pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
 def test_what_is_not_plain_is_left_to_open_clip(changes: dict[str, Any], tmp_path: Path) -> None:
-    assert not is_known({**MODEL, **changes})
+    assert parse_towers({**MODEL, **changes}) is None
     folder = write(tmp_path, **changes)
     ours, reference = read_model(locate(str(folder))).eval(), theirs(folder)
     assert not is_plain(ours)
@@ -137,8 +137,8 @@ def test_what_is_not_plain_is_left_to_open_clip(changes: dict[str, Any], tmp_pat
     ids=str,
 )
 def test_only_configs_that_are_known_in_each_part_are_plain(changes: dict[str, Any]) -> None:
-    assert is_known(MODEL)
-    assert not is_known({**MODEL, **changes})
+    assert parse_towers(MODEL) is not None
+    assert parse_towers({**MODEL, **changes}) is None
 
 
 def test_weights_of_another_layout_are_left_to_open_clip(tmp_path: Path) -> None:
