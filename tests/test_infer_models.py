@@ -22,7 +22,8 @@ from text2latent.tests.pictures import TEXT, Infer, differ, pixels
 
 DRAW_AND_INSPECT = """
 import sys
-from text2latent import infer, inspect_
+from text2latent import infer
+from text2latent.apps.exports import inspect as inspect_
 model, text = sys.argv[1:]
 flags = ["--text", text, "--device", "cpu", "--output", "a.png", "--save-latents", "a.npz", "--json"]
 assert infer.main(["--model", model, *flags]) == 0
