@@ -178,7 +178,7 @@ class ValidationConfig:
     every_steps: PositiveInt = 1000
     prompts: list[FilledText] = field(default_factory=list)
     num_images: PositiveInt = 4
-    guidance_scale: NonNegativeFloat = 1.5
+    guidance_scale: NonNegativeFloat = 1.0
     steps: PositiveInt = 8
     num_captions: NonNegativeInt = 32
 

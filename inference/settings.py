@@ -10,7 +10,7 @@ from text2latent.common.errors import UsageError
 
 DEFAULT_MODEL = "faces"
 DEFAULT_STEPS = 8
-DEFAULT_GUIDANCE_SCALE = 1.5
+DEFAULT_GUIDANCE_SCALE = 1.0
 DEFAULT_NEGATIVE_GUIDANCE_SCALE = 2.0
 """Guidance scale when there is a negative text and no scale is given: at 1, a negative text would change nothing."""
 DEFAULT_IMAGE_WEIGHT = 0.5

@@ -12,7 +12,13 @@ from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import MAX_QUALITY, DrawResult, OutputFormat, ServedImage
 from text2latent.apps.serving.uploads import FORMATS
 from text2latent.common.errors import UsageError
-from text2latent.inference.settings import DEFAULT_IMAGE_WEIGHT, DEFAULT_STEPS, MAX_SEED
+from text2latent.inference.settings import (
+    DEFAULT_GUIDANCE_SCALE,
+    DEFAULT_IMAGE_WEIGHT,
+    DEFAULT_NEGATIVE_GUIDANCE_SCALE,
+    DEFAULT_STEPS,
+    MAX_SEED,
+)
 
 SIZE = r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"
 MODEL_CHARACTERS, USER_CHARACTERS = 200, 200
@@ -47,8 +53,8 @@ def _drawing_types(limits: Limits) -> dict[str, tuple[Any, Any]]:
         ("rerank", "rerank", "Candidates per image, of which CLIP's favourite is kept."),
     )}  # fmt: skip
     scale = Field(ge=0, le=limits.max_guidance_scale, allow_inf_nan=False,
-        description="1 is no guidance; more follows the prompt more closely, with less variety. By default 1.5, or 2 "
-        "with a negative prompt.")  # fmt: skip
+        description="1 is no guidance; more follows the prompt more closely, with less variety. By default "
+        f"{DEFAULT_GUIDANCE_SCALE:g}, or {DEFAULT_NEGATIVE_GUIDANCE_SCALE:g} with a negative prompt.")  # fmt: skip
     psi = Field(ge=0, le=limits.max_truncation, allow_inf_nan=False,
         description="Below 1 moves images towards the generator's average one.")  # fmt: skip
     negative = Field(description="What not to show.", **texts)

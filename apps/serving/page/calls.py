@@ -12,6 +12,7 @@ import gradio as gr
 
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.common.errors import InputError
+from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.engine import Engine
@@ -62,6 +63,17 @@ def from_thread(progress: gr.Progress) -> Callable[[float, str], None]:
     return lambda share, what: context.run(progress, share, what)
 
 
+def request_of(*settings: Any) -> DrawRequest:
+    """A request with the values of `SETTINGS`; the slider's default guidance stands for the engine's choice.
+
+    So a negative prompt has an effect with the slider where it was: at the default, 1, it would have none.
+    """
+    fields = dict(zip(SETTINGS, settings, strict=True))
+    if fields["guidance_scale"] == DEFAULT_GUIDANCE_SCALE:
+        fields["guidance_scale"] = None
+    return DrawRequest(**fields)
+
+
 def takes_settings(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
     """A handler with a parameter `how`, a `DrawRequest`, as Gradio calls it: with `SETTINGS` one by one in its place.
 
@@ -72,7 +84,7 @@ def takes_settings(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaita
     end = place + len(SETTINGS)
 
     async def call(*values: Any) -> T:
-        how = DrawRequest(**dict(zip(SETTINGS, values[place:end], strict=True)))
+        how = request_of(*values[place:end])
         return await handler(*values[:place], how, *values[end:])
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -11,6 +11,8 @@ from typing import Any
 
 import gradio as gr
 
+from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_NEGATIVE_GUIDANCE_SCALE
+
 TEXTS: dict[str, tuple[str, str]] = {
     "tagline": ("Pictures from words", "言葉から絵を描く"),
     "model": ("Model", "モデル"),
@@ -31,7 +33,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "new_seed": ("New seed", "シードを変える"),
     "advanced": ("Advanced", "詳細設定"),
     "guidance": ("Guidance", "ガイダンス"),
-    "guidance_info": ("Higher follows the text more closely, with less variety", "大きいほど文章に忠実、変化は少なめ"),
+    "guidance_info": (
+        "Higher follows the text more closely, with less variety; with a negative prompt, "
+        f"{DEFAULT_GUIDANCE_SCALE:g} counts as {DEFAULT_NEGATIVE_GUIDANCE_SCALE:g}",
+        "大きいほど文章に忠実、変化は少なめ。ネガティブプロンプトがあるとき "
+        f"{DEFAULT_GUIDANCE_SCALE:g} は {DEFAULT_NEGATIVE_GUIDANCE_SCALE:g} とみなします",
+    ),
     "steps": ("Steps", "ステップ数"),
     "steps_info": ("Sampling steps of the prior", "prior のサンプリング回数"),
     "truncation": ("Truncation", "トランケーション"),

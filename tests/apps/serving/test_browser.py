@@ -256,8 +256,7 @@ def test_after_an_error_a_comparison_can_be_started(visit: Visit, way: str) -> N
     visitor = visit()
     if way != "nothing written":
         visitor.page.locator("#advanced button").first.click()
-        visitor.write("negative", "a hat")
-        set_number(visitor, "guidance", 1)
+        visitor.write("negative", "a hat |")
     visitor.go_to("compare")
     set_number(visitor, "iterations", 2)
     visitor.write("compare-prompt", "" if way == "nothing written" else "a man", enter=True)
