@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2latent.common.command import CommandParser, check_output_folder, run_command, select_device
-from text2latent.configs.schema import TrainConfig, idle_keys
+from text2latent.common.errors import UsageError
+from text2latent.configs.schema import RESUME_MODES, TrainConfig, idle_keys
 
 
 def build_parser() -> CommandParser:
@@ -39,6 +40,8 @@ def train(config: TrainConfig) -> int:
 
     if config.wandb is not None:
         require_extra("--wandb", "logging", ["wandb"])
+    if config.resume not in RESUME_MODES and not Path(config.resume).is_file():
+        raise UsageError(f"--resume: expected auto, never or a checkpoint file, got {config.resume!r}")
     output, launch = check_output_folder(config.output), read_launch(config.devices, config.num_nodes)
     # Lightning takes seconds to import, which nobody is to wait for to hear of the mistakes above.
     from text2latent.training.run_folder import RunFolder

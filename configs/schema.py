@@ -197,13 +197,16 @@ class TrainConfig:
         text: How texts are brought to where image embeddings are.
         optimizer: AdamW and its schedule.
         validation: The held-out loss and grids.
+        init_from: Trained prior whose weights to start from, as far as they fit: a run or prior folder, perhaps of
+            another generator, CLIP or layout; null starts from random weights.
         distill: Trained flow to distil into fewer steps, a run or prior folder that keeps its network; null is none.
         max_steps: Training steps in all.
         max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
         precision: Floating-point precision of training.
         seed: Seed of the initial weights, the order of the pairs and all noise.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
-        resume: Whether to go on from the run folder's last whole checkpoint if there is one, or never.
+        resume: Go on from the run folder's last whole checkpoint if there is one (auto), never, or in a new run folder
+            from the state in a checkpoint FILE of the same training.
         devices: Processes per machine, each on a device of its own; null takes what torchrun or srun started, else 1.
         num_nodes: Machines; null takes what torchrun or srun started, else 1.
         launch_timeout: Minutes to wait for the other processes, and for the first step.
@@ -226,13 +229,14 @@ class TrainConfig:
     text: TextConfig = field(default_factory=TextConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    init_from: FilledText | None = None
     distill: FilledText | None = None
     max_steps: PositiveInt = 20_000
     max_minutes: PositiveFloat | None = None
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: Annotated[int, Range(at_least=0, below=2**32)] = 0
     device: FilledText = "auto"
-    resume: Literal["auto", "never"] = "auto"
+    resume: FilledText = "auto"
     devices: PositiveInt | None = None
     num_nodes: PositiveInt | None = None
     launch_timeout: PositiveFloat = 30.0
@@ -246,6 +250,8 @@ class TrainConfig:
     keep_checkpoints: PositiveInt = 3
 
 
+RESUME_MODES = ("auto", "never")
+"""What `resume` can be beside a file."""
 KEPT_BY_DISTILLATION = (
     *(f"prior.{one.name}" for one in fields(PriorConfig)),
     *(f"text.{one.name}" for one in fields(TextConfig)),
@@ -261,5 +267,5 @@ def idle_keys(config: TrainConfig) -> dict[str, str]:
     for name in ("num_images", "guidance_scale", "steps", "num_captions"):
         needed[f"validation.{name}"] = "" if config.validation.prompts else "--validation.prompts"
     idle = {key: f"expected {what} with it, which it is for" for key, what in needed.items() if what}
-    kept = () if config.distill is None else KEPT_BY_DISTILLATION
+    kept = () if config.distill is None else (*KEPT_BY_DISTILLATION, "init_from")
     return idle | dict.fromkeys(kept, "expected no value with --distill, which goes on with its teacher's")

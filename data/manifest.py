@@ -84,6 +84,12 @@ class Manifest:
         """Hex SHA-256 of all that the manifest says, whatever its file's layout."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def origin(self) -> str:
+        """Hex SHA-256 of what decides each pair, which stays the same when a dataset grows."""
+        made = {key: value for key, value in self.to_dict().items() if key not in ("num_pairs", "shards")}
+        return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {"format": FORMAT, "version": VERSION, **asdict(self)}

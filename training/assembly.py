@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from text2latent.models.network import CLASS_NAME
 from text2latent.models.priors.folder import TrainedPrior, load_prior
 from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.registry import create_prior
-from text2latent.models.priors.schedulers import build_scheduler
+from text2latent.models.priors.schedulers import SchedulerConfig, build_scheduler
 from text2latent.models.sources.identity import Identity, require_same
 from text2latent.models.sources.whereabouts import load_recorded, to_record
 from text2latent.training.distillation import Reflow
+from text2latent.training.initialization import start_from
 from text2latent.training.module import Objective
 from text2latent.training.objectives import DenoisingObjective
 from text2latent.training.pseudo_text import PseudoText
@@ -118,29 +120,53 @@ def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     return clip
 
 
-def build_prior(config: TrainConfig, data: PairDataModule) -> TrainedPrior:
-    """The prior to train, and the record of what it is made with."""
-    manifest, teacher = data.manifest, {}
-    if config.distill is None:
-        prior = new_prior(config, data)
-        scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
-    else:
-        start = load_prior(config.distill)
-        require_same(start.generator, manifest.generator, "generator")
-        require_same(start.clip, manifest.clip, "CLIP")
-        prior, scheduler = start.prior.requires_grad_(True).train(), start.scheduler
-        teacher = {} if start.identity is None else {"teacher": start.identity.to_dict()}
+def build_prior(
+    config: TrainConfig, data: PairDataModule, tell: Callable[[str], None] = lambda line: None
+) -> TrainedPrior:
+    """The prior to train, and the record of what it is made with; `tell` gets a line on weights of --init-from."""
+    prior, scheduler, ancestor = _distilled(config, data) if config.distill else _begun(config, data, tell)
+    manifest = data.manifest
     record = {
         "generator": to_record(manifest.generator, Path(config.output)),
         "clip": to_record(manifest.clip, Path(config.output)),
-        "dataset": {"path": str(data.path), "sha256": manifest.sha256, "num_pairs": manifest.num_pairs},
+        "dataset": {
+            "path": str(data.path),
+            "sha256": manifest.sha256,
+            "num_pairs": manifest.num_pairs,
+            "origin": manifest.origin,
+        },
         "training": describe_training(config),
-        **teacher,
+        **ancestor,
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "prior": {CLASS_NAME: type(prior).__name__, **prior.config},
         "scheduler": {CLASS_NAME: scheduler.name, **scheduler.config},
     }
     return TrainedPrior(prior, scheduler, plain(record))
+
+
+def _begun(
+    config: TrainConfig, data: PairDataModule, tell: Callable[[str], None]
+) -> tuple[Prior, SchedulerConfig, dict[str, Any]]:
+    """A prior at random weights or with those of --init-from, its sampler, and what its record says of that."""
+    prior, ancestor = new_prior(config, data), {}
+    if config.init_from is not None:
+        start = load_prior(config.init_from)
+        start_from(prior, start, config.init_from, tell)
+        ancestor = _identified("init_from", start)
+    return prior, build_scheduler(config.diffusion.sampler, config.diffusion.objective), ancestor
+
+
+def _distilled(config: TrainConfig, data: PairDataModule) -> tuple[Prior, SchedulerConfig, dict[str, Any]]:
+    """The teacher itself, to go on with, its sampler, and what the record says of that."""
+    assert config.distill is not None
+    start = load_prior(config.distill)
+    require_same(start.generator, data.manifest.generator, "generator")
+    require_same(start.clip, data.manifest.clip, "CLIP")
+    return start.prior.requires_grad_(True).train(), start.scheduler, _identified("teacher", start)
+
+
+def _identified(part: str, prior: TrainedPrior) -> dict[str, Any]:
+    return {} if prior.identity is None else {part: prior.identity.to_dict()}
 
 
 def describe_training(config: TrainConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from text2latent.common.errors import InputError, named_line
 from text2latent.common.files import replacing, write_atomic
 from text2latent.common.launch import LAUNCH_MINUTES
 from text2latent.training.interruption import SignalWatch, TrainingInterrupted
+from text2latent.training.module import DESCRIPTION_KEY
 
 KEPT = 3
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -159,6 +160,19 @@ def read_progress(checkpoint: Path) -> tuple[int, float]:
         return int(data["global_step"]), float(data["seconds"])
     except Exception as error:
         # Damaged files raise many kinds; with weights_only none of their code has run.
+        raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {named_line(error)}") from error
+
+
+def read_record(checkpoint: Path) -> dict[str, Any]:
+    """What a whole checkpoint says that it was trained as, see `assembly.build_prior`.
+
+    Raises:
+        InputError: when it says nothing.
+    """
+    try:
+        record = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[DESCRIPTION_KEY]
+        return {part: dict(record[part]) for part in ("training", "dataset")}
+    except Exception as error:
         raise InputError(f"{checkpoint}: expected a checkpoint of text2latent train: {named_line(error)}") from error
 
 

@@ -56,6 +56,22 @@ class RunFolder:
         """What the run is, as JSON."""
         return self.root / "run.json"
 
+    def read_config(self) -> dict[str, Any] | None:
+        """The configuration of the latest session; None where there was none.
+
+        Raises:
+            InputError: when it is damaged.
+        """
+        return _read(self.config, yaml.safe_load) if self.config.is_file() else None
+
+    def read_description(self) -> dict[str, Any] | None:
+        """What the run is; None where none was begun.
+
+        Raises:
+            InputError: when it is damaged.
+        """
+        return _read(self.description, json.loads) if self.description.is_file() else None
+
     @property
     def lock(self) -> Path:
         """What the process that trains holds."""
@@ -130,7 +146,8 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
     Args:
         run: the folder.
         config: the whole configuration, nested plain data.
-        description: plain data with a section ``dataset`` that has ``path`` and ``sha256``.
+        description: plain data with a section ``dataset`` that has ``path``, ``sha256``, ``num_pairs`` and ``origin``,
+            see `Manifest.origin`.
         resume: whether going on is wanted.
 
     Raises:
@@ -138,7 +155,10 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
             a run although `resume` is false. Nothing is written then.
     """
     if _require_run(run):
-        _require_same_run(run, config, description)
+        there, begun = run.read_config(), run.read_description()
+        assert there is not None
+        assert begun is not None
+        require_same_training(f"--output {run.root}", there, begun, config, description)
         if not resume:
             raise InputError(f"--output {run.root}: holds a run already and --resume is never; name another folder")
     run.root.mkdir(parents=True, exist_ok=True)
@@ -148,21 +168,45 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
     write_text(run.description, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
 
-def _require_same_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str, Any]) -> None:
-    there, asked = _read(run.description, json.loads)["dataset"], description["dataset"]
-    if there["sha256"] != asked["sha256"]:
+def require_same_training(
+    place: str,
+    there: Mapping[str, Any],
+    begun: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    description: Mapping[str, Any],
+) -> None:
+    """Refuse to go on with a training under another configuration, or on other pairs than its own, grown or not.
+
+    Args:
+        place: flag and name of what holds the training.
+        there, begun: its configuration and description.
+        asked, description: those of the session that wants to go on.
+
+    Raises:
+        InputError: naming both.
+    """
+    old, new = begun["dataset"], description["dataset"]
+    if not _is_continued_by(old, new):
         raise InputError(
-            f"--output {run.root}: holds a run on the pairs of {there['path']} ({there['sha256'][:12]}), "
-            f"asked for {asked['path']} ({asked['sha256'][:12]}); name another folder"
+            f"{place}: holds a run on the pairs of {old['path']} ({old['sha256'][:12]}), "
+            f"asked for {new['path']} ({new['sha256'][:12]}); name another folder"
         )
-    old, new = (dict(flatten(part)) for part in (_read(run.config, yaml.safe_load), config))
+    before, now = (dict(flatten(part)) for part in (there, asked))
     differing = [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _is_free(key)
+        f"{key}: {before.get(key)!r} there, {now.get(key)!r} asked"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not _is_free(key)
     ]
     if differing:
-        raise InputError(f"--output {run.root}: holds a run of another configuration ({'; '.join(differing)})")
+        raise InputError(f"{place}: holds a run of another configuration ({'; '.join(differing)})")
+
+
+def _is_continued_by(there: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether pairs are those of a run, or those and more: each follows from what made it and from its number."""
+    if there["sha256"] == asked["sha256"]:
+        return True
+    known = there.get("origin") is not None and there["origin"] == asked.get("origin")
+    return known and asked["num_pairs"] > there["num_pairs"]
 
 
 def _is_free(key: str) -> bool:

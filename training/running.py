@@ -30,7 +30,8 @@ from text2latent.models.priors.prior import Prior
 from text2latent.models.sources.zoo import find_attribute_measure
 from text2latent.training.assembly import build_objective, build_prior, load_the_clip, load_the_generator
 from text2latent.training.callbacks import EmaWeights, PriorFolder, ValidationGrids, training_callbacks
-from text2latent.training.checkpoints import AtomicCheckpointIO, RunCheckpoints, find_checkpoint
+from text2latent.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from text2latent.training.continuation import Start, choose_state, keep_val_pairs, read_start
 from text2latent.training.interruption import TrainingInterrupted, requeue_job
 from text2latent.training.logs import RunMetrics, build_loggers, format_table, summarize
 from text2latent.training.module import NonFiniteLoss, Objective, PriorTraining
@@ -73,14 +74,16 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
         InputError: when pairs, networks, folder, disk or the other processes are not as they must be.
     """
     with quiet_lightning():
+        start = read_start(config)
+        config = keep_val_pairs(config, run, start)
         data = _load_data(config, launch.devices)
         # The run's record tells how many pairs are held out, also where that was left to the dataset.
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_pairs=data.val_pairs))
         seed_everything(config.seed, verbose=False)
-        trained = build_prior(config, data)
+        trained = build_prior(config, data, announce if launch.rank == 0 else lambda line: None)
         pipeline = _load_pipeline(config, trained, device) if launch.rank == 0 else None
         with occupied(run) if launch.rank == 0 else nullcontext():
-            return _train_in_folder(config, run, launch, device, data, trained, pipeline)
+            return _train_in_folder(config, run, launch, device, data, trained, pipeline, start)
 
 
 def _train_in_folder(
@@ -91,15 +94,17 @@ def _train_in_folder(
     data: PairDataModule,
     trained: TrainedPrior,
     pipeline: Text2LatentPipeline | None,
+    begin_with: Start | None,
 ) -> int:
     """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
     is_first = launch.rank == 0
     tell = announce if is_first else lambda line: None
     is_split = config.strategy == "fsdp" and launch.processes > 1
+    start, record = choose_state(run, begin_with, trained.record, tell)
+    trained = dataclasses.replace(trained, record=record)
     module = _build_module(config, trained, data, is_split)
     if is_first:
-        open_run(run, trained.record["training"], trained.record, config.resume == "auto")
-    start = find_checkpoint(run.checkpoints, tell)
+        open_run(run, record["training"], record, config.resume != "never")
     if start is not None and module.progress(start.step, start.seconds) >= 1:
         if is_first:
             print(f"trained already: {start}; the prior is in {run.prior}")
