@@ -16,7 +16,6 @@ from text2latent import sample, train
 from text2latent.models.priors.folder import load_prior
 from text2latent.tests.train_runs import arguments, assert_same_prior, loss_curve
 
-
 Grow = Callable[[Path, int], None]
 
 
