@@ -63,6 +63,14 @@ def pivot(head: str, figures: Iterable[Figure]) -> str:
     return "\n".join(lines)
 
 
+def warm_start(parts: Parts) -> str:
+    """Accuracy by seconds trained, a row for each beginning."""
+    part = parts["warm_start"]
+    points = [figure for figure in part["figures"] if figure.name.endswith(" s")]
+    others = [f"- {figure.name}: {figure.measured}" for figure in part["figures"] if figure not in points]
+    return "\n".join([f"`{part['command']}`", "", pivot("begun", points), "", *others, "", _machines(parts)])
+
+
 def optimization(name: str, head: str, parts: Parts) -> str:
     """Similarity, attributes shown and seconds of each way or method as a table, other figures as a list."""
     names = (SIMILARITY, SHOWN, SECONDS)
@@ -138,6 +146,11 @@ TABLES = {
     "priors": Table("docs/figures.md", f"{RESULTS}/priors.json", compared_priors),
     "detailed": Table("docs/priors.md", f"{RESULTS}/detailed.json", compared_priors),
     "ablations": Table("docs/priors.md", f"{RESULTS}/ablations.json", compared_priors),
+    "warm-start": Table(
+        "docs/priors.md",
+        f"{RESULTS}/warm_start.json",
+        from_parts(warm_start, "benchmarks/priors/warm_start.py", "warm_start"),
+    ),
     "generators": Table(
         "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
     ),
