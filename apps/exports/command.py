@@ -75,7 +75,7 @@ def _add_graph_flags(parser: CommandParser) -> None:
     add(
         "--int8",
         action="store_true",
-        help="onnx: also write graphs with weights in eight bits, a quarter the size; not of the prior.",
+        help="onnx: also write CLIP and generator with weights in eight bits, a quarter the size.",
     )
     add("--compile", default="auto", choices=("auto", "yes", "no"),
         help="pt2: compile a package for machines like this one; auto does if there is a C++ compiler.")  # fmt: skip

@@ -31,7 +31,7 @@ FOLDER = "onnx"
 OPSET = 20
 INT8_SUFFIX = ".int8.onnx"
 PACKED = ("text_encoder", "generator")
-"""Graphs that are also written with weights in eight bits: the sampler is small, and its errors add up over the steps."""
+"""Graphs also written with weights in eight bits: the sampler is small, and its errors add up over the steps."""
 PACKAGES = ("ftfy", "onnx", "onnxruntime", "onnxscript", "tokenizers")
 
 
