@@ -24,6 +24,7 @@ from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.tests.apps.serving.conftest import SMALL_LIMITS, serving
+from text2latent.tests.apps.serving.drawing import JAPANESE, TEXT, farthest
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
@@ -32,7 +33,6 @@ from starlette.testclient import TestClient  # noqa: E402
 
 from text2latent.apps.serving.app import build_app  # noqa: E402
 
-TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
 PATIENCE = 300.0
 AS_JSON = {"Content-Type": "application/json"}
 IMAGES, VARIATIONS = "/v1/images", "/v1/images/variations"
@@ -42,11 +42,6 @@ def opened(data: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(data))
     assert picture.format == "PNG"
     return picture
-
-
-def farthest(one: Image.Image, other: Image.Image) -> int:
-    """Largest difference of two pictures' levels."""
-    return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
 
 
 def png(picture: Image.Image, **options: Any) -> bytes:
