@@ -1,6 +1,6 @@
 """Print how good the parts of the faces world are, each figure beside its target.
 
-What a picture shows is told by the judge, which is fitted on renders only; CLIP is never asked about its own pictures.
+What a picture shows is classified by the judge, which is fitted on renders only; CLIP never judges its own pictures.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ CORRECTIONS: dict[str, Correction] = {
     "texts moved by the whole": _moved(1.0),
     "both centred": _centred,
 }
-"""What makes texts and images comparable, given pairs that tell the means (which images belong to which isn't used)."""
+"""What makes texts and images comparable, given pairs that give the means (which images belong to which isn't used)."""
 
 
 def image_latents(pairs: MatchingPairs, num_train: int, components: int) -> Tensor:

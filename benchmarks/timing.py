@@ -44,7 +44,7 @@ def run_measured(command: Sequence[str | Path], folder: Path | None = None) -> F
     with tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
-        # Unlike Popen.wait, wait4 tells what the process used, together with the children that it waited for.
+        # Unlike Popen.wait, wait4 gives what the process used, together with the children that it waited for.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -31,7 +31,7 @@ def install_hint(extra: str) -> str:
 
 
 def requirements_of(extra: str) -> list[str]:
-    """What an extra of the installed package requires, such as `onnx>=1.17`, as its metadata tells.
+    """What an extra of the installed package requires, such as `onnx>=1.17`, by its metadata.
 
     Raises:
         KeyError: when there is no such extra.

@@ -43,7 +43,7 @@ def ask_again(
         tries: attempts in a row, at least 1, that bring nothing more.
         first_pause: seconds before the second of them; each later pause is twice as long, give or take a quarter.
         arrived: how much is there so far, such as bytes; attempts that bring more aren't counted.
-        on_pause: told the error and the seconds of each pause.
+        on_pause: called with the error and the seconds of each pause.
 
     Raises:
         GivenUpError: once that many attempts in a row have failed.

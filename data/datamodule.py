@@ -115,7 +115,7 @@ class ResumableBatches:
 
     Args:
         loader: yields the same batches in the same order in each run of an epoch.
-        announce: told a line when the loader has to do without shared memory, or without its workers.
+        announce: gets a line when the loader has to do without shared memory, or without its workers.
     """
 
     def __init__(self, loader: DataLoader[Any], announce: Callable[[str], None] = lambda line: None) -> None:
@@ -125,7 +125,7 @@ class ResumableBatches:
 
     @property
     def sampler(self) -> Any:
-        """What decides the order, which Lightning tells the epoch."""
+        """What decides the order, which Lightning calls `set_epoch` of."""
         return self.loader.dataset if isinstance(self.loader.dataset, StreamedPairs) else self.loader.sampler
 
     def __len__(self) -> int:

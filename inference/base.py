@@ -36,7 +36,7 @@ class BasePipeline:
         generator: latents -> images.
         clip: texts and images -> embeddings.
         trained: the prior, its scheduler, and the record of what it was trained with.
-        domain: what the generator's images are like to CLIP, to tell prompts from beyond; None to not tell.
+        domain: what the generator's images are like to CLIP, which finds prompts beyond them; None scores no prompts.
 
     Raises:
         InputError: when the prior was trained with another generator or CLIP, or the shapes don't fit.

@@ -125,7 +125,7 @@ class FramesRequest(Request):
         yield from draw_frames(pipeline, (self.start, self.end), len(self.labels), self.seeds, settings)
 
     def plan(self, output: str | None) -> list[Path]:
-        """See `Request`; the file is one, whose suffix tells what it is."""
+        """See `Request`; one file, of the format that its suffix names."""
         planned = plan_grid if self.grid else plan_frames
         return [planned(output, self.labels, self.seeds)]
 

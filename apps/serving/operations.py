@@ -100,16 +100,16 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     ends, negative = request.ends, task.request.negative
     texts = ends[0].label, ends[1].label
     drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
-    drawn = list(_told(drawing, request.frames, "drawing frames", progress))
+    drawn = list(_reported(drawing, request.frames, "drawing frames", progress))
     share = (time.perf_counter() - started) / len(drawn)
-    told: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
+    further: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
     frames = [
         task.serve(
             image,
             ends[0] if index < len(drawn) / 2 else ends[1],
             share,
             mix_recipe(task.source, texts, task.request, task.settings, index, request.frames),
-            **told,
+            **further,
         )
         for index, image in enumerate(drawn)
     ]
@@ -170,7 +170,7 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     change = Edit(*ends, request.strength)
     starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
-    drawn = list(_told(drawing, len(starts), "editing", progress))
+    drawn = list(_reported(drawing, len(starts), "editing", progress))
     share = (time.perf_counter() - started) / len(drawn)
     after = [
         task.serve(
@@ -325,8 +325,8 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     return task.serve_described(drawn, request.query, seconds, recipe, description), run.points
 
 
-def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
-    """The same images; tells how many of them there are so far."""
+def _reported(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
+    """The same images; reports after each how many of `total` there are."""
     for done, image in enumerate(images, start=1):
         progress(done / total, what)
         yield image

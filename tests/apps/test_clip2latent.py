@@ -130,17 +130,17 @@ def test_steps_that_divide_no_thousand_are_refused(
 def test_without_flags_the_yaml_files_names_are_kept(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever draws names the networks then, and is told that nothing was compared."""
+    """Whoever draws names the networks then, and is warned that nothing was compared."""
     assert convert.main(checkpoint_arguments(tmp_path / "out", "--json")) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("nothing tells which weights these are") == 2
+    assert shown.err.count("it is not known which weights these are") == 2
     report = json.loads(shown.out)
     assert (report["generator"], report["clip"]) == ("x (no checksum known)", "ViT-B-32/openai (no checksum known)")
     arguments = ["--model", str(tmp_path / "out"), "--text", "a hat", "--output", str(tmp_path / "a.png")]
     assert infer.main(arguments) == 1
     assert "pass --generator" in capsys.readouterr().err
     assert infer.main([*arguments, "--generator", str(world), "--clip", str(world)]) == 0
-    assert "generator: nothing tells whether generator (" in capsys.readouterr().err
+    assert "generator: it is not known whether generator (" in capsys.readouterr().err
 
 
 def test_other_networks_are_refused(prior: Path, other_world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,16 +16,16 @@ from text2latent.tests.apps.serving.drawing import JAPANESE, TEXT, farthest
 
 
 def test_a_mix_goes_from_one_text_to_the_other(engine: Engine) -> None:
-    told: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
     mixed = engine.submit_mix(
-        MixRequest(TEXT, JAPANESE, 5, DrawRequest(seed=4)), lambda *step: told.append(step)
+        MixRequest(TEXT, JAPANESE, 5, DrawRequest(seed=4)), lambda *step: reported.append(step)
     ).result()
     ends = [engine.submit_draw(DrawRequest(text, seed=4)).result().images[0] for text in (TEXT, JAPANESE)]
     assert farthest(mixed.frames[0].picture, ends[0].picture) <= 1
     assert farthest(mixed.frames[-1].picture, ends[1].picture) <= 1
     assert [frame.seed for frame in mixed.frames] == [4] * 5
     assert mixed.strip().size == (5 * 34 - 2, 32)
-    assert [share for share, _ in told] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [share for share, _ in reported] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     moving = Image.open(io.BytesIO(mixed.animation()))
     assert (moving.format, moving.n_frames) == ("GIF", 8)
 
@@ -54,23 +54,23 @@ def test_an_edit_can_draw_its_start(engine: Engine) -> None:
 
 
 def test_refining_is_what_the_pipeline_does(engine: Engine, pipeline: Text2LatentPipeline) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     start = engine.submit_draw(DrawRequest(TEXT, seed=3)).result().images[0]
-    refined = engine.submit_refine(RefineRequest(start, 4), lambda share, what: told.append(share)).result()
+    refined = engine.submit_refine(RefineRequest(start, 4), lambda share, what: reported.append(share)).result()
     expected = pipeline(TEXT, seeds=[3], refine=4)
     assert refined.before is start
     assert farthest(refined.after.picture, expected.images[0]) <= 1
     assert refined.after.clip_score == pytest.approx(float(expected.clip_scores[0]), abs=1e-3)
-    assert told == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert reported == pytest.approx([0.25, 0.5, 0.75, 1.0])
     other = engine.submit_refine(RefineRequest(start, 4, "a man")).result().after
     assert farthest(other.picture, refined.after.picture) > 0
     assert other.label == "a man"
 
 
 def test_a_comparison_has_both_ways_and_their_times(engine: Engine) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     compared = engine.submit_compare(
-        CompareRequest(TEXT, 4, DrawRequest(seed=6)), lambda share, what: told.append(share)
+        CompareRequest(TEXT, 4, DrawRequest(seed=6)), lambda share, what: reported.append(share)
     ).result()
     assert (
         farthest(compared.amortised.picture, engine.submit_draw(DrawRequest(TEXT, seed=6)).result().images[0].picture)
@@ -79,5 +79,5 @@ def test_a_comparison_has_both_ways_and_their_times(engine: Engine) -> None:
     assert [point.iteration for point in compared.points] == [0, 1, 2, 3, 4]
     assert compared.optimised.clip_score == pytest.approx(max(point.clip_score for point in compared.points), abs=1e-4)
     assert compared.optimised.seconds == compared.points[-1].seconds > 0
-    assert told[-1] == 1
+    assert reported[-1] == 1
     assert json.loads(Image.open(io.BytesIO(compared.optimised.png())).text["text2latent"])["optimizer"] == "adam"

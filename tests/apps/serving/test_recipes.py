@@ -102,5 +102,5 @@ def test_recipes_draw_the_same_images(
 
 def test_recipes_name_no_path_of_the_server(engine: Engine, tiny_model: Path) -> None:
     for _, image, _ in all_kinds(engine):
-        told = image.recipe.command + image.recipe.python + json.dumps(image.description)
-        assert str(tiny_model.parent) not in told
+        text = image.recipe.command + image.recipe.python + json.dumps(image.description)
+        assert str(tiny_model.parent) not in text
