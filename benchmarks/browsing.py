@@ -176,7 +176,6 @@ class Visitor:
         self.wait_for_pictures("edit-before", "edit-after", "selected-picture")
 
     def compare(self, prompt: str) -> None:
-        """Compare the prior with optimisation."""
         self.go_to("compare")
         self.write("compare-prompt", prompt, enter=True)
         self.wait_for_pictures("amortised", "optimised", "selected-picture")

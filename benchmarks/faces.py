@@ -58,7 +58,6 @@ def generator_figures(config: Namespace) -> list[Figure]:
 
 @cache
 def load_pipeline(model: str) -> Text2LatentPipeline:
-    """The pipeline, loaded once for all parts."""
     return Text2LatentPipeline.from_pretrained(model)
 
 

@@ -60,7 +60,6 @@ PSEUDO_TEXT = (
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("real_clip", __doc__)
     add = parser.add_argument
     add("--embeddings", required=True, metavar="FILE", help="Images: embeddings, attributes and names, in an npz file.")

@@ -89,7 +89,6 @@ class MatchingPairs:
     texts: Tensor
 
     def __getitem__(self, rows: slice) -> MatchingPairs:
-        """Some of the pairs."""
         return MatchingPairs(self.images[rows], self.texts[rows])
 
 

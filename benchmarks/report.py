@@ -49,7 +49,6 @@ class Figure:
 
     @property
     def measured(self) -> str:
-        """The value with its unit."""
         return _with_unit(self.value, self.unit)
 
     @property

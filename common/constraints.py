@@ -43,11 +43,9 @@ class Filled:
     """Text with something other than white space in it."""
 
     def allows(self, value: object) -> bool:
-        """Whether `value` is text that is not blank."""
         return isinstance(value, str) and bool(value.strip())
 
     def describe(self) -> str:
-        """Name the demand."""
         return "other than blank"
 
 

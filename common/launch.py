@@ -48,7 +48,6 @@ class Launch:
 
     @property
     def processes(self) -> int:
-        """Processes in all."""
         return self.devices * self.num_nodes
 
 

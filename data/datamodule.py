@@ -145,7 +145,6 @@ class ResumableBatches:
         return islice(iter(self.loader), self._given, None)
 
     def state_dict(self) -> dict[str, int]:
-        """Batches given in this epoch."""
         return {"batches": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -265,7 +264,6 @@ class PairDataModule(pl.LightningDataModule):
 
     @property
     def num_train_pairs(self) -> int:
-        """Pairs that are not held out."""
         return self.manifest.num_pairs - self.val_pairs if self._train is None else len(self._train)
 
     def pairs(self, n: int) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,6 @@ class BasePipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the parts are."""
         return self.prior.latent_mean.device
 
     def stream(self, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
@@ -178,7 +177,7 @@ class BasePipeline:
 
     @property
     def latent_distribution(self) -> LatentDistribution:
-        """Where the training pairs' latents are."""
+        """Mean and deviation of the training pairs' w, `[L, D]` each, which optimisation starts from."""
         prior = self.prior
         return LatentDistribution(
             *w_statistics(prior.latent_mean, prior.latent_std, prior.latent_layout, self.generator)

@@ -266,7 +266,6 @@ class Text2LatentPipeline(BasePipeline):
 
 
 def _query(subject: str | Picture, negative: str | None = None) -> Query:
-    """A text or a picture as a query."""
     if isinstance(subject, str):
         return Query(subject, negative=negative)
     return Query(image=subject, negative=negative)

@@ -93,13 +93,11 @@ class Draw:
 
     @property
     def picture(self) -> Image.Image:
-        """The one image of a row."""
         (picture,) = self.pictures
         return picture
 
     @property
     def record(self) -> dict[str, Any]:
-        """The one entry of `records`, of a row."""
         (record,) = self.records
         return record
 

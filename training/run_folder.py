@@ -48,12 +48,11 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The configuration as YAML."""
         return self.root / "config.yaml"
 
     @property
     def description(self) -> Path:
-        """What the run is, as JSON."""
+        """Versions, identities and settings, as JSON."""
         return self.root / "run.json"
 
     @property
@@ -63,7 +62,6 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
@@ -73,7 +71,7 @@ class RunFolder:
 
     @property
     def prior(self) -> Path:
-        """The usable prior."""
+        """The prior folder, which `--model` takes."""
         return self.root / "prior"
 
     @property
@@ -83,7 +81,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """Logs of all sessions."""
+        """CSV, TensorBoard and Weights & Biases of all sessions."""
         return self.root / "logs"
 
 

@@ -94,7 +94,7 @@ def centred(embeddings: Embeddings, mean: Embeddings) -> Embeddings:
 
 
 def diagnose(subject: Subject) -> Diagnosis:
-    """Look at all of it."""
+    """Measure how images and texts lie in CLIP, before and after what the prior does to them, and give advice."""
     alignment = measure_alignment(subject.images, subject.general)
     raw = land(subject.images, subject.texts)
     conditions = land(subject.image_conditions, subject.text_conditions)

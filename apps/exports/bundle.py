@@ -33,7 +33,6 @@ class Import:
 
     @property
     def is_internal(self) -> bool:
-        """Whether it comes from this package."""
         return self.module.split(".")[0] == PACKAGE
 
     @property

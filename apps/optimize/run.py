@@ -157,7 +157,6 @@ class Run:
 
     @property
     def progress_files(self) -> list[Path]:
-        """The progress images, in order."""
         return sorted((self.folder / PROGRESS).glob("*.png"))
 
     def progress_file(self, iteration: int) -> Path:

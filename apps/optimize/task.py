@@ -60,7 +60,6 @@ class Goal:
 
     @property
     def label(self) -> str:
-        """The goal in words."""
         return " + ".join(part for part in (self.text, self.image and self.image.stem) if part)
 
     @torch.no_grad()

@@ -24,7 +24,6 @@ class QueueFull(InputError):
     """So many requests wait that no more are taken; `retry_seconds` says when to ask again."""
 
     def __init__(self, waiting: int, retry_seconds: int, whose: str = "requests") -> None:
-        """Number of those that wait."""
         super().__init__(f"busy: {waiting} {whose} are waiting already; try again in {retry_seconds} s")
         self.retry_seconds = retry_seconds
 
@@ -33,7 +32,6 @@ class Closed(InputError):
     """The server is shutting down."""
 
     def __init__(self) -> None:
-        """Say so."""
         super().__init__("busy: the server is shutting down")
 
 
@@ -115,7 +113,6 @@ class BatchQueue(Generic[T, R]):
 
     @property
     def num_waiting(self) -> int:
-        """Items that wait now."""
         with self._changed:
             self._forget_cancelled()
             return len(self._waiting)

@@ -115,7 +115,7 @@ class Engine:
 
     @property
     def num_waiting(self) -> int:
-        """Requests that wait now."""
+        """Requests of all queues whose work has not begun."""
         return sum(queue.num_waiting for queue in self._queues)
 
     @property

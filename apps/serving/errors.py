@@ -71,7 +71,7 @@ def error_response(
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Make an app report all errors so."""
+    """Answer each error with a status and an `ErrorBody`."""
     app.exception_handler(InputError)(_answer_input_error)
     app.exception_handler(RequestValidationError)(_answer_validation_error)
     app.exception_handler(HTTPException)(_answer_http_error)

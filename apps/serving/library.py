@@ -29,7 +29,6 @@ class ModelUnavailable(InputError):
     """A model can't be loaded; why is reported on the server only, since it may name the server's files."""
 
     def __init__(self, name: str) -> None:
-        """Name the model."""
         super().__init__(f"model: {name!r} can't be loaded at present; the server's log says why")
 
 
@@ -95,12 +94,10 @@ class ModelLibrary:
 
     @property
     def default(self) -> str:
-        """Name of the first model."""
         return next(iter(self._models))
 
     @property
     def infos(self) -> list[ModelInfo]:
-        """All models, the first one first."""
         return [_describe(model) for model in self._models.values()]
 
     def check(self, name: str | None) -> str:

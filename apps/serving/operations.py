@@ -62,7 +62,6 @@ class MixRequest:
         return Query(start, negative=negative), Query(end, negative=negative)
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("start", self.start, limits)
         check_length("end", self.end, limits)
         check_length("negative_prompt", self.how.negative, limits)
@@ -138,7 +137,6 @@ class EditRequest:
         return Query(read_text("source", self.source)), Query(read_text("target", self.target))
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("source", self.source, limits)
         check_length("target", self.target, limits)
         _ = self.ends
@@ -207,7 +205,6 @@ class RefineRequest:
         return self.image.query if self.prompt is None else Query(read_text("prompt", self.prompt))
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("prompt", self.prompt, limits)
         _ = self.query
         check_whole("iterations", self.iterations, 1, limits.max_refine)
@@ -269,7 +266,6 @@ class CompareRequest:
         return Query(read_text("prompt", self.prompt), negative=self.how.read_negative())
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("prompt", self.prompt, limits)
         check_length("negative_prompt", self.how.negative, limits)
         _ = self.query
@@ -333,5 +329,5 @@ def _reported(images: Iterator[T], total: int, what: str, progress: Progress) ->
 
 
 def _as_row(draw: Draw, label: str, seed: int) -> Draw:
-    """The one image of a draw, as it is served."""
+    """The one image of a draw, named."""
     return next(draw.named([(label, seed, None)]).rows())

@@ -51,7 +51,6 @@ class Task:
 
     @property
     def seed(self) -> int:
-        """The seed of the first image."""
         assert self.request.seed is not None
         return self.request.seed
 
@@ -70,7 +69,7 @@ class Task:
         settings: Settings | None = None,
         **further: Any,
     ) -> ServedImage:
-        """An image with its metadata: `settings` and `further`."""
+        """An image of this task as the server gives it, described by its settings and `further` ones."""
         settings = settings or self.settings
         description = describe(self.pipeline, settings, **further)
         return self.serve_described(drawn, query, seconds, recipe, description, origin, settings)
@@ -85,7 +84,7 @@ class Task:
         origin: DrawRequest | None = None,
         settings: Settings | None = None,
     ) -> ServedImage:
-        """As `serve`, with a description of its own."""
+        """An image of this task as the server gives it, with a JSON-ready `description` to be written into its file."""
         assert self.request.model is not None
         num_ws = self.pipeline.generator.num_ws
         return ServedImage(

@@ -78,7 +78,6 @@ class ServedImage:
 
     @property
     def seed(self) -> int:
-        """What draws it again."""
         return self.drawn.seeds[0]
 
     @property

@@ -83,7 +83,6 @@ class Uploads:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all uploads that are kept."""
         with self._lock:
             return sum(len(upload.data) for upload in self._uploads.values())
 

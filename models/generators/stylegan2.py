@@ -71,7 +71,6 @@ class SynthesisBlock(nn.Module):
         self.num_convs = 1 if self.is_first else 2
 
     def convolutions(self) -> list[SynthesisLayer]:
-        """The block's convolutions in order."""
         return [self.conv1] if self.is_first else [self.conv0, self.conv1]
 
     def forward(

@@ -64,7 +64,6 @@ class TransformerPrior(Prior):
         self.out = nn.Linear(width, channels, bias=False)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
-        """See `Prior.forward`; nothing is scaled."""
         own = x.to(self.latent_std.dtype)
         return self._network(own, t, condition, drop).to(x.dtype)
 
