@@ -68,8 +68,6 @@ class Visitor:
         foreign: addresses of other servers that the page asked for something.
 
     Args:
-        browser: the browser.
-        address: where the page is.
         width: pixels of the window.
         height: likewise.
         scheme: `light` or `dark`, as the visitor's system is set.

@@ -47,8 +47,6 @@ class Question:
     """Which attribute a text names.
 
     Attributes:
-        text: what is asked for.
-        attribute: that this is to move.
         sign: 1 or -1, the way that it is to move.
     """
 

@@ -26,7 +26,6 @@ class Finished:
         seconds: wall-clock time from its start to its end.
         processor_seconds: time of processors, in user code and in the system, that it and its children took.
         peak_bytes: memory (resident set) of the largest process among it and those that it started, at its peak.
-        stderr: what it wrote there.
     """
 
     seconds: float

@@ -84,7 +84,6 @@ class CommandParser(ArgumentParser):
 
         Args:
             verb: of `text2latent VERB`.
-            description: for its help.
             schema: a dataclass, such as those of `configs.schema`.
             idle: keys without effect in a configuration, each with what was expected instead.
         """

@@ -49,7 +49,6 @@ def require_extra(what: str, extra: str, modules: Sequence[str]) -> None:
     Args:
         what: the verb, flag or file that needs them.
         extra: its name in `setup.cfg`.
-        modules: as they are imported.
 
     Raises:
         InputError: naming what is missing and how to get it.

@@ -67,10 +67,8 @@ class RowBatches(Sampler[Tensor]):
     Each process of a group gets its own part of the rows, see `data.streaming.share`.
 
     Args:
-        size: number of rows.
         batch_size: the largest B; all batches have nearly the same size.
         shuffle: whether each epoch has an order of its own.
-        seed: of the order.
 
     Raises:
         UsageError: when there are fewer rows than processes.

@@ -73,7 +73,6 @@ class BasePipeline:
         Args:
             prompts: a prompt or a query per image.
             seeds: a seed per image.
-            settings: how.
 
         Yields:
             Groups of consecutive images, in order.

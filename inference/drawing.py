@@ -76,7 +76,6 @@ def draw_latents(
     """Draw given latents, edited or as they are.
 
     Args:
-        pipeline: what draws.
         starts: a label, a seed and a latent `[L, D]` of each image.
         settings: of these, truncation and batch size count, and for an edit all that the prior needs.
         edit: how to change them; CLIP scores are the similarity to its target.

@@ -37,7 +37,6 @@ class Request(ABC):
 
     Attributes:
         labels: a name for each row.
-        seeds: seeds of each row.
         grid: whether all images go into one PNG, row by row.
     """
 

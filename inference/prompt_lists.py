@@ -37,7 +37,6 @@ def embed_prompt_list(clip: ClipEncoder, name: str) -> Tensor:
     They are made once, in seconds, and kept in `cache_folder()` under the identity of the CLIP, for the next training.
 
     Args:
-        clip: the encoder.
         name: as `read_prompt_list` takes it; or `auto`, which is the list that lies in the CLIP's folder, as in the
             zoo's, and else the package's general prompts, in those of their languages that the CLIP knows.
 

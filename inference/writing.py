@@ -171,7 +171,6 @@ def write_sheet(
 
     Args:
         images: at least one.
-        file: where.
         description: what they were drawn with, see `drawing.describe`.
         columns: images per row.
         overwrite: replace a file that is there.

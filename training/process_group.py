@@ -77,11 +77,7 @@ class Meeting:
 
 
 class MeetingProcesses:
-    """Mixed into a strategy: the processes come together as `join_processes` has it, before Lightning would try.
-
-    Args:
-        meeting: how.
-    """
+    """Mixed into a strategy: the processes come together as `join_processes` has it, before Lightning would try."""
 
     def __init__(self, meeting: Meeting, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -126,7 +126,6 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
     What a process that was killed has left unfinished there goes, as nobody else trains there (see `occupied`).
 
     Args:
-        run: the folder.
         config: the whole configuration, nested plain data.
         description: plain data with a section ``dataset`` that has ``path`` and ``sha256``.
         resume: whether going on is wanted.

@@ -64,10 +64,8 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
     """Train the prior of `config` in a run's folder, or report that all is trained there; returns the exit code.
 
     Args:
-        config: of the training.
         run: where it goes on if it was begun there.
         launch: which of how many processes this one is.
-        device: that it computes on.
 
     Raises:
         InputError: when pairs, networks, folder, disk or the other processes are not as they must be.

@@ -64,7 +64,6 @@ class Drawn:
 
     Attributes:
         method: the optimiser's name, or `PRIOR`.
-        prompt, seed: what of.
         points: its way; for the prior one point, whose seconds are those of one image.
         picture: its last image.
         folder: of its run, within the study's; None for the prior.

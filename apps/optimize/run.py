@@ -91,7 +91,6 @@ def open_folder(folder: Path, description: Mapping[str, Any], overwrite: bool) -
     """Make a run's folder, or enter that of the same run.
 
     Args:
-        folder: where.
         description: all that decides what is drawn, JSON-ready.
         overwrite: forget a run that is there.
 

@@ -56,11 +56,9 @@ class BatchQueue(Generic[T, R]):
         run: computes the results of a batch, one for each item, in order.
         key: items of equal keys may be run together.
         size: what an item adds to a batch; one that is larger than `max_size` is run alone.
-        max_size: of a batch.
         max_wait_seconds: how long an item may wait for others, counted from its arrival.
         max_waiting: items that may wait, the running ones not counted.
         max_of_client: items of one client that may wait or run; None is no limit.
-        name: of the thread.
     """
 
     def __init__(
@@ -90,7 +88,6 @@ class BatchQueue(Generic[T, R]):
         """Queue an item; its future can be cancelled as long as it waits.
 
         Args:
-            item: what to run.
             client: whose it is; None for nobody's in particular.
 
         Raises:

@@ -66,7 +66,6 @@ class Engine:
 
     Args:
         models: the models to offer, see `ModelLibrary`; None offers the worlds of the zoo.
-        device: where to compute.
         limits: what a request may ask for.
         batching: how requests are joined and how many may wait.
     """

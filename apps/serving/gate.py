@@ -65,7 +65,6 @@ class Gate:
         folder: where it keeps the page's pictures; clients know it as `PICTURES`.
         uploads: what visitors have sent.
         visits: is informed which sessions are being listened to.
-        max_upload_bytes: of one uploaded file.
     """
 
     def __init__(self, app: ASGIApp, folder: str, uploads: Uploads, visits: Visits, max_upload_bytes: int) -> None:

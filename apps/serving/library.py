@@ -73,7 +73,6 @@ class ModelLibrary:
     Args:
         sources: what `Text2LatentPipeline.from_pretrained` takes, or NAME=SOURCE; without a name, a model is called
             after its file or folder. None offers the worlds of the zoo.
-        device: where to compute.
 
     Raises:
         UsageError: for a source that isn't there, none at all, or two models of one name.

@@ -122,7 +122,6 @@ class EditRequest:
     Attributes:
         base: what to draw first, or images that have been drawn.
         source: what is to go, or what the images show.
-        target: what is to come.
         strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
     """
 
@@ -190,7 +189,6 @@ class RefineRequest:
     """CLIP-guided gradient descent from an image that has been drawn.
 
     Attributes:
-        image: where to start.
         iterations: gradient steps.
         prompt: what to come near to; None takes what the image was drawn from.
     """
@@ -251,7 +249,6 @@ class CompareRequest:
     """One text drawn by the prior, and searched for by optimisation.
 
     Attributes:
-        prompt: the text.
         iterations: gradient steps of the optimisation.
         how: model, seed and how the prior draws; its prompt, image and `n` don't count.
     """

@@ -26,8 +26,6 @@ class Task:
     Attributes:
         request: with its seed and the model's name filled in.
         query: what the images of it are to show.
-        settings: how it is drawn.
-        pipeline: what draws it.
         source: what a user elsewhere calls the model, see `ModelLibrary.public_source`.
         submitted: when it came, by `time.perf_counter`.
     """

@@ -30,7 +30,6 @@ class Recipe:
 
     Attributes:
         command: a command line of `text2latent`.
-        python: a Python program.
         needs: what has to be there first, such as a file to be saved; empty if nothing.
     """
 

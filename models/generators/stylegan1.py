@@ -143,7 +143,6 @@ class SynthesisNetwork(nn.Module):
         """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim], two for each resolution.
 
         Args:
-            ws: latents.
             noise_mode: `none`, `const` (the stored maps) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
             force_fp32: without effect, as all is float32.

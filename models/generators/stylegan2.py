@@ -157,7 +157,6 @@ class SynthesisNetwork(nn.Module):
         first convolution.
 
         Args:
-            ws: latents.
             noise_mode: `none`, `const` (the stored maps) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
             force_fp32: whether all blocks compute in float32.

@@ -45,7 +45,6 @@ def create_prior(
 
     Args:
         network: one of `NETWORKS`.
-        latent_shape, embedding_dim, width, depth, options: of its class.
         num_heads: of clip2latent's transformer; None is as many as make up the width.
 
     Raises:

@@ -30,8 +30,6 @@ class TransformerPrior(Prior):
     Args:
         latent_shape: `(L, D)`, tokens and channels of a latent.
         embedding_dim: E, channels of CLIP's embeddings.
-        width: channels.
-        depth: blocks.
         num_heads: attention heads, of 64 channels each.
         dropout: probability inside the blocks while training.
         objective, latent_layout: see `Prior`.
@@ -101,8 +99,6 @@ class Block(nn.Module):
     """Attention and feed-forward layer, each added to what comes in.
 
     Args:
-        width: channels.
-        heads: attention heads.
         dropout: probability, in both.
     """
 

@@ -25,7 +25,6 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
     """An open_clip model read from a folder in open_clip's hub layout.
 
     Args:
-        encoder: the model.
         folder: which it was read from.
     """
 
@@ -42,7 +41,6 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         """Load a folder with `open_clip_config.json` and `open_clip_model.safetensors`, as diffusers asks for it.
 
         Args:
-            source: the folder.
             torch_dtype: of the weights; float32 unless given.
             variant: loads `open_clip_model.VARIANT.safetensors` instead.
         """
