@@ -23,10 +23,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from text2latent.apps.serving.addresses import NAME as PICTURES
-from text2latent.apps.serving.addresses import HiddenFolder
 from text2latent.apps.serving.errors import error_response
 from text2latent.apps.serving.guards import path_below_root
+from text2latent.apps.serving.hidden_folder import NAME as PICTURES
+from text2latent.apps.serving.hidden_folder import HiddenFolder
 from text2latent.apps.serving.hosts import client_of
 from text2latent.apps.serving.visitor_files import Upload, Uploads, read_kept
 from text2latent.common.errors import UsageError

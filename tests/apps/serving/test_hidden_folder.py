@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from text2latent.apps.serving.addresses import NAME, HiddenFolder
+from text2latent.apps.serving.hidden_folder import NAME, HiddenFolder
 from text2latent.tests.apps.serving.test_page import PATIENCE, SETTINGS, TEXT
 
 FOLDERS = ["/var/tmp/some one/gradio", "/tmp/絵/gradio", r"C:\Users\someone\gradio"]
