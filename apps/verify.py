@@ -2,7 +2,7 @@
 
     text2latent verify pairs
 
-Exits with 0 if all is well and with 1 if anything is wrong. What is missing or damaged, `text2latent sample` makes anew.
+Exits with 0 if all is well, and else with 1. What is missing or damaged, `text2latent sample` makes anew.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,49 +39,15 @@ FREE_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run's files."""
+    """Paths of a run's files, which are listed above."""
 
-    root: Path
-
-    @property
-    def config(self) -> Path:
-        return self.root / "config.yaml"
-
-    @property
-    def description(self) -> Path:
-        """Versions, identities and settings, as JSON."""
-        return self.root / "run.json"
-
-    @property
-    def lock(self) -> Path:
-        """What the process that trains holds."""
-        return self.root / ".lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """What the run has come to, as JSON."""
-        return self.checkpoints / "metrics.json"
-
-    @property
-    def prior(self) -> Path:
-        """The prior folder, which `--model` takes."""
-        return self.root / "prior"
-
-    @property
-    def grids(self) -> Path:
-        """Pictures of the validations."""
-        return self.root / "grids"
-
-    @property
-    def logs(self) -> Path:
-        """CSV, TensorBoard and Weights & Biases of all sessions."""
-        return self.root / "logs"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config, self.description, self.lock = root / "config.yaml", root / "run.json", root / ".lock"
+        self.checkpoints, self.prior = root / "checkpoints", root / "prior"
+        self.grids, self.logs = root / "grids", root / "logs"
+        self.metrics = self.checkpoints / "metrics.json"
 
 
 @contextmanager

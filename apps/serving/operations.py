@@ -315,7 +315,7 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
-    return task.serve_described(drawn, request.query, seconds, recipe, description), run.points
+    return task.serve(drawn, request.query, seconds, recipe, description=description), run.points
 
 
 def _reported(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:

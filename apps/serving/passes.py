@@ -65,29 +65,19 @@ class Task:
         recipe: Recipe,
         origin: DrawRequest | None = None,
         settings: Settings | None = None,
+        description: dict[str, Any] | None = None,
         **further: Any,
     ) -> ServedImage:
-        """An image of this task as the server gives it, described by its settings and `further` ones."""
-        settings = settings or self.settings
-        description = describe(self.pipeline, settings, **further)
-        return self.serve_described(drawn, query, seconds, recipe, description, origin, settings)
+        """An image of this task as the server gives it.
 
-    def serve_described(
-        self,
-        drawn: Draw,
-        query: Query,
-        seconds: float,
-        recipe: Recipe,
-        description: dict[str, Any],
-        origin: DrawRequest | None = None,
-        settings: Settings | None = None,
-    ) -> ServedImage:
-        """An image of this task as the server gives it, with a JSON-ready `description` to be written into its file."""
+        Its `description`, which is JSON-ready and goes into its file, is that of its settings and `further` ones unless
+        it is given.
+        """
         assert self.request.model is not None
+        settings = settings or self.settings
+        described = describe(self.pipeline, settings, **further) if description is None else description
         num_ws = self.pipeline.generator.num_ws
-        return ServedImage(
-            drawn, query, self.request.model, settings or self.settings, description, num_ws, seconds, recipe, origin
-        )
+        return ServedImage(drawn, query, self.request.model, settings, described, num_ws, seconds, recipe, origin)
 
 
 def draw_together(tasks: Sequence[Task]) -> list[DrawResult]:
