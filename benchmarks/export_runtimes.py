@@ -113,7 +113,7 @@ RUNTIMES = {
     "text2latent": Runtime(load_own, PARTS),
     "diffusers": Runtime(load_diffusers, PARTS),
     "onnxruntime": Runtime(load_onnx, ("onnx/*[!8].onnx", "tokenizer/*.json")),
-    "onnxruntime, int8": Runtime(load_onnx_int8, ("onnx/*.int8.onnx", "tokenizer/*.json")),
+    "onnxruntime, int8": Runtime(load_onnx_int8, ("onnx/*.int8.onnx", "onnx/sampler.onnx", "tokenizer/*.json")),
     "torch.export": Runtime(load_pt2, ("pt2/text2latent.pt2", "tokenizer/*.json")),
     "AOTInductor": Runtime(load_compiled, ("pt2/text2latent.aoti.pt2", "tokenizer/*.json")),
 }

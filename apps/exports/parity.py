@@ -89,7 +89,10 @@ def _variants(
     graphs = folder / "onnx"
     variants: dict[str, tuple[Draw, list[Path]]] = {"onnx": (OnnxPipeline(folder), list(graphs.glob("*[!8].onnx")))}
     if how.int8:
-        variants["onnx_int8"] = (OnnxPipeline(folder, int8=True), list(graphs.glob("*.int8.onnx")))
+        variants["onnx_int8"] = (
+            OnnxPipeline(folder, int8=True),
+            [*graphs.glob("*.int8.onnx"), graphs / "sampler.onnx"],
+        )
     return variants
 
 

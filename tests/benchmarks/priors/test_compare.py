@@ -120,6 +120,7 @@ def test_start_seeds_differ_between_prompts_and_images() -> None:
     assert len(seeds) == 6
 
 
+@pytest.mark.slow
 def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
     words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--quick"]
     words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results")]
