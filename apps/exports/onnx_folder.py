@@ -43,7 +43,6 @@ def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, An
 
     Args:
         pipeline: whose networks to write.
-        folder: the exported folder.
         record: its record, which goes into each graph's metadata.
         how: what becomes part of the graphs.
 

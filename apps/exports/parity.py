@@ -32,7 +32,6 @@ def compare(
 
     Args:
         pipeline: what was exported.
-        folder: the exported folder.
         format_name: `onnx` or `pt2`.
         texts: what to draw, with the seeds 0, 1, ...
         how: what became part of the graphs.
