@@ -22,7 +22,7 @@ LEVELS = 255
 MAX_DIFFERENCE = 1 / LEVELS
 REPEATS = 5
 Draw = Callable[[Sequence[str], Sequence[int]], np.ndarray]
-"""Texts and as many seeds to pictures, uint8 `[N, H, W, 3]`."""
+"""Texts and as many seeds to pictures, uint8 `[N, H, W, C]`."""
 
 
 def compare(
@@ -75,7 +75,7 @@ def _draw_own(
 ) -> np.ndarray:
     steps, scale = how.num_inference_steps, how.guidance_scale
     drawn = pipeline(texts, seeds=seeds, num_inference_steps=steps, guidance_scale=scale, return_scores=False)
-    return np.stack([np.asarray(picture) for picture in drawn.images])
+    return np.stack([np.atleast_3d(np.asarray(picture)) for picture in drawn.images])
 
 
 def _variants(
