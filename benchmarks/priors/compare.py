@@ -80,6 +80,8 @@ OPTIMISED_ON = ("model", "num_prompts", "seed", "optimized_prompts", "optimizati
 """Flags that rows of optimisation depend on."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
+CURVE_SHARE = 5
+"""The curves are drawn of as many captions as the prompts divided by this."""
 PSEUDO_TEXTS: dict[str, Callable[[DiffusionConfig], PseudoText]] = {
     "": lambda _: PseudoText(noise_scale=0.0),
     ", our pseudo-text": build_pseudo_text,
@@ -274,8 +276,8 @@ def training_curve(
 ) -> list[dict[str, float]]:
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
-    captions = captions_in_turns(-(-config.num_prompts // 2), DEVELOPMENT_SEED)
-    captions = captions[: -(-len(contest.bench.captions) // 2)]
+    captions = captions_in_turns(-(-config.num_prompts // CURVE_SHARE), DEVELOPMENT_SEED)
+    captions = captions[: -(-len(contest.bench.captions) // CURVE_SHARE)]
     bench = Bench(config.model, captions, [DEVELOPMENT_SEED], contest.bench.folder)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
