@@ -23,12 +23,12 @@ from text2latent.common.command import (
 from text2latent.common.constraints import Range, number, whole_number
 from text2latent.common.errors import UsageError
 from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_settings
-from text2latent.inference.plan import choose, idle_flags, make_request
+from text2latent.inference.request import choose, idle_flags, make_request
 from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_IMAGE_WEIGHT, MAX_STRENGTH
 
 if TYPE_CHECKING:
     from text2latent.inference.pipeline import Text2LatentPipeline
-    from text2latent.inference.plan import Request
+    from text2latent.inference.request import Request
     from text2latent.inference.settings import Settings
 
 RESUME_HINT = "finished files are whole; run again with --skip-existing, --overwrite or another --output"

@@ -86,7 +86,7 @@ def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncod
 
 
 def drawing_settings(config: SampleConfig, generator: Generator, manifest: Manifest) -> dict[str, Any]:
-    """How `draw_shard` is to draw a dataset."""
+    """Keyword arguments of `draw_shard` for all shards of a dataset; the batch size is the default of the device."""
     return {
         "seed": manifest.seed,
         "layout": manifest.latent_layout,

@@ -116,7 +116,7 @@ def _identify(network: Generator | ClipEncoder | None, named: str | None, part: 
         assert network.identity is not None
         return network.identity
     source = named or UNKNOWN
-    warn(f"{part} {source}: nothing tells which weights these are; --{part} does, and keeps their checksum")
+    warn(f"{part} {source}: it is not known which weights these are; --{part} says so, and keeps their checksum")
     return Identity(source if part == "clip" else Path(source).stem or UNKNOWN, source, "")
 
 

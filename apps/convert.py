@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from text2latent.common.command import CommandParser, check_output_folder, run_command
 from text2latent.common.errors import UsageError
+from text2latent.common.validation import option_name, refuse
 
 if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
@@ -31,7 +32,7 @@ ARCHITECTURES = {
 
 def build_parser() -> CommandParser:
     """The flags of `text2latent convert`."""
-    parser = CommandParser("convert", __doc__, idle=idle_flags)
+    parser = CommandParser("convert", __doc__)
     add = parser.add_argument
     add("input", metavar="IN",
         help="A network pickle of StyleGAN2 or StyleGAN3 (PyTorch or TensorFlow), a state dictionary of one, a "
@@ -65,9 +66,8 @@ def kind_of(config: Namespace) -> str:
     return "prior" if is_checkpoint(Path(config.input)) else "generator"
 
 
-def idle_flags(config: Namespace) -> dict[str, str]:
-    """Flags that would be ignored, each with what was expected instead."""
-    kind = kind_of(config)
+def idle_flags(kind: str) -> dict[str, str]:
+    """Flags that would be ignored where a `kind` is converted, each with what was expected instead."""
     if kind == "generator":
         return dict.fromkeys(("generator", "clip"), "expected clip2latent's checkpoint or pairs with it")
     idle = dict.fromkeys(("half", "generator_args"), "expected a generator with it")
@@ -79,6 +79,8 @@ def run(config: Namespace) -> None:
     from text2latent.apps.clip2latent import convert_pairs, convert_prior
 
     kind = kind_of(config)
+    given = {key for key, value in vars(config).items() if value not in (None, False)}
+    refuse([option_name(f"--{key}: {why}") for key, why in idle_flags(kind).items() if key in given])
     if kind == "prior" and config.config is None:
         raise UsageError(f"--config: expected the YAML file of clip2latent's checkpoint {config.input}, got none")
     convert = {"prior": convert_prior, "pairs": convert_pairs, "generator": convert_generator}[kind]

@@ -1,8 +1,8 @@
 """Read a dataset of pairs back, and report what is missing, damaged or doesn't belong there.
 
-    python verify.py pairs
+    text2latent verify pairs
 
-Exits with 0 if all is well and with 1 if anything is wrong. What is missing or damaged, sample.py makes anew.
+Exits with 0 if all is well, and else with 1. What is missing or damaged, `text2latent sample` makes anew.
 """
 
 from __future__ import annotations

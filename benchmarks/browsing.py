@@ -64,12 +64,10 @@ class Visitor:
     Attributes:
         page: Playwright's page.
         width: pixels of the window.
-        errors: what the browser's console told of as errors, and pages' uncaught ones.
+        errors: what the browser's console logged as errors, and pages' uncaught ones.
         foreign: addresses of other servers that the page asked for something.
 
     Args:
-        browser: the browser.
-        address: where the page is.
         width: pixels of the window.
         height: likewise.
         scheme: `light` or `dark`, as the visitor's system is set.
@@ -97,7 +95,7 @@ class Visitor:
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE_SECONDS)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda told: self.errors.append(told.text) if told.type == "error" else None)
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("request", lambda asked: self._note(asked.url, address))
         self.page.goto(address, wait_until="load")
         self.page.locator("#prompt textarea").wait_for()
@@ -118,7 +116,7 @@ class Visitor:
         self.page.locator(f"#tab-{tab}").wait_for()
 
     def write(self, name: str, text: str, enter: bool = False) -> None:
-        """Type into the text box `name`, and press Enter if told to."""
+        """Type into the text box `name`, and press Enter if `enter`."""
         box = self.page.locator(f"#{name} textarea, #{name} input").first
         box.fill(text)
         if enter:
@@ -176,7 +174,6 @@ class Visitor:
         self.wait_for_pictures("edit-before", "edit-after", "selected-picture")
 
     def compare(self, prompt: str) -> None:
-        """Compare the prior with optimisation."""
         self.go_to("compare")
         self.write("compare-prompt", prompt, enter=True)
         self.wait_for_pictures("amortised", "optimised", "selected-picture")

@@ -36,7 +36,6 @@ class Plan:
     """What a dataset takes on some processes.
 
     Attributes:
-        gigabytes: of all shards.
         hours: of each stage by name.
     """
 

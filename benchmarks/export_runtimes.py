@@ -32,7 +32,6 @@ class Runtime:
     files: Sequence[str]
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the folder has what it reads."""
         return all(any(folder.glob(pattern)) for pattern in self.files)
 
     def size(self, folder: Path) -> int:
@@ -56,7 +55,6 @@ class Timing:
 
 
 def load_own(folder: Path) -> Draw:
-    """Text2latent itself."""
     from text2latent.inference.pipeline import Text2LatentPipeline
 
     pipeline = Text2LatentPipeline.from_pretrained(str(folder))
@@ -73,7 +71,6 @@ def load_diffusers(folder: Path) -> Draw:
 
 
 def load_onnx(folder: Path, int8: bool = False) -> Draw:
-    """ONNX Runtime."""
     from text2latent.apps.exports.runtime.infer_onnx import OnnxPipeline
 
     pipeline = OnnxPipeline(folder, int8)
@@ -81,7 +78,6 @@ def load_onnx(folder: Path, int8: bool = False) -> Draw:
 
 
 def load_onnx_int8(folder: Path) -> Draw:
-    """ONNX Runtime with weights in eight bits."""
     return load_onnx(folder, int8=True)
 
 
@@ -110,7 +106,6 @@ def load_pt2(folder: Path, compiled: bool = False) -> Draw:
 
 
 def load_compiled(folder: Path) -> Draw:
-    """AOTInductor's package."""
     return load_pt2(folder, compiled=True)
 
 
@@ -118,14 +113,14 @@ RUNTIMES = {
     "text2latent": Runtime(load_own, PARTS),
     "diffusers": Runtime(load_diffusers, PARTS),
     "onnxruntime": Runtime(load_onnx, ("onnx/*[!8].onnx", "tokenizer/*.json")),
-    "onnxruntime, int8": Runtime(load_onnx_int8, ("onnx/*.int8.onnx", "tokenizer/*.json")),
+    "onnxruntime, int8": Runtime(load_onnx_int8, ("onnx/*.int8.onnx", "onnx/sampler.onnx", "tokenizer/*.json")),
     "torch.export": Runtime(load_pt2, ("pt2/text2latent.pt2", "tokenizer/*.json")),
     "AOTInductor": Runtime(load_compiled, ("pt2/text2latent.aoti.pt2", "tokenizer/*.json")),
 }
 
 
 def measure(name: str, folder: Path, text: str, repeats: int) -> Timing:
-    """Time a runtime in a new process."""
+    """Load a runtime and draw `repeats` images after `WARM_UP` ones, in a new process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(_measure_here, name, folder, text, repeats).result()

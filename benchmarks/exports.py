@@ -35,7 +35,7 @@ from text2latent.common.errors import InputError
 MIB = 2**20
 TEXT = "blonde woman with glasses"
 QUICK_REPEATS, QUICK_CAPTIONS = 2, 4
-"""What `--quick` takes: too little to tell anything, enough to see that all works."""
+"""What `--quick` takes: too little to mean anything, enough to see that all works."""
 COMPILED = "AOTInductor"
 LIMITS = {"text2latent": 0.0, "diffusers": 1e-5, "onnxruntime, int8": 8 / 255}
 """Largest mean difference of a picture from our own, as a share of all levels; 1 / 255 for the others.

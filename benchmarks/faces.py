@@ -1,6 +1,6 @@
 """Print how good the parts of the faces world are, each figure beside its target.
 
-What a picture shows is told by the judge, which is fitted on renders only; CLIP is never asked about its own pictures.
+What a picture shows is classified by the judge, which is fitted on renders only; CLIP never judges its own pictures.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def generator_figures(config: Namespace) -> list[Figure]:
 
 @cache
 def load_pipeline(model: str) -> Text2LatentPipeline:
-    """The pipeline, loaded once for all parts."""
     return Text2LatentPipeline.from_pretrained(model)
 
 

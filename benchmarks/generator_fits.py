@@ -1,6 +1,6 @@
 """Compare generators of the faces world: do they draw what their latents stand for, and as plainly as renders?
 
-The judge tells what a picture shows. Renders that no generator was fitted to are measured beside them, as if a
+The judge classifies what a picture shows. Renders that no generator was fitted to are measured beside them, as if a
 generator had drawn them: no generator can be expected to do better.
 """
 
@@ -57,7 +57,7 @@ class Yardstick:
     Attributes:
         images: renders `[N, 3, 128, 128]` in [-1, 1].
         w: the latents that mean the same, `[N, W_DIM]`.
-        judge: who tells attributes.
+        judge: which classifies attributes.
         clip: whose space the Frechet distance is measured in.
     """
 

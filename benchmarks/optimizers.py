@@ -1,7 +1,7 @@
 """Compare six optimisers, and the ways to draw a text, with the amortised prior: CLIP similarity, judge's view, time.
 
 The study is `text2latent optimize --compare` with the learning rates of the Big Sleep article; what the images show is
-told by the world's judge, which has never seen CLIP. An interrupted study goes on in the same folder.
+classified by the world's judge, which has never seen CLIP. An interrupted study goes on in the same folder.
 """
 
 from __future__ import annotations

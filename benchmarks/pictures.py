@@ -100,7 +100,6 @@ def photograph_page(config: Namespace, folder: Path) -> int:
 
 
 def file_name(shot: Shot) -> str:
-    """Name of a picture's file."""
     return "page-{}-{}-{}.webp".format(*shot)
 
 

@@ -5,7 +5,7 @@
 There is no generator: the latent of an image is its attributes, standardised, with noise. Priors are trained with the
 project's own training, a few hundred steps, from several seeds; then a text that names an attribute is to move it. With
 `--pairs`, priors are also trained on images of matching pairs, and are to bring the texts of others to their images.
-What is trained stays in the work folder: run again after an interruption, it goes on. `docs/real_clip.md` tells more.
+What is trained stays in the work folder: run again after an interruption, it goes on. See `docs/real_clip.md`.
 """
 
 from __future__ import annotations
@@ -60,12 +60,11 @@ PSEUDO_TEXT = (
 
 
 def build_parser() -> CommandParser:
-    """The flags of this script."""
     parser = script_parser("real_clip", __doc__)
     add = parser.add_argument
     add("--embeddings", required=True, metavar="FILE", help="Images: embeddings, attributes and names, in an npz file.")
     add("--texts", required=True, nargs="+", action="extend", metavar="FILE",
-        help="Texts: embeddings and texts, in npz files. Those of the first tell where texts lie.")  # fmt: skip
+        help="Texts: embeddings and texts, in npz files. Those of the first show where texts lie.")  # fmt: skip
     add("--questions", required=True, metavar="FILE", help="JSON list of objects with text, attribute and sign.")
     add("--pairs", default=None, metavar="FILE", help="Matching images and texts, in an npz file.")
     add("--json", required=True, metavar="FILE", help="JSON file for the results; one that is there is replaced.")

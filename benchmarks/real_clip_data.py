@@ -47,8 +47,6 @@ class Question:
     """Which attribute a text names.
 
     Attributes:
-        text: what is asked for.
-        attribute: that this is to move.
         sign: 1 or -1, the way that it is to move.
     """
 
@@ -89,7 +87,6 @@ class MatchingPairs:
     texts: Tensor
 
     def __getitem__(self, rows: slice) -> MatchingPairs:
-        """Some of the pairs."""
         return MatchingPairs(self.images[rows], self.texts[rows])
 
 

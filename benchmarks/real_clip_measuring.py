@@ -29,8 +29,6 @@ class Drawing:
 
     Attributes:
         sampler, objective: see `build_scheduler`.
-        steps: of the sampler.
-        guidance: of drawing.
         samples: latents for each text, whose mean counts.
     """
 
@@ -72,8 +70,6 @@ def bootstrap(values: Array, texts: NDArray[np.int64], statistic: Statistic, see
     Args:
         values: `[S, Q]`, a row for each seed.
         texts: `[Q]`, which text each column belongs to; those of one text are drawn together.
-        statistic: of all values.
-        seed: of the resampling.
     """
     rng = np.random.default_rng(seed)
     columns = [np.flatnonzero(texts == text) for text in np.unique(texts)]
@@ -149,7 +145,7 @@ CORRECTIONS: dict[str, Correction] = {
     "texts moved by the whole": _moved(1.0),
     "both centred": _centred,
 }
-"""What makes texts and images comparable, given pairs that tell the means (which images belong to which isn't used)."""
+"""What makes texts and images comparable, given pairs that give the means (which images belong to which isn't used)."""
 
 
 def image_latents(pairs: MatchingPairs, num_train: int, components: int) -> Tensor:

@@ -36,8 +36,8 @@ def table(results: Results) -> str:
             if row.group == group:
                 cells = [_cell(row.figures.get(name), name in SHARES) for name in names]
                 lines.append("| " + " | ".join([row.name, *cells]) + " |")
-    told = "Shares in percent; in brackets the 95 % bootstrap interval over texts and seeds."
-    return "\n".join([*lines, "", f"{told} Measured on {results.machine}, {results.date}."])
+    caption = "Shares in percent; in brackets the 95 % bootstrap interval over texts and seeds."
+    return "\n".join([*lines, "", f"{caption} Measured on {results.machine}, {results.date}."])
 
 
 def write_page(results: Results, page: Path) -> None:

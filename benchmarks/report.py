@@ -25,7 +25,6 @@ class Figure:
 
     Attributes:
         name: what was measured.
-        value: the number.
         unit: of value and target; empty for shares.
         target: what to reach; None for a number without one.
         at_most: whether the target is an upper limit instead of a lower one.
@@ -49,7 +48,6 @@ class Figure:
 
     @property
     def measured(self) -> str:
-        """The value with its unit."""
         return _with_unit(self.value, self.unit)
 
     @property
@@ -137,9 +135,7 @@ def measure_parts(
     """Measure, print and keep the chosen parts in turn; an interruption loses only the part that it hits.
 
     Args:
-        parts: how to measure each part.
         parser: the script's parser, for the command that is kept with the figures.
-        config: its flags.
         default: the parts to measure when none are chosen; all if None.
 
     Raises:
@@ -164,8 +160,6 @@ def command_line(parser: CommandParser, config: Namespace, *words: str, without:
     """The command that does the same again.
 
     Args:
-        parser: of the script.
-        config: its flags.
         words: what comes first.
         without: names of flags to leave out; of the others those are given that differ from their defaults.
     """

@@ -34,12 +34,12 @@ def server_process(*flags: str) -> Iterator[tuple[str, int]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert process.stdout is not None
         try:
-            told = ADDRESS.search(process.stdout.readline())
-            if told is None:
+            found = ADDRESS.search(process.stdout.readline())
+            if found is None:
                 errors.seek(0)
                 last = (errors.read().strip().splitlines() or ["it wrote nothing"])[-1]
                 raise InputError(f"text2latent serve: {last}")
-            yield told[0], process.pid
+            yield found[0], process.pid
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -72,9 +72,7 @@ async def load(address: str, clients: int, requests: int, max_seconds: float) ->
     """Let clients ask for an image each, again and again, each as soon as it has its last one.
 
     Args:
-        address: of the server.
         clients: that ask at once.
-        requests: of each client.
         max_seconds: after which no client asks again.
     """
     import httpx

@@ -47,7 +47,7 @@ def renderer_figures(config: Namespace) -> list[Figure]:
 
 
 def sample_figures(config: Namespace) -> list[Figure]:
-    """Pairs that sample.py makes in a second; a run of few pairs tells what its start takes."""
+    """Pairs that sample.py makes in a second; a run of few pairs measures its start."""
     few, many = min(FEW_PAIRS, config.num_pairs - 1), config.num_pairs
     short, long, bf16 = _sample(config, few), _sample(config, many), _sample(config, many, "--precision", "bf16")
     start = short.seconds - few * (long.seconds - short.seconds) / (many - few)
@@ -92,7 +92,7 @@ def process_figures(config: Namespace) -> list[Figure]:
 
 
 def import_figures(config: Namespace) -> list[Figure]:
-    """What infer.py imports while it draws an image, by package, as `python -X importtime` tells."""
+    """What infer.py imports while it draws an image, by package, by `python -X importtime`."""
     seconds = import_seconds(_infer(config, "-X", "importtime").stderr)
     heaviest = [Figure(f"imports: {name}", value, "s", detail=True) for name, value in list(seconds.items())[:HEAVIEST]]
     return [Figure("infer.py, all imports", sum(seconds.values()), "s"), *heaviest]

@@ -26,7 +26,6 @@ class Finished:
         seconds: wall-clock time from its start to its end.
         processor_seconds: time of processors, in user code and in the system, that it and its children took.
         peak_bytes: memory (resident set) of the largest process among it and those that it started, at its peak.
-        stderr: what it wrote there.
     """
 
     seconds: float
@@ -44,7 +43,7 @@ def run_measured(command: Sequence[str | Path], folder: Path | None = None) -> F
     with tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
-        # Unlike Popen.wait, wait4 tells what the process used, together with the children that it waited for.
+        # Unlike Popen.wait, wait4 gives what the process used, together with the children that it waited for.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -84,7 +84,6 @@ class CommandParser(ArgumentParser):
 
         Args:
             verb: of `text2latent VERB`.
-            description: for its help.
             schema: a dataclass, such as those of `configs.schema`.
             idle: keys without effect in a configuration, each with what was expected instead.
         """
@@ -287,7 +286,7 @@ def _check_writable(folder: Path, flag: str) -> None:
     if not existing.is_dir():
         raise InputError(f"{flag}: expected a folder, {existing} is a file")
     try:
-        # Permission bits do not tell about read-only file systems, quotas or root: only writing does.
+        # Permission bits do not show read-only file systems, quotas or root: only writing does.
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

@@ -22,7 +22,7 @@ class Range:
     below: float | None = None
 
     def allows(self, value: object) -> bool:
-        """Tell whether `value` is a finite number within the bounds."""
+        """Whether `value` is a finite number within the bounds."""
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return False
         return (
@@ -43,11 +43,9 @@ class Filled:
     """Text with something other than white space in it."""
 
     def allows(self, value: object) -> bool:
-        """Tell whether `value` is text that is not blank."""
         return isinstance(value, str) and bool(value.strip())
 
     def describe(self) -> str:
-        """Name the demand."""
         return "other than blank"
 
 

@@ -31,7 +31,7 @@ def install_hint(extra: str) -> str:
 
 
 def requirements_of(extra: str) -> list[str]:
-    """What an extra of the installed package requires, such as `onnx>=1.17`, as its metadata tells.
+    """What an extra of the installed package requires, such as `onnx>=1.17`, by its metadata.
 
     Raises:
         KeyError: when there is no such extra.
@@ -49,7 +49,6 @@ def require_extra(what: str, extra: str, modules: Sequence[str]) -> None:
     Args:
         what: the verb, flag or file that needs them.
         extra: its name in `setup.cfg`.
-        modules: as they are imported.
 
     Raises:
         InputError: naming what is missing and how to get it.

@@ -34,7 +34,6 @@ def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     of `path` is made if it is missing.
 
     Args:
-        path: of the result.
         overwrite: whether to replace what is there.
 
     Raises:
@@ -142,7 +141,6 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     """The JSON object that a file holds.
 
     Args:
-        path: the file.
         what: what it belongs to, for the message, such as `a prior folder`.
 
     Raises:

@@ -48,7 +48,6 @@ class Launch:
 
     @property
     def processes(self) -> int:
-        """Processes in all."""
         return self.devices * self.num_nodes
 
 
@@ -80,7 +79,6 @@ def read_launcher(environment: Mapping[str, str], slurm: bool = True) -> Launch 
     """What a launcher says in the environment, None where there is none; see `read_launch`.
 
     Args:
-        environment: where it says so.
         slurm: whether SLURM's word counts, too.
     """
     by_hand = "TORCHELASTIC_RUN_ID" in environment or environment.get("SLURM_JOB_NAME") in INTERACTIVE

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other: within a time limit, telling who is missing, and open to signals.
+"""How the processes of a run find each other: within a time limit, naming who is missing, and open to signals.
 
 `torch.distributed` does it in one call that returns when all are there, and until then hears no signal. Here the same
 store is asked again and again from Python instead, and the group is made once all have signed in.
@@ -18,7 +18,7 @@ from torch.distributed import PrefixStore, Store, TCPStore
 from text2latent.common.errors import InputError, one_line
 
 POLL_SECONDS = 0.2
-TELL_SECONDS = 10.0  # of waiting, after which a line tells whom for
+REPORT_SECONDS = 10.0  # of waiting, after which a line says whom for
 ANSWER_SECONDS = 30.0  # a store that is there answers well before
 STARTED = "expected all to be started at about the same time, with the same address, by torchrun, srun or the like"
 
@@ -30,7 +30,7 @@ def join_processes(
     minutes: float,
     backend: str,
     device: torch.device | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Make torch.distributed's default group once all processes are there.
 
@@ -40,14 +40,14 @@ def join_processes(
         minutes: how long to wait for the others.
         backend: such as ``gloo`` or ``nccl``.
         device: of this process, where the group is to be bound to it.
-        tell: told a line when the others take their time.
+        announce: gets a line when the others take their time.
 
     Raises:
         InputError: naming who is missing, once the time is up.
     """
     if torch.distributed.is_initialized():
         return
-    deadline = Deadline(minutes, tell)
+    deadline = Deadline(minutes, announce)
     try:
         store = _open_store(rank, processes, address, deadline)
         # torchrun keeps its store over restarts, in which old signatures mustn't count.
@@ -67,12 +67,12 @@ class Deadline:
 
     Args:
         minutes: until it is up.
-        tell: told a line once the wait is long.
+        announce: gets a line once the wait is long.
     """
 
-    def __init__(self, minutes: float, tell: Callable[[str], None]) -> None:
-        self.minutes, self.tell = minutes, tell
-        self._began, self._told = time.monotonic(), False
+    def __init__(self, minutes: float, announce: Callable[[str], None]) -> None:
+        self.minutes, self.announce = minutes, announce
+        self._began, self._announced = time.monotonic(), False
 
     def wait_for(self, missing: str) -> None:
         """Wait a moment for what is missing.
@@ -83,9 +83,9 @@ class Deadline:
         waited = time.monotonic() - self._began
         if waited > 60 * self.minutes:
             raise InputError(f"--launch-timeout {self.minutes:g}: {missing} after so many minutes; {STARTED}")
-        if waited > TELL_SECONDS and not self._told:
-            self._told = True
-            self.tell(f"waiting for the others, {self.minutes:g} minutes at most: {missing}")
+        if waited > REPORT_SECONDS and not self._announced:
+            self._announced = True
+            self.announce(f"waiting for the others, {self.minutes:g} minutes at most: {missing}")
         time.sleep(POLL_SECONDS)
 
 

@@ -17,7 +17,6 @@ class GivenUpError(Exception):
     """The last attempt that was to be made failed, with the error that this one is raised from.
 
     Attributes:
-        error: that error.
         attempts: made in all.
         seconds: that they took, pauses included.
     """
@@ -38,12 +37,11 @@ def ask_again(
     """Result of a request, which is repeated after an error that may pass.
 
     Args:
-        request: what to ask.
         may_pass: whether another attempt may get past an error; others are raised as they are.
         tries: attempts in a row, at least 1, that bring nothing more.
         first_pause: seconds before the second of them; each later pause is twice as long, give or take a quarter.
         arrived: how much is there so far, such as bytes; attempts that bring more aren't counted.
-        on_pause: told the error and the seconds of each pause.
+        on_pause: called with the error and the seconds of each pause.
 
     Raises:
         GivenUpError: once that many attempts in a row have failed.

@@ -1,7 +1,7 @@
 """Ends a process whose main thread can't: it waits in a library for a process, a device or a disk that never answers.
 
-Python handles a signal in the main thread, and only once that is back from the library. What a signal is, however, is
-told at once through a file descriptor (`signal.set_wakeup_fd`), which a thread reads here.
+Python handles a signal in the main thread, and only once that is back from the library. Its number, however, is written
+at once to a file descriptor (`signal.set_wakeup_fd`), which a thread reads here.
 """
 
 from __future__ import annotations
@@ -95,13 +95,13 @@ class Watchdog:
     def _judge(self, now: float) -> None:
         if self._signum is not None and now > self._beat + self.patience:
             name = signal.Signals(self._signum).name
-            self._tell(f"{name}: nothing happened for {self.patience:g} s; ending at once")
+            self._report(f"{name}: nothing happened for {self.patience:g} s; ending at once")
             self._end(SIGNAL_EXIT + self._signum)
         elif self._limit is not None and now > self._limit[0]:
-            self._tell(f"error: {self._limit[1]}")
+            self._report(f"error: {self._limit[1]}")
             self._end(1)
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         # Not print: the main thread may hold the lock of stderr.
         with suppress(OSError):
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{self.name}: {line}\n".encode())

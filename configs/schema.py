@@ -108,7 +108,7 @@ class DiffusionConfig:
         sampler: Scheduler to draw with; a flow has euler, heun and dpm++, the others ddpm, ddim, dpm++ and heun.
         condition_dropout: Probability of training a pair without its embedding, for classifier-free guidance.
         noise_scale: Norm of the noise on a unit condition that makes it pseudo-text; the largest where it is random.
-        random_noise: Draw each pair's noise scale from 0 to noise_scale, as texts tell much or little.
+        random_noise: Draw each pair's noise scale from 0 to noise_scale, as texts say much or little.
         time_sampling: Training times; log_normal is of arXiv:2206.00364, ddpm has 1000 cosine steps (arXiv:2102.09672).
         loss_weighting: All times alike, or weights of min-SNR (arXiv:2303.09556) or EDM.
     """

@@ -287,7 +287,6 @@ def write_pairs(
 
     Args:
         pairs, shapes: what `find_pairs` and `read_shapes` give.
-        folder: where to.
         generator, clip: whose pairs they are; that isn't in clip2latent's files.
         on_shard: called with the number of pairs after each shard.
 

@@ -67,10 +67,8 @@ class RowBatches(Sampler[Tensor]):
     Each process of a group gets its own part of the rows, see `data.streaming.share`.
 
     Args:
-        size: number of rows.
         batch_size: the largest B; all batches have nearly the same size.
         shuffle: whether each epoch has an order of its own.
-        seed: of the order.
 
     Raises:
         UsageError: when there are fewer rows than processes.
@@ -115,7 +113,7 @@ class ResumableBatches:
 
     Args:
         loader: yields the same batches in the same order in each run of an epoch.
-        announce: told a line when the loader has to do without shared memory, or without its workers.
+        announce: gets a line when the loader has to do without shared memory, or without its workers.
     """
 
     def __init__(self, loader: DataLoader[Any], announce: Callable[[str], None] = lambda line: None) -> None:
@@ -125,7 +123,7 @@ class ResumableBatches:
 
     @property
     def sampler(self) -> Any:
-        """What decides the order, which Lightning tells the epoch."""
+        """What decides the order, which Lightning calls `set_epoch` of."""
         return self.loader.dataset if isinstance(self.loader.dataset, StreamedPairs) else self.loader.sampler
 
     def __len__(self) -> int:
@@ -145,7 +143,6 @@ class ResumableBatches:
         return islice(iter(self.loader), self._given, None)
 
     def state_dict(self) -> dict[str, int]:
-        """Batches given in this epoch."""
         return {"batches": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -265,7 +262,6 @@ class PairDataModule(pl.LightningDataModule):
 
     @property
     def num_train_pairs(self) -> int:
-        """Pairs that are not held out."""
         return self.manifest.num_pairs - self.val_pairs if self._train is None else len(self._train)
 
     def pairs(self, n: int) -> tuple[Tensor, Tensor]:

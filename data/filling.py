@@ -53,7 +53,6 @@ def fill_shards(
 
     Args:
         place: of a dataset that `open_dataset` has started.
-        indices: shards to see to.
         draw: gives the bytes of the shard that holds these samples.
         on_found: gets the number of pairs of each shard that needs no making.
 

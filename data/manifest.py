@@ -147,5 +147,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def shard_name(index: int) -> str:
-    """File name of shard `index`."""
     return f"shard-{index:06d}.tar"

@@ -36,7 +36,6 @@ Pairs = tuple[NDArray[np.float16], NDArray[np.float16]]
 
 
 def key_of(sample: int) -> str:
-    """Key of sample number `sample`."""
     return f"{sample:09d}"
 
 

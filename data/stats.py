@@ -76,7 +76,6 @@ class PairStatistics:
     """Statistics of a dataset, all float64.
 
     Attributes:
-        count: number of pairs.
         latent_mean, latent_std: ``[L, D]``, the shape of a stored latent.
         latent_cov: ``[L * D, L * D]``.
         embedding_mean, embedding_std: ``[E]``.
@@ -155,7 +154,6 @@ def measure_shards(
     """Moments of the flattened latents and of the embeddings of some shards, in one pass and constant memory.
 
     Args:
-        place, manifest: of the dataset.
         indices: of the shards; results of disjoint sets are put together with `add_moments`.
         on_shard: called with the number of pairs after each shard.
 

@@ -130,11 +130,9 @@ class LocalStore(Store):
         return str(self.folder)
 
     def locate(self, name: str) -> str:
-        """Path of a file."""
         return str(self.folder / name)
 
     def read(self, name: str) -> bytes:
-        """Bytes of a file; see `Store.read`."""
         try:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
@@ -143,15 +141,12 @@ class LocalStore(Store):
             raise InputError(f"cannot read {self.folder / name}: {error.strerror or error}") from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file; see `Store.write`."""
         write_atomic(self.folder / name, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless there is one; see `Store.create`."""
         return create_atomic(self.folder / name, data)
 
     def names(self) -> set[str]:
-        """Names of all files."""
         try:
             return {entry.name for entry in os.scandir(self.folder) if not is_litter(entry.name)}
         except FileNotFoundError:
@@ -160,11 +155,9 @@ class LocalStore(Store):
             raise InputError(f"cannot read {self.folder}: {error.strerror or error}") from error
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
         return (self.folder / name).exists()
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -200,11 +193,10 @@ class RemoteStore(Store):
         return fsspec.filesystem(self._scheme, use_listings_cache=False, **_options(self._scheme))
 
     def locate(self, name: str) -> str:
-        """Address of a file."""
         return f"{self.address}/{name}"
 
     def read(self, name: str) -> bytes:
-        """Bytes of a file, in pieces, each tried again on its own; see `Store.read`."""
+        """Bytes of a file, in pieces, each tried again on its own."""
         size = self._persist("read", name, lambda path: self._files.info(path).get("size"))
         if size is None or size <= PIECE_BYTES:
             return self._persist("read", name, lambda path: self._files.cat_file(path))
@@ -218,11 +210,9 @@ class RemoteStore(Store):
         return b"".join(pieces)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file in one request; see `Store.write`."""
         self._persist("write", name, lambda path: self._files.pipe_file(path, data))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless there is one; see `Store.create`."""
         if self.exists(name):
             return False
         try:
@@ -232,7 +222,6 @@ class RemoteStore(Store):
         return True
 
     def names(self) -> set[str]:
-        """Names of all files; see `Store.names`."""
         try:
             listed = self._persist("list", "", lambda path: self._files.ls(path, detail=False))
         except FileNotFoundError:
@@ -241,7 +230,6 @@ class RemoteStore(Store):
         return {name for name in names if not is_litter(name)}
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
         try:
             self._persist("read", name, lambda path: self._files.info(path))
         except FileNotFoundError:

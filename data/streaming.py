@@ -111,10 +111,8 @@ class StreamedPairs(IterableDataset[Sent]):
     """Batches of latents ``[B, L, D]`` and embeddings ``[B, E]``, float32, of the samples from `first` on.
 
     Args:
-        store, manifest: of the dataset.
         first: number of the first sample that takes part.
         batch_size: the largest B.
-        seed: of the order.
         num_workers: processes of the DataLoader that read; 0 is the main process.
         shuffle_pairs: pairs in a group, which are permuted.
         skip_non_finite: whether other pairs of the group take the place of those with NaN or infinity; else

@@ -28,7 +28,6 @@ class Problem:
 
     Attributes:
         kind: ``missing``, ``truncated``, ``corrupt``, ``duplicate``, ``foreign``, ``unreadable`` or ``not finite``.
-        name: of the file.
         detail: what was found and what was expected.
     """
 
@@ -46,7 +45,6 @@ def find_problems(
     """Read a dataset back, and yield what is wrong as it is found.
 
     Args:
-        place: of the dataset.
         indices: of the shards to read; None reads all, and then compares the statistics too.
         on_shard: called with the number of pairs that a shard should have, after each.
 

@@ -36,7 +36,7 @@ class BasePipeline:
         generator: latents -> images.
         clip: texts and images -> embeddings.
         trained: the prior, its scheduler, and the record of what it was trained with.
-        domain: what the generator's images are like to CLIP, to tell prompts from beyond; None to not tell.
+        domain: what the generator's images are like to CLIP, which finds prompts beyond them; None scores no prompts.
 
     Raises:
         InputError: when the prior was trained with another generator or CLIP, or the shapes don't fit.
@@ -65,7 +65,6 @@ class BasePipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the parts are."""
         return self.prior.latent_mean.device
 
     def stream(self, prompts: Sequence[str | Query], seeds: Sequence[int], settings: Settings) -> Iterator[Draw]:
@@ -74,7 +73,6 @@ class BasePipeline:
         Args:
             prompts: a prompt or a query per image.
             seeds: a seed per image.
-            settings: how.
 
         Yields:
             Groups of consecutive images, in order.
@@ -178,7 +176,7 @@ class BasePipeline:
 
     @property
     def latent_distribution(self) -> LatentDistribution:
-        """Where the training pairs' latents are."""
+        """Mean and deviation of the training pairs' w, `[L, D]` each, which optimisation starts from."""
         prior = self.prior
         return LatentDistribution(
             *w_statistics(prior.latent_mean, prior.latent_std, prior.latent_layout, self.generator)

@@ -74,7 +74,7 @@ def embed_prompts(clip: ClipEncoder, prompts: Sequence[str], normalized: bool = 
     texts = dict.fromkeys(part.text for prompt in checked for part in prompt.parts)
     if any(len(prompt.parts) > 1 for prompt in checked):
         texts[NEUTRAL_TEXT] = None
-    rows = clip.encode_checked(list(texts), **_options(normalized))
+    rows = clip.encode_checked(list(texts), normalized=normalized)
     if not checked:
         return rows
     embedded = dict(zip(texts, rows, strict=True))
@@ -116,11 +116,6 @@ def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) ->
     return Conditions(condition, target, negative, has_negative, text)
 
 
-def _options(normalized: bool) -> dict[str, bool]:
-    """Of an encoder, which knows none but the default unless it is a `ClipEncoder`."""
-    return {} if normalized else {"normalized": False}
-
-
 def _unit(embeddings: Tensor, are_unit: bool) -> Tensor:
     return embeddings if are_unit else normalize(embeddings, dim=1)
 
@@ -133,7 +128,7 @@ def _embed_images(clip: ClipEncoder, images: Iterable[Any], normalized: bool) ->
         if isinstance(image, Path):
             image = pictures.setdefault(image, pictures.get(image) or read_picture(image))
         pixels = from_pil(image) if isinstance(image, Image.Image) else image
-        rows.append(clip.encode_image(pixels[None].to(clip.device), **_options(normalized)))
+        rows.append(clip.encode_image(pixels[None].to(clip.device), normalized=normalized))
     return torch.cat(rows)
 
 

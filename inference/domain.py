@@ -230,7 +230,6 @@ def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) 
     as good as empty too, but asks for something that CLIP doesn't know.
 
     Args:
-        clip: the encoder.
         prompts: N prompts.
         embeddings: `[N, E]`, their embeddings.
     """

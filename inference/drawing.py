@@ -1,4 +1,4 @@
-"""Draw queries, ways and latents, one named image at a time, and tell what they were drawn with."""
+"""Draw queries, ways and latents, one named image at a time, and describe what they were drawn with."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw_pairs(pipeline: Text2LatentPipeline, pairs: Sequence[tuple[Query, int]]
 def score_domain(
     pipeline: Text2LatentPipeline, queries: Sequence[Query], conditions: Conditions
 ) -> dict[Query, DomainScore]:
-    """Domain scores of the queries that have a text, where the model can tell them; warns of those out of domain."""
+    """Domain scores of the queries that have a text, where the model has a domain; warns of those out of domain."""
     rows = {query: row for row, query in enumerate(queries) if query.text is not None}
     if pipeline.domain is None or not rows:
         return {}
@@ -76,10 +76,9 @@ def draw_latents(
     """Draw given latents, edited or as they are.
 
     Args:
-        pipeline: what draws.
         starts: a label, a seed and a latent `[L, D]` of each image.
         settings: of these, truncation and batch size count, and for an edit all that the prior needs.
-        edit: how to change them; CLIP scores tell how near they come to its target.
+        edit: how to change them; CLIP scores are the similarity to its target.
     """
     if not starts:
         return
@@ -101,7 +100,7 @@ def _one_by_one(draws: Iterable[Draw], names: Iterable[tuple[str, int, DomainSco
 def describe(pipeline: Text2LatentPipeline, settings: Settings, **further: Any) -> dict[str, Any]:
     """What images were drawn with, JSON-ready: version, identities (names and SHA-256) and settings.
 
-    `further` settings are told too, unless they are None.
+    `further` settings are included, unless they are None.
     """
     networks = {"model": pipeline.identity, "generator": pipeline.generator.identity, "clip": pipeline.clip.identity}
     visible = {name: value for name, value in asdict(settings).items() if name not in UNSEEN_SETTINGS}

@@ -47,7 +47,6 @@ def interpolate(
     """Draw frames on the way from one query to another, spherical in embedding space, with each seed's noise fixed.
 
     Args:
-        pipeline: what draws.
         start: the first frame's query.
         end: the last frame's.
         num_frames: frames, at least 2.
@@ -112,7 +111,6 @@ class Edit:
 
     Attributes:
         source: what is to go, or the latents' own description.
-        target: what is to come.
         strength: 1 moves by the difference between the two queries, 0 not at all, -1 the other way.
 
     Raises:
@@ -174,7 +172,6 @@ def draw_edited(
     """Draw given latents, edited or as they are.
 
     Args:
-        pipeline: what draws.
         latents: `[N, L, D]`.
         settings: of these, truncation and batch size count, and for an edit all that the prior needs.
         change: the edit; CLIP scores show how near the images come to its target.

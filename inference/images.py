@@ -100,7 +100,6 @@ def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str]
     """Write a PNG file, whole or not at all.
 
     Args:
-        picture: the picture.
         path: the file; its folder is made if it is missing.
         metadata: text chunks, keyword (Latin-1, at most 79 characters) -> any text; iTXt (UTF-8) where Latin-1 can't
             hold it, else tEXt.

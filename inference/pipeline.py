@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from text2latent.inference.base import BasePipeline
 from text2latent.inference.conditions import as_list
 from text2latent.inference.editing import Edit, draw_edited, draw_starts, interpolate
 from text2latent.inference.query import Query, make_queries
-from text2latent.inference.result import Draw, Text2LatentOutput, require_output_type, to_output
+from text2latent.inference.result import Text2LatentOutput, require_output_type, to_output
 from text2latent.inference.seeds import seeds_per_image
 from text2latent.inference.settings import (
     DEFAULT_BATCH_SIZE,
@@ -38,34 +38,36 @@ Randomness = torch.Generator | Sequence[torch.Generator] | None
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What all methods of the pipeline that draw take alike, see `Text2LatentPipeline.__call__`.
+class Options(Settings):
+    """Arguments of all methods of the pipeline that draw, see `Text2LatentPipeline.__call__`.
 
     Raises:
-        UsageError: for another number of images than a whole one from 1, or an unknown type of output.
+        UsageError: for a value out of range, or an unknown type of output.
     """
 
-    num_images: int
-    generator: Randomness
-    seeds: Sequence[int] | None
-    output_type: str
+    num_images_per_prompt: int = 1
+    generator: Randomness = None
+    seeds: Sequence[int] | None = None
+    output_type: str = "pil"
 
     def __post_init__(self) -> None:
-        require_count("num_images_per_prompt", self.num_images)
+        super().__post_init__()
+        require_count("num_images_per_prompt", self.num_images_per_prompt)
         require_output_type(self.output_type)
+
+    @classmethod
+    def choose(cls, negative: bool, guidance_scale: float | None = None, **options: Any) -> Options:
+        """Options with the default guidance scale of prompts with or without a negative one, unless it is given."""
+        return cls(guidance_scale=choose_guidance_scale(guidance_scale, negative), **options)
 
     def seeds_of(self, num_prompts: int) -> list[int]:
         """A seed per image, all of the first prompt first."""
-        return seeds_per_image(num_prompts, self.num_images, self.generator, self.seeds)
+        return seeds_per_image(num_prompts, self.num_images_per_prompt, self.generator, self.seeds)
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[Query], list[int]]:
         """A query per image, and a seed; seeds alone where there is no query."""
         chosen = self.seeds_of(len(queries) or 1)
-        return [query for query in queries for _ in range(self.num_images)], chosen
-
-    def give(self, draws: Iterable[Draw], seeds: list[int]) -> Text2LatentOutput:
-        """What was drawn, as the output that is wanted."""
-        return to_output(list(draws), seeds, self.output_type)
+        return [query for query in queries for _ in range(self.num_images_per_prompt)], chosen
 
 
 class Text2LatentPipeline(BasePipeline):
@@ -167,26 +169,26 @@ class Text2LatentPipeline(BasePipeline):
             InputError: when the result isn't finite, as with an enormous guidance_scale.
         """
         scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
-        settings = Settings(num_inference_steps, scale, truncation, rerank, batch_size, return_scores, refine)
-        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
+        drawn = (num_inference_steps, scale, truncation, rerank, batch_size, return_scores, refine)
+        options = Options(*drawn, num_images_per_prompt, generator, seeds, output_type)
         queries = make_queries(as_list(prompt), as_list(image), as_list(negative_prompt), image_weight)
-        rows, chosen = wanted.rows(queries)
-        return wanted.give(self.stream(rows, chosen, settings), chosen)
+        rows, chosen = options.rows(queries)
+        return to_output(list(self.stream(rows, chosen, options)), chosen, output_type)
 
     def variations(
-        self, image: Picture | Sequence[Picture], num_images_per_prompt: int = 4, **settings: Any
+        self, image: Picture | Sequence[Picture], num_images_per_prompt: int = 4, **options: Any
     ) -> Text2LatentOutput:
         """Draw images that are like given ones to CLIP.
 
         Args:
             image: a picture or a tensor `[3, H, W]` in [-1, 1], or several.
             num_images_per_prompt: variations of each.
-            settings: any other argument of the pipeline; with a `prompt`, text and image are mixed.
+            options: any other argument of the pipeline; with a `prompt`, text and image are mixed.
 
         Raises:
             UsageError: as the pipeline.
         """
-        return self(image=image, num_images_per_prompt=num_images_per_prompt, **settings)
+        return self(image=image, num_images_per_prompt=num_images_per_prompt, **options)
 
     @torch.no_grad()
     def interpolate(
@@ -195,16 +197,8 @@ class Text2LatentPipeline(BasePipeline):
         end: str | Picture,
         num_frames: int = DEFAULT_FRAMES,
         num_images_per_prompt: int = 1,
-        num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float | None = None,
-        truncation: float = 1.0,
-        generator: Randomness = None,
-        seeds: Sequence[int] | None = None,
-        output_type: str = "pil",
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        return_scores: bool = True,
         negative_prompt: str | None = None,
-        refine: int = 0,
+        **options: Any,
     ) -> Text2LatentOutput:
         """Draw the way from one text or image to another, spherical in CLIP's space, with the noise fixed.
 
@@ -213,6 +207,8 @@ class Text2LatentPipeline(BasePipeline):
             end: the last frame's.
             num_frames: frames, at least 2.
             num_images_per_prompt: images of each frame, a seed each.
+            negative_prompt: what no frame is to show.
+            options: any other argument of the pipeline but `rerank`, with which frames would jump.
 
         Returns:
             All images of the first frame first; `seeds` has one per image.
@@ -220,12 +216,12 @@ class Text2LatentPipeline(BasePipeline):
         Raises:
             UsageError: for unusable prompts and values out of range.
         """
-        scale = choose_guidance_scale(guidance_scale, negative_prompt is not None)
-        settings = Settings(num_inference_steps, scale, truncation, 1, batch_size, return_scores, refine)
-        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
-        chosen = wanted.seeds_of(1)
+        options["num_images_per_prompt"] = num_images_per_prompt
+        how = Options.choose(negative_prompt is not None, rerank=1, **options)
+        seeds = how.seeds_of(1)
         ends = (_query(start, negative_prompt), _query(end, negative_prompt))
-        return wanted.give(interpolate(self, *ends, num_frames, chosen, settings), chosen * num_frames)
+        frames = list(interpolate(self, *ends, num_frames, seeds, how))
+        return to_output(frames, seeds * num_frames, how.output_type)
 
     @torch.no_grad()
     def edit(
@@ -236,15 +232,7 @@ class Text2LatentPipeline(BasePipeline):
         latents: Tensor | None = None,
         prompt: str | Sequence[str] | None = None,
         image: Picture | Sequence[Picture] | None = None,
-        num_images_per_prompt: int = 1,
-        num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float | None = None,
-        truncation: float = 1.0,
-        generator: Randomness = None,
-        seeds: Sequence[int] | None = None,
-        output_type: str = "pil",
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        return_scores: bool = True,
+        **options: Any,
     ) -> Text2LatentOutput:
         """Move images along the direction between two texts or pictures, carried into latent space by the prior.
 
@@ -255,31 +243,29 @@ class Text2LatentPipeline(BasePipeline):
             latents: `[N, L, D]` of the generator to edit, as the pipeline gives them; or
             prompt, image: what to draw first, as the pipeline takes them. Without any of the three, images of the
                 generator's own are edited, of random z that `seeds` or `generator` give.
-            num_images_per_prompt: images to edit of each prompt, or in all.
+            options: any other argument of the pipeline but `rerank`, `refine` and `negative_prompt`;
+                `num_images_per_prompt` of each prompt, or in all, are edited.
 
         Returns:
-            CLIP scores tell how near the images come to `target`. Seeds are those of the starts, rows for `latents`.
+            CLIP scores say how near the images come to `target`. Seeds are those of the starts, rows for `latents`.
 
         Raises:
             UsageError: for unusable prompts, values out of range, or latents together with what to draw first.
         """
-        scale = choose_guidance_scale(guidance_scale, False)
-        settings = Settings(num_inference_steps, scale, truncation, 1, batch_size, return_scores)
-        wanted = Wanted(num_images_per_prompt, generator, seeds, output_type)
+        how = Options.choose(False, rerank=1, refine=0, **options)
         change = Edit(_query(source), _query(target), strength)
         if latents is not None:
-            if prompt is not None or image is not None or seeds is not None or generator is not None:
+            if prompt is not None or image is not None or how.seeds is not None or how.generator is not None:
                 raise UsageError("latents: expected no prompt, image, seeds or generator with them")
-            chosen = list(range(len(latents)))
+            seeds = list(range(len(latents)))
         else:
             queries = [] if prompt is None and image is None else make_queries(as_list(prompt), as_list(image), None)
-            rows, chosen = wanted.rows(queries)
-            latents = draw_starts(self, rows, chosen, settings)
-        return wanted.give(draw_edited(self, latents, settings, change), chosen)
+            rows, seeds = how.rows(queries)
+            latents = draw_starts(self, rows, seeds, how)
+        return to_output(list(draw_edited(self, latents, how, change)), seeds, how.output_type)
 
 
 def _query(subject: str | Picture, negative: str | None = None) -> Query:
-    """A text or a picture as a query."""
     if isinstance(subject, str):
         return Query(subject, negative=negative)
     return Query(image=subject, negative=negative)

@@ -1,4 +1,4 @@
-"""Lists of prompts that tell where a CLIP's texts lie in its space; their embeddings are kept for the next time."""
+"""Lists of prompts that show where a CLIP's texts lie in its space; their embeddings are kept for the next time."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ SAME = 1e-3
 
 
 def embed_prompt_list(clip: ClipEncoder, name: str) -> Tensor:
-    """Embeddings of the prompts that tell where a CLIP's texts lie.
+    """Embeddings of the prompts that show where a CLIP's texts lie.
 
     They are made once, in seconds, and kept in `cache_folder()` under the identity of the CLIP, for the next training.
 
     Args:
-        clip: the encoder.
         name: as `read_prompt_list` takes it; or `auto`, which is the list that lies in the CLIP's folder, as in the
             zoo's, and else the package's general prompts, in those of their languages that the CLIP knows.
 

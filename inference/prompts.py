@@ -136,7 +136,6 @@ class PromptLine:
     """A line of a prompt file.
 
     Attributes:
-        text: the prompt.
         want: attributes that its images should show, and their values; a list of values allows any of them.
     """
 

@@ -59,7 +59,7 @@ class Query:
 
     @property
     def label(self) -> str:
-        """The query in words."""
+        """What names of files, captions and reports call the query: its text and the file name of its image."""
         named = self.image.stem if isinstance(self.image, Path) else None
         return self.name or " + ".join(part for part in (self.text, named) if part) or "image"
 

@@ -49,7 +49,7 @@ class Draw:
         embeddings: `[n, E]`, CLIP's of the images, where scores were computed.
         prompts: what was asked for, n of them; empty before the group is named, as are the next two.
         seeds: what draws the images again; of latents from a file, their rows.
-        out_of_domain: how far the prompts are from what the generator draws, None where it can't be told.
+        out_of_domain: how far the prompts are from what the generator draws, None without a text or a domain.
     """
 
     images: Tensor
@@ -86,27 +86,25 @@ class Draw:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What is told of each image of a named group, JSON-ready; scores are rounded."""
+        """Prompt, seed, CLIP and domain score of each image of a named group, JSON-ready; scores are rounded."""
         scores = [None] * len(self) if self.clip_scores is None else self.clip_scores.tolist()
-        told = zip(self.prompts, self.seeds, scores, self.out_of_domain, strict=True)
-        return [_record(*values) for values in told]
+        columns = zip(self.prompts, self.seeds, scores, self.out_of_domain, strict=True)
+        return [_record(*values) for values in columns]
 
     @property
     def picture(self) -> Image.Image:
-        """The one image of a row."""
         (picture,) = self.pictures
         return picture
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is told of the one image of a row, see `records`."""
         (record,) = self.records
         return record
 
 
 def _record(prompt: str, seed: int, score: float | None, domain: DomainScore | None) -> dict[str, Any]:
-    told = {"prompt": prompt, "seed": seed, "clip_score": None if score is None else round(score, SCORE_DIGITS)}
-    return told if domain is None else {**told, "out_of_domain": asdict(domain)}
+    record = {"prompt": prompt, "seed": seed, "clip_score": None if score is None else round(score, SCORE_DIGITS)}
+    return record if domain is None else {**record, "out_of_domain": asdict(domain)}
 
 
 def require_output_type(output_type: str) -> None:

@@ -34,8 +34,6 @@ def seeds_per_image(
     """A seed for each of num_prompts * num_images images.
 
     Args:
-        num_prompts: how many prompts there are.
-        num_images: images of each.
         generator: one for all images, one per image, or None to draw seeds from torch's global generator.
         seeds: instead of a generator, one per image of a prompt (used for every prompt) or one per image in all.
 

@@ -40,7 +40,7 @@ def slugify(text: str) -> str:
 
 
 def edit_label(start: str, source: str, target: str) -> str:
-    """What an edited image shows, in words that tell what it started from and what was changed apart.
+    """Label of an edited image: what it started from, and what was changed into what.
 
     Args:
         start: label of the image before.
@@ -171,7 +171,6 @@ def write_sheet(
 
     Args:
         images: at least one.
-        file: where.
         description: what they were drawn with, see `drawing.describe`.
         columns: images per row.
         overwrite: replace a file that is there.

@@ -19,7 +19,6 @@ def draw_normal(
     Args:
         shape: `[N, ...]`.
         generator: one for all, or one for each of the N rows; None is torch's own, on the device.
-        device: where they are to be.
         dtype: of which kind.
     """
     if generator is None:
@@ -40,7 +39,6 @@ class TakesNoise:
     """A layer that adds noise to its features, a map of which it keeps.
 
     Attributes:
-        use_noise: whether it does.
         noise_const: `[H, W]`, the map; there if it does.
     """
 

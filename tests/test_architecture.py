@@ -1,4 +1,4 @@
-"""The way of a prompt that docs/architecture.md tells is the way that it goes."""
+"""The way of a prompt that docs/architecture.md describes is the way that it goes."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CARRIERS = (Query, Conditions, Draw)
 
 
-def told_way() -> list[str]:
+def described_way() -> list[str]:
     """Files of the numbered list, in order."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     section = text.split("## A prompt on its way to a picture")[1].split("##")[0]
@@ -30,7 +30,7 @@ def carries(value: Any) -> bool:
 
 
 def test_the_way_is_at_most_nine_files_long_and_they_are_there() -> None:
-    way = told_way()
+    way = described_way()
     assert way[0] == "infer.py"
     assert 1 < len(way) == len(set(way)) <= 9
     assert all((ROOT / name).is_file() for name in way)
@@ -54,4 +54,4 @@ def test_nothing_off_the_way_handles_what_carries_a_prompt(run_infer: Infer) -> 
     assert {
         f"inference/{name}.py" for name in ("query", "drawing", "base", "conditions", "result", "writing")
     } <= handled
-    assert handled <= set(told_way())
+    assert handled <= set(described_way())

@@ -79,7 +79,7 @@ def kill_sampling(words: list[str], folder: Path, times: int, moments: random.Ra
 
 
 def damage_shards(words: list[str], folder: Path, foreign: Path, capsys: pytest.CaptureFixture[str]) -> Counter[str]:
-    """Damage of each kind is told by `verify` and mended by running `sample` again."""
+    """Damage of each kind is reported by `verify` and mended by running `sample` again."""
     paths = [folder / shard_name(index) for index in range(0, SHARDS, 8)]
     whole = [path.read_bytes() for path in paths]
     paths[0].write_bytes(whole[0][:3000])

@@ -1,4 +1,4 @@
-"""No verb takes a flag that it would ignore: it is refused in a line that tells what it is for, before any work."""
+"""No verb takes a flag that it would ignore: it is refused in a line that says what it is for, before any work."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def test_weighted_and_negative_texts_are_those_of_the_pipeline(run_infer: Infer,
     prompt = "a woman:1.0 | glasses:0.5"
     code, out, err = run_infer("--text", prompt, "--negative-text", "a man", "--output", "a.png", "--json")
     assert code == 0, err
-    told = json.loads(out)["settings"]
-    assert (told["negative_text"], told["guidance_scale"]) == ("a man", 2.0)
+    report = json.loads(out)["settings"]
+    assert (report["negative_text"], report["guidance_scale"]) == ("a man", 2.0)
     pipe = Text2LatentPipeline.from_pretrained(str(tiny_model))
     drawn = pipe(prompt, negative_prompt="a man", seeds=[0]).images[0]
     assert differ(pixels("a.png"), drawn.tobytes()) <= 1
@@ -152,8 +152,8 @@ def test_foreign_prompts_are_warned_of_and_told(tiny_model: Path, run_infer: Inf
     foreign = "quarterly report on the price of steel"
     code, out, err = run_infer("--text", "a man", "--text", foreign, "--json", model=str(model))
     assert code == 0
-    told = [image["out_of_domain"] for image in json.loads(out)["images"]]
-    assert told == [
+    scores = [image["out_of_domain"] for image in json.loads(out)["images"]]
+    assert scores == [
         {"percentile": 0.0, "threshold": 98.0, "is_outside": False},
         {"percentile": 100.0, "threshold": 98.0, "is_outside": True},
     ]

@@ -1,4 +1,4 @@
-"""What goes into --model: all forms of one model draw the same, and tell the same of how it was made."""
+"""What goes into --model: all forms of one model draw the same, and report the same of how it was made."""
 
 from __future__ import annotations
 
@@ -99,16 +99,16 @@ def digest_of(data: object) -> str:
 def test_an_export_of_a_run_tells_all_that_it_was_made_with(
     run_export: Path, tiny_run: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, pairs = (inspect(source, capsys) for source in (run_export, tiny_pairs))
+    report, pairs = (inspect(source, capsys) for source in (run_export, tiny_pairs))
     manifest = json.loads((tiny_pairs / "manifest.json").read_text())
-    assert told["dataset"]["sha256"] == pairs["sha256"] == digest_of(manifest)
-    assert told["dataset"]["num_pairs"] == 50
+    assert report["dataset"]["sha256"] == pairs["sha256"] == digest_of(manifest)
+    assert report["dataset"]["num_pairs"] == 50
     for part in ("generator", "clip"):
-        assert told[part]["sha256"] == manifest[part]["sha256"]
+        assert report[part]["sha256"] == manifest[part]["sha256"]
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
-    assert {key: told["training"][key] for key in ("max_steps", "seed", "prior")} == {
+    assert {key: report["training"][key] for key in ("max_steps", "seed", "prior")} == {
         key: config[key] for key in ("max_steps", "seed", "prior")
     }
-    assert told["versions"]["torch"] == told["export"]["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert {"val_loss", "step"} <= set(told["metrics"])
-    assert "clip_score_of_samples" in told["export"]["metrics"]
+    assert report["versions"]["torch"] == report["export"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert {"val_loss", "step"} <= set(report["metrics"])
+    assert "clip_score_of_samples" in report["export"]["metrics"]

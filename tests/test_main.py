@@ -58,13 +58,19 @@ def test_unknown_name_is_an_attribute_error():
         _ = text2latent.Text2Image
 
 
-PROGRAM = re.compile(r"from (text2latent[\w.]*) import ([\w, ]+)|import (text2latent\.[\w.]+)")
+PROGRAM = re.compile(r"from (text2latent[\w.]*) import (\([^)]*\)|[\w, ]+)|import (text2latent\.[\w.]+)")
 """An import of the package in a program, wherever it is quoted."""
 
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "apps" / "serving" / "recipes.py"],
+    [
+        *sorted(ROOT.glob("docs/**/*.md")),
+        *sorted(ROOT.glob("examples/*.ipynb")),
+        *sorted(ROOT.glob("zoo/*/weights/README.md")),
+        ROOT / "README.md",
+        ROOT / "apps" / "serving" / "recipes.py",
+    ],
     ids=lambda path: path.name,
 )
 def test_programs_that_users_are_shown_import_from_the_package_itself(path):
@@ -74,7 +80,7 @@ def test_programs_that_users_are_shown_import_from_the_package_itself(path):
         text = "\n".join(string for string in strings if isinstance(string, str))
     for module, names, whole in PROGRAM.findall(text):
         assert (module, whole) == ("text2latent", ""), f"{path}: expected a short import, got {module or whole}"
-        assert set(names.replace(" ", "").split(",")) <= set(text2latent.__all__)
+        assert set(re.findall(r"\w+", names)) <= set(text2latent.__all__)
 
 
 def test_recipes_name_what_the_package_has():

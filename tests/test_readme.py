@@ -1,4 +1,4 @@
-"""What the README tells to type is understood, and what it points to is there."""
+"""The commands of the README are understood, and what it points to is there."""
 
 import ast
 import importlib

@@ -32,7 +32,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = [line for line in capsys.readouterr().err.strip().splitlines() if "error:" in line]
     return line
 
@@ -41,7 +41,7 @@ def test_pairs_that_cannot_be_kept(tmp_path: Path, tiny_world: Path, capsys: pyt
     generator = save_generator(tmp_path / "broken", broken=True)
     flags = ["--generator", str(generator), "--clip", str(tiny_world), "--device", "cpu"]
     assert sample.main([*flags, "--output", str(tmp_path / "pairs"), "--num-pairs", "4"]) == 1
-    assert "not finite in float16" in told(capsys)
+    assert "not finite in float16" in error_of(capsys)
     assert not (tmp_path / "pairs").exists()
 
 
@@ -76,7 +76,7 @@ def test_evaluations_of_unusable_texts(
     (tmp_path / "prompts.txt").write_text("\n".join([*(f"text {i}" for i in range(9)), last]))
     command = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(tmp_path / "out"), "--num-own", "10"]
     assert evaluate.main([*command, "--model", str(tiny_model), "--device", "cpu", *flags]) == 2
-    assert message in told(capsys)
+    assert message in error_of(capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -85,7 +85,7 @@ def test_segmentation_of_before_is_kept(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "segmentation.json").write_text("{}")
     command = ["--prompts", str(tmp_path / "prompts.txt"), "--output", str(tmp_path), "--segmentation", "fcn_resnet50"]
     assert evaluate.main(command) == 1
-    assert "segmentation.json exists already" in told(capsys)
+    assert "segmentation.json exists already" in error_of(capsys)
 
 
 def test_conversion_and_export_that_fail(
@@ -95,7 +95,7 @@ def test_conversion_and_export_that_fail(
     generator.synthesis.b4.const.data.fill_(1e5)
     generator.save_pretrained(tmp_path / "large")
     assert convert.main([str(tmp_path / "large"), str(tmp_path / "a/b/out"), "--half"]) == 1
-    assert "too large for float16" in told(capsys)
+    assert "too large for float16" in error_of(capsys)
     record = json.loads((tiny_model / "text2latent.json").read_text())
     copy = tmp_path / "model"
     copy.mkdir()
@@ -105,7 +105,7 @@ def test_conversion_and_export_that_fail(
     (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "DDPMScheduler"}')
     (copy / "text2latent.json").write_text(json.dumps(record))
     assert export.main([str(copy), str(tmp_path / "a/b/out"), "--format", "pt2"]) == 1
-    assert "draws noise at each step" in told(capsys)
+    assert "draws noise at each step" in error_of(capsys)
     assert not (tmp_path / "a").exists()
 
 
@@ -118,7 +118,7 @@ def test_training_with_a_logger_that_is_missing(
     monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name == "wandb" else real(name, *rest))
     command = ["--data.path", str(tiny_pairs), "--output", str(tmp_path / "run"), "--wandb", "project"]
     assert train.main([*command, "--data.val-pairs", "5", "--max-steps", "1", "--device", "cpu"]) == 1
-    assert "--wandb needs wandb" in told(capsys)
+    assert "--wandb needs wandb" in error_of(capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -128,5 +128,5 @@ def test_a_refusal_changes_nothing_in_a_folder_of_pairs(
     before, generator = files(tiny_pairs), save_generator(tmp_path / "broken", broken=True)
     flags = ["--generator", str(generator), "--clip", str(tiny_world), "--device", "cpu"]
     assert sample.main([*flags, "--output", str(tiny_pairs), "--num-pairs", "99"]) == 1
-    assert "not finite" in told(capsys)
+    assert "not finite" in error_of(capsys)
     assert files(tiny_pairs) == before

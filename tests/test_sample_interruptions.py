@@ -107,12 +107,12 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
 def test_tasks_of_a_job_array_fill_one_dataset(
     tiny_world: Path, tiny_pairs: Path, tmp_path: Path, sample_arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for task, (shards_of_task, told) in enumerate(
+    for task, (shards_of_task, line) in enumerate(
         [("3..5", "1 of 4 shards"), ("0..1", "3 of 4 shards"), ("2", "50 pairs in")]
     ):
         arguments = sample_arguments(tiny_world, tmp_path, "--shards", shards_of_task, "--batch-size", str(3 + task))
         assert sample.main(arguments) == 0
-        assert told in capsys.readouterr().out
+        assert line in capsys.readouterr().out
     assert files(tmp_path).keys() == files(tiny_pairs).keys()
     np.testing.assert_array_equal(load_pairs(tmp_path)[0], load_pairs(tiny_pairs)[0])
     assert_close_in_float16(load_pairs(tmp_path)[1], load_pairs(tiny_pairs)[1])

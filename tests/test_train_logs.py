@@ -1,4 +1,4 @@
-"""What `text2latent train` tells of a run: CSV, TensorBoard, Weights & Biases, metrics.json and a table at the end."""
+"""What `text2latent train` logs of a run: CSV, TensorBoard, Weights & Biases, metrics.json and a table at the end."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_tensorboard_has_the_same_figures_and_the_grids(tiny_run: Path) -> None:
     events = EventAccumulator(str(tiny_run / "logs/tensorboard"))
     events.Reload()
     for key in LOGGED:
-        told = {event.step: event.value for event in events.Scalars(key)}
-        assert told == pytest.approx({int(row["step"]): float(row[key]) for row in rows(tiny_run) if row[key]})
+        logged = {event.step: event.value for event in events.Scalars(key)}
+        assert logged == pytest.approx({int(row["step"]): float(row[key]) for row in rows(tiny_run) if row[key]})
     for key in ("val_loss", "clip_score"):
         assert [event.step for event in events.Scalars(key)] == VALIDATIONS
     pictures = events.Images("prompts")
@@ -97,12 +97,12 @@ def test_weights_and_biases_by_flag(tiny_pairs: Path, tmp_path: Path, monkeypatc
         extra = ("--wandb", "tiny", "--validation.prompts", PROMPTS, "--csv", "false", "--tensorboard", "false")
         extra += ("--log-every-steps", "1", "--max-steps", str(steps))
         assert train.main(arguments(tiny_pairs, run, *extra)) == 0
-        told = dict(wandb.run.summary)
+        summary = dict(wandb.run.summary)
         ids.append(wandb.run.id)
         wandb.finish()
         metrics = json.loads((run / "checkpoints/metrics.json").read_text())
         for key in metrics.keys() & {"train_loss", "lr", "grad_norm", "ema_decay", "val_loss", "clip_score"}:
-            assert told[key] == pytest.approx(metrics[key], rel=1e-5), key
+            assert summary[key] == pytest.approx(metrics[key], rel=1e-5), key
     assert ids[0] == ids[1] != ids[2]
     assert ids[0].startswith("run-")
     pictures = (tmp_path / "a/run/logs/wandb").glob("offline-run-*/files/media/images/prompts_*.png")

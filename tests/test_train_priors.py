@@ -167,10 +167,10 @@ def test_distillation_records_only_what_it_does(tiny_pairs: Path, tmp_path: Path
     assert distil(tiny_pairs, tmp_path / "student", *extra) == 0
     written = yaml.safe_load((tmp_path / "student/config.yaml").read_text())
     record = json.loads((tmp_path / "student/run.json").read_text())["training"]
-    for told in (written, record):
-        assert not {"prior", "text"} & told.keys()
-        assert not {"objective", "sampler", "time_sampling", "loss_weighting"} & told["diffusion"].keys()
-        assert told["diffusion"]["noise_scale"] == DiffusionConfig().noise_scale
+    for kept in (written, record):
+        assert not {"prior", "text"} & kept.keys()
+        assert not {"objective", "sampler", "time_sampling", "loss_weighting"} & kept["diffusion"].keys()
+        assert kept["diffusion"]["noise_scale"] == DiffusionConfig().noise_scale
     assert train.main(["--config", str(tmp_path / "student/config.yaml")]) == 0  # trained already
 
 

@@ -84,9 +84,9 @@ def test_an_absent_process_is_named_when_the_time_is_up(tiny_pairs: Path, tmp_pa
 def test_a_signal_ends_a_process_that_waits_for_another(signum: int, tiny_pairs: Path, tmp_path: Path) -> None:
     with one_of_two(tiny_pairs, tmp_path / "run") as process:
         assert process.stderr is not None
-        told = process.stderr.readline()  # after some seconds of waiting
-        while told and "waiting for the others" not in told:
-            told = process.stderr.readline()
+        line = process.stderr.readline()  # after some seconds of waiting
+        while line and "waiting for the others" not in line:
+            line = process.stderr.readline()
         process.send_signal(signum)
         _, stderr = process.communicate(timeout=600)
     assert process.returncode == 128 + signum, stderr

@@ -121,10 +121,10 @@ def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
 
 
 def build_prior(
-    config: TrainConfig, data: PairDataModule, tell: Callable[[str], None] = lambda line: None
+    config: TrainConfig, data: PairDataModule, report: Callable[[str], None] = lambda line: None
 ) -> TrainedPrior:
-    """The prior to train, and the record of what it is made with; `tell` gets a line on weights of --init-from."""
-    prior, scheduler, ancestor = _distilled(config, data) if config.distill else _begun(config, data, tell)
+    """The prior to train, and the record of what it is made with; `report` gets a line on weights of --init-from."""
+    prior, scheduler, ancestor = _distilled(config, data) if config.distill else _begun(config, data, report)
     manifest = data.manifest
     record = {
         "generator": to_record(manifest.generator, Path(config.output)),
@@ -145,13 +145,13 @@ def build_prior(
 
 
 def _begun(
-    config: TrainConfig, data: PairDataModule, tell: Callable[[str], None]
+    config: TrainConfig, data: PairDataModule, report: Callable[[str], None]
 ) -> tuple[Prior, SchedulerConfig, dict[str, Any]]:
     """A prior at random weights or with those of --init-from, its sampler, and what its record says of that."""
     prior, ancestor = new_prior(config, data), {}
     if config.init_from is not None:
         start = load_prior(config.init_from)
-        start_from(prior, start, config.init_from, tell)
+        start_from(prior, start, config.init_from, report)
         ancestor = _identified("init_from", start)
     return prior, build_scheduler(config.diffusion.sampler, config.diffusion.objective), ancestor
 

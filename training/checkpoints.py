@@ -55,7 +55,6 @@ class RunCheckpoints(Checkpoint):
     is finished, the state written and `TrainingInterrupted` raised.
 
     Args:
-        folder: where the checkpoints go.
         every_steps: steps between two writings, besides those after each validation.
         announce: gets one line when a signal has come.
         keep: how many states are kept.
@@ -192,7 +191,6 @@ def find_checkpoint(folder: Path, announce: Callable[[str], None]) -> Resumed | 
     """The newest whole checkpoint of a run; None where there is none at all.
 
     Args:
-        folder: of the checkpoints.
         announce: gets a line for each that is damaged and passed over.
 
     Raises:

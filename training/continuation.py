@@ -64,7 +64,7 @@ def keep_val_pairs(config: TrainConfig, run: RunFolder, start: Start | None) -> 
 
 
 def choose_state(
-    run: RunFolder, start: Start | None, record: Mapping[str, Any], tell: Callable[[str], None]
+    run: RunFolder, start: Start | None, record: Mapping[str, Any], report: Callable[[str], None]
 ) -> tuple[Resumed | None, dict[str, Any]]:
     """The state that a session goes on from, and the record of a run that does.
 
@@ -72,12 +72,12 @@ def choose_state(
         run: the folder; its own newest state comes first.
         start: of `--resume FILE`.
         record: what the session would train without either.
-        tell: gets a line for each damaged checkpoint that is passed over.
+        report: gets a line for each damaged checkpoint that is passed over.
 
     Raises:
         InputError: when the folder has states that don't come from `start`, or `start` is of another training.
     """
-    newest, begun = find_checkpoint(run.checkpoints, tell), run.read_description() or {}
+    newest, begun = find_checkpoint(run.checkpoints, report), run.read_description() or {}
     origin = begun.get("resumed_from")
     if start is None:
         return newest, _record(record, begun, newest, origin)

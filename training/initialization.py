@@ -58,8 +58,8 @@ def _size(weight: Tensor) -> str:
     return "x".join(map(str, weight.shape)) or "1"
 
 
-def start_from(prior: Prior, start: TrainedPrior, source: str, tell: Callable[[str], None]) -> None:
-    """Begin `prior` with what fits of a trained one from `source`; `tell` gets a line with what doesn't.
+def start_from(prior: Prior, start: TrainedPrior, source: str, report: Callable[[str], None]) -> None:
+    """Begin `prior` with what fits of a trained one from `source`; `report` gets a line with what doesn't.
 
     Raises:
         InputError: when no weight with a direction of its own, one of two dimensions or more, fits.
@@ -71,7 +71,7 @@ def start_from(prior: Prior, start: TrainedPrior, source: str, tell: Callable[[s
             f"--init-from {source}: expected a {type(prior).__name__} like this one ({_describe(prior)}), "
             f"got a {type(start.prior).__name__} ({_describe(start.prior)}), of which nothing fits"
         )
-    tell(f"--init-from {source}: {taken}")
+    report(f"--init-from {source}: {taken}")
 
 
 def _describe(prior: Prior) -> str:

@@ -119,7 +119,6 @@ class SignalWatch(Callback):
         self.announce(f"{signal.Signals(signum).name}: saving the state after this step (Ctrl-C again: stop at once)")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """The processes are together."""
         self._expect("the processes came together, but their devices didn't answer each other")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -139,11 +138,9 @@ class SignalWatch(Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Give a sign of life."""
         self._watchdog.beat()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give a sign of life before pictures are drawn and files written."""
         self._watchdog.beat()
 
     def on_train_batch_end(

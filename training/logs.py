@@ -74,7 +74,6 @@ class RunMetrics(Checkpoint):
     """Writes metrics.json after each validation and at the end; to be listed behind `RunCheckpoints`.
 
     Args:
-        path: of the file.
         checkpoints: which know the best validation.
     """
 
@@ -100,10 +99,7 @@ def build_loggers(folder: Path, csv: bool, tensorboard: bool, wandb: str | None,
     """The loggers asked for; each session has a CSV version of its own, the others go on in one.
 
     Args:
-        folder: of the logs.
-        csv, tensorboard: whether to write these.
         wandb: a project of Weights & Biases, or None.
-        run_name: of the run there.
     """
     loggers: list[Logger] = []
     if csv:

@@ -60,7 +60,6 @@ class PriorTraining(pl.LightningModule):
 
     Args:
         prior: the network, with its statistics set.
-        objective: what gives the loss.
         max_steps: optimizer steps of the whole run.
         max_seconds: seconds of the whole run, over all of its sessions, or None. The run's progress is the larger of
             the fractions of steps and seconds spent, so that a cosine anneals to its end whichever limit comes first.

@@ -29,44 +29,37 @@ class LaunchedProcesses(ClusterEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Lightning isn't to start any."""
         return True
 
     @property
     def main_address(self) -> str:
-        """Host at which the processes meet."""
         return self._address[0]
 
     @property
     def main_port(self) -> int:
-        """Port at which they do."""
         return self._address[1]
 
     @staticmethod
     def detect() -> bool:
-        """Not to be found by Lightning itself."""
+        """False: Lightning is given this environment, and not to choose it by itself."""
         return False
 
     def world_size(self) -> int:
-        """Processes in all."""
         return self.launch.processes
 
     def set_world_size(self, size: int) -> None:
         """The launcher has set it."""
 
     def global_rank(self) -> int:
-        """Number of this process."""
         return self.launch.rank
 
     def set_global_rank(self, rank: int) -> None:
         """The launcher has set it."""
 
     def local_rank(self) -> int:
-        """Number of this process on its machine."""
         return self.launch.local_rank
 
     def node_rank(self) -> int:
-        """Number of its machine."""
         return self.launch.rank // self.launch.devices
 
 
@@ -84,11 +77,7 @@ class Meeting:
 
 
 class MeetingProcesses:
-    """Mixed into a strategy: the processes come together as `join_processes` has it, before Lightning would try.
-
-    Args:
-        meeting: how.
-    """
+    """Mixed into a strategy: the processes come together as `join_processes` has it, before Lightning would try."""
 
     def __init__(self, meeting: Meeting, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

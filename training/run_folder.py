@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +39,15 @@ FREE_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run's files."""
+    """Paths of a run's files, which are listed above."""
 
-    root: Path
-
-    @property
-    def config(self) -> Path:
-        """The configuration as YAML."""
-        return self.root / "config.yaml"
-
-    @property
-    def description(self) -> Path:
-        """What the run is, as JSON."""
-        return self.root / "run.json"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config, self.description, self.lock = root / "config.yaml", root / "run.json", root / ".lock"
+        self.checkpoints, self.prior = root / "checkpoints", root / "prior"
+        self.grids, self.logs = root / "grids", root / "logs"
+        self.metrics = self.checkpoints / "metrics.json"
 
     def read_config(self) -> dict[str, Any] | None:
         """The configuration of the latest session; None where there was none.
@@ -71,36 +64,6 @@ class RunFolder:
             InputError: when it is damaged.
         """
         return _read(self.description, json.loads) if self.description.is_file() else None
-
-    @property
-    def lock(self) -> Path:
-        """What the process that trains holds."""
-        return self.root / ".lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.root / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """What the run has come to, as JSON."""
-        return self.checkpoints / "metrics.json"
-
-    @property
-    def prior(self) -> Path:
-        """The usable prior."""
-        return self.root / "prior"
-
-    @property
-    def grids(self) -> Path:
-        """Pictures of the validations."""
-        return self.root / "grids"
-
-    @property
-    def logs(self) -> Path:
-        """Logs of all sessions."""
-        return self.root / "logs"
 
 
 @contextmanager
@@ -144,7 +107,6 @@ def open_run(run: RunFolder, config: Mapping[str, Any], description: Mapping[str
     What a process that was killed has left unfinished there goes, as nobody else trains there (see `occupied`).
 
     Args:
-        run: the folder.
         config: the whole configuration, nested plain data.
         description: plain data with a section ``dataset`` that has ``path``, ``sha256``, ``num_pairs`` and ``origin``,
             see `Manifest.origin`.

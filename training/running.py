@@ -43,7 +43,7 @@ SIGNAL_EXIT = 128
 
 
 def announce(line: str) -> None:
-    """Tell a line on stderr."""
+    """Print a line about the training on stderr."""
     print(f"\ntext2latent train: {line}", file=sys.stderr)
 
 
@@ -62,13 +62,11 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: torch.device) -> int:
-    """Train the prior of `config` in a run's folder, or tell that all is trained there; returns the exit code.
+    """Train the prior of `config` in a run's folder, or report that all is trained there; returns the exit code.
 
     Args:
-        config: of the training.
         run: where it goes on if it was begun there.
         launch: which of how many processes this one is.
-        device: that it computes on.
 
     Raises:
         InputError: when pairs, networks, folder, disk or the other processes are not as they must be.
@@ -77,7 +75,7 @@ def run_training(config: TrainConfig, run: RunFolder, launch: Launch, device: to
         start = read_start(config)
         config = keep_val_pairs(config, run, start)
         data = _load_data(config, launch.devices)
-        # The run's record tells how many pairs are held out, also where that was left to the dataset.
+        # The run's record says how many pairs are held out, also where that was left to the dataset.
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_pairs=data.val_pairs))
         seed_everything(config.seed, verbose=False)
         trained = build_prior(config, data, announce if launch.rank == 0 else lambda line: None)
@@ -96,11 +94,11 @@ def _train_in_folder(
     pipeline: Text2LatentPipeline | None,
     begin_with: Start | None,
 ) -> int:
-    """Train in a folder that nobody else trains in, or tell that all is trained there; returns the exit code."""
+    """Train in a folder that nobody else trains in, or report that all is trained there; returns the exit code."""
     is_first = launch.rank == 0
-    tell = announce if is_first else lambda line: None
+    report = announce if is_first else lambda line: None
     is_split = config.strategy == "fsdp" and launch.processes > 1
-    start, record = choose_state(run, begin_with, trained.record, tell)
+    start, record = choose_state(run, begin_with, trained.record, report)
     trained = dataclasses.replace(trained, record=record)
     module = _build_module(config, trained, data, is_split)
     if is_first:
@@ -110,9 +108,9 @@ def _train_in_folder(
             print(f"trained already: {start}; the prior is in {run.prior}")
         return 0
     if start is not None:
-        tell(f"going on at step {start.step}, from {start.path}")
+        report(f"going on at step {start.step}, from {start.path}")
     checkpoints = RunCheckpoints(
-        run.checkpoints, config.checkpoint_every_steps, tell, config.keep_checkpoints, config.launch_timeout
+        run.checkpoints, config.checkpoint_every_steps, report, config.keep_checkpoints, config.launch_timeout
     )
     callbacks = _build_callbacks(config, run, checkpoints, trained, pipeline, is_split)
     trainer = _build_trainer(config, run, device, launch, callbacks, is_split)
@@ -266,7 +264,7 @@ def _build_trainer(
 def _fit(
     trainer: Trainer, module: PriorTraining, data: PairDataModule, checkpoints: RunCheckpoints, start: Path | None
 ) -> int:
-    """Train from the checkpoint `start`, or from scratch; returns the exit code, which tells of a signal.
+    """Train from the checkpoint `start`, or from scratch; returns the exit code, `SIGNAL_EXIT` more than a signal.
 
     Raises:
         InputError: when the loss isn't finite any more, or other processes don't come.

@@ -40,7 +40,6 @@ class ShardedStrategy(MeetingProcesses, ModelParallelStrategy):
     Lightning's own have the optimizer's parameters in another order than those of an optimizer that isn't split.
 
     Args:
-        processes: how many there are.
         meeting: how they come together.
     """
 

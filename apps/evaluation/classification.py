@@ -78,7 +78,6 @@ def classify(clip: ClipEncoder, images: Tensor, labels: Tensor) -> Tensor:
     """Probabilities `[N, C]` of labels: the softmax of cosines times CLIP's own logit scale.
 
     Args:
-        clip: the model.
         images: `[N, 3, H, W]` in [-1, 1].
         labels: `[C, E]`, of `embed_labels`.
     """

@@ -93,7 +93,6 @@ def run(config: Namespace) -> None:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning in one line on stderr."""
     print(f"text2latent evaluate: warning: {message}", file=sys.stderr)
 
 

@@ -15,7 +15,7 @@ Embeddings = NDArray[np.float32]
 BEST_IMAGES = 20
 """Images that fit a text best, which are asked whether it fits them better than the other texts do."""
 UNSEEN_SHARE = 0.1
-"""Texts that fewer of their best images prefer aren't told from the others by what is in the images."""
+"""Texts that fewer of their best images prefer aren't distinguished from the others by what is in the images."""
 CROWDED_SHARE = 0.25
 """Share of the texts with one nearest image that is too large, where there are at least `MANY_TEXTS`."""
 MANY_TEXTS = 8
@@ -94,7 +94,7 @@ def centred(embeddings: Embeddings, mean: Embeddings) -> Embeddings:
 
 
 def diagnose(subject: Subject) -> Diagnosis:
-    """Look at all of it."""
+    """Measure how images and texts lie in CLIP, before and after what the prior does to them, and give advice."""
     alignment = measure_alignment(subject.images, subject.general)
     raw = land(subject.images, subject.texts)
     conditions = land(subject.image_conditions, subject.text_conditions)
@@ -165,7 +165,7 @@ def _advise_on_pairs(subject: Subject, alignment: Alignment, landing: Landing) -
 def _advise_on_images(subject: Subject, alignment: Alignment, landing: Landing) -> list[str]:
     if alignment.image_cosine < ALIKE_IMAGES:
         return []
-    hint = " Sample with --truncation 1." if subject.truncation < 1 else " A larger CLIP may tell them apart better."
+    hint = " Sample with --truncation 1." if subject.truncation < 1 else " A larger CLIP may distinguish them better."
     return [f"To this CLIP the images are nearly all alike (cosine {alignment.image_cosine:.2f}).{hint}"]
 
 
@@ -192,7 +192,7 @@ def _advise_on_texts(subject: Subject, alignment: Alignment, landing: Landing) -
     if not unseen:
         return []
     return [
-        f"CLIP does not tell by these images what sets text {', '.join(unseen)} apart from the others: it is rarely in "
+        f"CLIP does not find in these images what sets text {', '.join(unseen)} apart from the others: it is rarely in "
         "them, is one of the others in other words, or is in a language that this CLIP does not know."
     ]
 

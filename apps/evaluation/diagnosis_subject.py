@@ -55,10 +55,6 @@ class Sources:
 def gather(sources: Sources, prompts: Sequence[str]) -> tuple[Subject, Show | None]:
     """Read pairs and embed texts.
 
-    Args:
-        sources: where everything is.
-        prompts: to look at.
-
     Returns:
         What a diagnosis looks at, and what gives pictures of its images; None where the generator can't be had.
 

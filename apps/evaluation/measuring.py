@@ -50,7 +50,6 @@ class Workplace:
     """A folder of grids, with parts of the measurements that a later run takes up if all is as it was.
 
     Args:
-        folder: where.
         fingerprint: plain data that says what is measured and how; other data begins anew.
     """
 

@@ -143,7 +143,6 @@ def estimate_mean(values: ArrayLike, groups: ArrayLike, weights: ArrayLike | Non
         values: `[N]`; those that are NaN don't count.
         groups: `[N]`, which prompt each value belongs to.
         weights: `[N]`, None for equal ones.
-        seed: seed of the resampling.
 
     Returns:
         All NaN without a value that counts.

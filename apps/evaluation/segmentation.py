@@ -37,7 +37,6 @@ class Segmenter:
 
     Args:
         network: a module whose output has `out` `[N, C, H, W]`, C the number of VOC's names.
-        device: where to compute.
         side: pixels of the shorter side that images are resized to for it.
     """
 
@@ -55,7 +54,6 @@ class Segmenter:
         Args:
             name: one of `NETWORKS`.
             weights: a state dictionary as torchvision publishes them (`.pth`), or the same as safetensors.
-            device: where to compute.
             side: see the class.
 
         Raises:

@@ -28,9 +28,7 @@ def segment_pictures(segmenter: Segmenter, pictures: Iterable[Named], total: int
     """Segment pictures one by one and write an overlay of each, over a legend of the classes found.
 
     Args:
-        segmenter: the network.
         pictures: names and pictures; names become those of the files.
-        total: how many there are.
         folder: `segmentation/NAME.png` and `segmentation.json` are written here; those that are there are replaced.
 
     Returns:
@@ -63,8 +61,6 @@ def cut_grids(
     Args:
         files: the grids, a row per text and a column per seed, in order.
         size: height and width of a picture.
-        texts: of all rows.
-        seeds: of the columns.
     """
     rows, (height, width) = iter(enumerate(texts)), size
     for file in files:

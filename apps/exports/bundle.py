@@ -33,7 +33,6 @@ class Import:
 
     @property
     def is_internal(self) -> bool:
-        """Whether it comes from this package."""
         return self.module.split(".")[0] == PACKAGE
 
     @property
@@ -45,13 +44,7 @@ class Import:
 
 @dataclass(frozen=True)
 class SourceModule:
-    """A module's source, taken apart.
-
-    Attributes:
-        name: dotted.
-        lines: of its source.
-        tree: of the same.
-    """
+    """A module's source, taken apart."""
 
     name: str
     lines: list[str]
@@ -211,7 +204,6 @@ def bundle(
     Args:
         module: dotted name of its module.
         name: of the class or function.
-        docstring: of the file.
         dropped: methods to leave out, as `Class.method`.
         replaced: modules in whose place others are taken that define the same names.
     """

@@ -72,7 +72,11 @@ def _add_graph_flags(parser: CommandParser) -> None:
         help="Sampling steps of the graphs of onnx and pt2, where they can't be chosen later.")  # fmt: skip
     add("--guidance-scale", type=non_negative_float, default=DEFAULT_GUIDANCE_SCALE, metavar="X",
         help="Guidance of the same graphs; 1 is no guidance.")  # fmt: skip
-    add("--int8", action="store_true", help="onnx: also write graphs with weights in eight bits, a quarter the size.")
+    add(
+        "--int8",
+        action="store_true",
+        help="onnx: also write CLIP and generator with weights in eight bits, a quarter the size.",
+    )
     add("--compile", default="auto", choices=("auto", "yes", "no"),
         help="pt2: compile a package for machines like this one; auto does if there is a C++ compiler.")  # fmt: skip
 

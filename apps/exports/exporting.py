@@ -72,7 +72,6 @@ def export_model(
 
     Args:
         pipeline: what to write, on the CPU.
-        folder: where.
         wanted: what to write besides the parts.
         shown: gets the names of the steps and gives them back one by one, as a progress bar does.
 

@@ -60,8 +60,8 @@ def diagnose(config: Namespace) -> None:
 
     subject, show = gather(Sources(config.source, config.pairs, config.clip), prompts)
     found = diagnosis.diagnose(subject)
-    told = diagnosis.to_dict(subject, found)
-    print(json.dumps(told, ensure_ascii=False, indent=2) if config.json else diagnosis_page.page(subject, found))
+    report = diagnosis.to_dict(subject, found)
+    print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else diagnosis_page.page(subject, found))
     if config.output is not None:
         diagnosis_picture.save_picture(subject, found, show, Path(config.output))
 

@@ -77,7 +77,6 @@ def model_card(record: Mapping[str, Any], content: CardContent) -> str:
 
     Args:
         record: the folder's record: identities, `dataset`, `metrics` and the section `export`.
-        content: the rest.
     """
     formats = record[SECTION]["formats"]
     sections = [

@@ -59,7 +59,7 @@ class GraphSettings:
     Attributes:
         num_inference_steps: as `text2latent.models.priors.diffusion.sample`.
         guidance_scale: likewise.
-        int8: ONNX: also write each graph with weights in eight bits.
+        int8: ONNX: also write graphs with weights in eight bits, see `onnx_folder.PACKED`.
         compile: torch.export: `yes`, `no`, or `auto` to compile a package where there is a C++ compiler.
     """
 

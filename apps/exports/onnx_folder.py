@@ -30,6 +30,8 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 FOLDER = "onnx"
 OPSET = 20
 INT8_SUFFIX = ".int8.onnx"
+PACKED = ("text_encoder", "generator")
+"""Graphs also written with weights in eight bits: the sampler is small, and its errors add up over the steps."""
 PACKAGES = ("ftfy", "onnx", "onnxruntime", "onnxscript", "tokenizers")
 
 
@@ -41,7 +43,6 @@ def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, An
 
     Args:
         pipeline: whose networks to write.
-        folder: the exported folder.
         record: its record, which goes into each graph's metadata.
         how: what becomes part of the graphs.
 
@@ -51,13 +52,14 @@ def write_onnx(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, An
     require_packages()
     target = folder / FOLDER
     target.mkdir()
-    (target / "settings.json").write_text(json.dumps(settings_json(pipeline, how)) + "\n", encoding="utf-8")
+    settings = {**settings_json(pipeline, how), "int8": list(PACKED) if how.int8 else []}
+    (target / "settings.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
     write_tokenizer(pipeline.clip.tokenizer, folder / TOKENIZER_FOLDER)
     for name, (network, inputs, output) in graphs(pipeline, how).items():
         file = target / f"{name}.onnx"
         export_graph(network, inputs, output, file)
         finish_graph(file, record)
-        if how.int8:
+        if name in settings["int8"]:
             quantize_weights(file, file.with_name(f"{name}{INT8_SUFFIX}"))
     write_scripts(("infer_onnx", "clip_text", "torch_noise"), folder)
 

@@ -22,7 +22,7 @@ LEVELS = 255
 MAX_DIFFERENCE = 1 / LEVELS
 REPEATS = 5
 Draw = Callable[[Sequence[str], Sequence[int]], np.ndarray]
-"""Texts and as many seeds to pictures, uint8 `[N, H, W, 3]`."""
+"""Texts and as many seeds to pictures, uint8 `[N, H, W, C]`."""
 
 
 def compare(
@@ -32,7 +32,6 @@ def compare(
 
     Args:
         pipeline: what was exported.
-        folder: the exported folder.
         format_name: `onnx` or `pt2`.
         texts: what to draw, with the seeds 0, 1, ...
         how: what became part of the graphs.
@@ -76,7 +75,7 @@ def _draw_own(
 ) -> np.ndarray:
     steps, scale = how.num_inference_steps, how.guidance_scale
     drawn = pipeline(texts, seeds=seeds, num_inference_steps=steps, guidance_scale=scale, return_scores=False)
-    return np.stack([np.asarray(picture) for picture in drawn.images])
+    return np.stack([np.atleast_3d(np.asarray(picture)) for picture in drawn.images])
 
 
 def _variants(
@@ -90,7 +89,10 @@ def _variants(
     graphs = folder / "onnx"
     variants: dict[str, tuple[Draw, list[Path]]] = {"onnx": (OnnxPipeline(folder), list(graphs.glob("*[!8].onnx")))}
     if how.int8:
-        variants["onnx_int8"] = (OnnxPipeline(folder, int8=True), list(graphs.glob("*.int8.onnx")))
+        variants["onnx_int8"] = (
+            OnnxPipeline(folder, int8=True),
+            [*graphs.glob("*.int8.onnx"), graphs / "sampler.onnx"],
+        )
     return variants
 
 

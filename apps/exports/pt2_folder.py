@@ -30,7 +30,6 @@ def write_pt2(pipeline: Text2LatentPipeline, folder: Path, record: dict[str, Any
 
     Args:
         pipeline: whose networks to write.
-        folder: the exported folder.
         record: its record, which goes into the program's extra files.
         how: what becomes part of the program, and whether to compile it for this machine too.
 
@@ -56,7 +55,6 @@ def compile_program(program: torch.export.ExportedProgram, file: Path, record: d
     """Compile a program into an AOTInductor package, which runs on machines like this one only.
 
     Args:
-        program: what to compile.
         file: the package to write.
         record: goes into the package's metadata.
 

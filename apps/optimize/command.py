@@ -74,7 +74,6 @@ def plan(config: OptimizeConfig, job: Job) -> Path:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning in one line on stderr."""
     print(f"text2latent optimize: warning: {message}", file=sys.stderr)
 
 

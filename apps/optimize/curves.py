@@ -19,7 +19,6 @@ HIGH_LOSS = 3.0
 
 
 def has_plots() -> bool:
-    """Whether matplotlib is there to plot with."""
     return importlib.util.find_spec("matplotlib") is not None
 
 

@@ -64,7 +64,6 @@ class Drawn:
 
     Attributes:
         method: the optimiser's name, or `PRIOR`.
-        prompt, seed: what of.
         points: its way; for the prior one point, whose seconds are those of one image.
         picture: its last image.
         folder: of its run, within the study's; None for the prior.
@@ -79,7 +78,6 @@ class Drawn:
 
     @property
     def score(self) -> float:
-        """CLIP score at the end."""
         return self.points[-1].clip_score
 
 
@@ -107,12 +105,11 @@ class Job:
 
     @property
     def num_iterations(self) -> int:
-        """Steps in all."""
         return self.config.iterations * self.config.epochs
 
     @property
     def pairs(self) -> list[tuple[Goal, int]]:
-        """Goals and seeds to compare with."""
+        """Each goal with each of `num_seeds` consecutive seeds."""
         first = self.config.seed
         return [(goal, seed) for goal in self.goals for seed in range(first, first + self.config.num_seeds)]
 
@@ -123,7 +120,7 @@ class Job:
         return [path.name for path in number_repeats(names)]
 
     def rate(self, optimizer: str) -> float:
-        """The given learning rate, or that of the study."""
+        """The learning rate of the flags, or the default one of an optimiser."""
         return default_rate(optimizer) if self.config.lr is None else self.config.lr
 
     def _read_goals(self) -> list[Goal]:

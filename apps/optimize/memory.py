@@ -50,7 +50,6 @@ def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> i
     weights, the generator's own activations and the optimiser's state count too.
 
     Args:
-        descent: the one to fit.
         networks: those that it runs.
         gib: the budget in GiB, the program's own code not counted.
 

@@ -91,7 +91,6 @@ def open_folder(folder: Path, description: Mapping[str, Any], overwrite: bool) -
     """Make a run's folder, or enter that of the same run.
 
     Args:
-        folder: where.
         description: all that decides what is drawn, JSON-ready.
         overwrite: forget a run that is there.
 
@@ -157,7 +156,6 @@ class Run:
 
     @property
     def progress_files(self) -> list[Path]:
-        """The progress images, in order."""
         return sorted((self.folder / PROGRESS).glob("*.png"))
 
     def progress_file(self, iteration: int) -> Path:

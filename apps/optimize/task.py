@@ -60,7 +60,6 @@ class Goal:
 
     @property
     def label(self) -> str:
-        """The goal in words."""
         return " + ".join(part for part in (self.text, self.image and self.image.stem) if part)
 
     @torch.no_grad()
@@ -98,9 +97,7 @@ def load_networks(
 
     Args:
         model: zoo name, or a run or prior folder.
-        generator: another generator.
         clip: another CLIP; None takes the model's, or with another generator `DEFAULT_CLIP`.
-        device: where to compute.
         prior: whether the model's prior is needed, which fits its own generator and CLIP only.
 
     Raises:

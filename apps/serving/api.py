@@ -24,10 +24,10 @@ from text2latent.apps.serving.schemas import (
     ImagesAnswer,
     Model,
     Models,
+    domain_data,
+    image_data,
     image_request,
     parse_size,
-    tell_domain,
-    tell_image,
     to_draw_request,
     variation_request,
 )
@@ -139,13 +139,13 @@ async def _answer(request: Request, engine: Engine, store: ImageStore, body: Any
     places = [_place(request, store, file, body) for file in files]
     return ImagesAnswer(
         created=int(time.time()),
-        data=[tell_image(image, place) for image, place in zip(result.images, places, strict=True)],
+        data=[image_data(image, place) for image, place in zip(result.images, places, strict=True)],
         model=result.images[0].model,
         size=f"{size[0]}x{size[1]}",
         output_format=kind,
         background="opaque",
         seconds=round(result.seconds, 4),
-        out_of_domain=tell_domain(result),
+        out_of_domain=domain_data(result),
     )
 
 

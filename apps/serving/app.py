@@ -71,7 +71,6 @@ def build_app(
     """The application.
 
     Args:
-        engine: what draws.
         token: what requests have to bring; None asks for none.
         page: offer the page at `/`, not only the API.
         root_path: prefix under which a proxy offers the server, such as `/draw`.

@@ -24,7 +24,6 @@ class QueueFull(InputError):
     """So many requests wait that no more are taken; `retry_seconds` says when to ask again."""
 
     def __init__(self, waiting: int, retry_seconds: int, whose: str = "requests") -> None:
-        """Number of those that wait."""
         super().__init__(f"busy: {waiting} {whose} are waiting already; try again in {retry_seconds} s")
         self.retry_seconds = retry_seconds
 
@@ -33,7 +32,6 @@ class Closed(InputError):
     """The server is shutting down."""
 
     def __init__(self) -> None:
-        """Say so."""
         super().__init__("busy: the server is shutting down")
 
 
@@ -58,11 +56,9 @@ class BatchQueue(Generic[T, R]):
         run: computes the results of a batch, one for each item, in order.
         key: items of equal keys may be run together.
         size: what an item adds to a batch; one that is larger than `max_size` is run alone.
-        max_size: of a batch.
         max_wait_seconds: how long an item may wait for others, counted from its arrival.
         max_waiting: items that may wait, the running ones not counted.
         max_of_client: items of one client that may wait or run; None is no limit.
-        name: of the thread.
     """
 
     def __init__(
@@ -92,7 +88,6 @@ class BatchQueue(Generic[T, R]):
         """Queue an item; its future can be cancelled as long as it waits.
 
         Args:
-            item: what to run.
             client: whose it is; None for nobody's in particular.
 
         Raises:
@@ -115,7 +110,6 @@ class BatchQueue(Generic[T, R]):
 
     @property
     def num_waiting(self) -> int:
-        """Items that wait now."""
         with self._changed:
             self._forget_cancelled()
             return len(self._waiting)

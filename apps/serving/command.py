@@ -114,7 +114,6 @@ def run(config: Namespace) -> None:
 
 
 def read_limits(config: Namespace) -> Limits:
-    """The limits that the flags give."""
     return Limits(
         max_images=config.max_images,
         max_prompt_characters=config.max_prompt,

@@ -54,10 +54,10 @@ def ignore(share: float, what: str) -> None:
 class Engine:
     """Draws for many threads at once; use as a context manager, or call `close`.
 
-    The methods that draw check a request and load its model, and then return a future. They are told the client, who
+    The methods that draw check a request and load its model, and then return a future. They take the client, who
     may have a limited number of requests waiting. They, or their futures, raise:
 
-    - `UsageError` for a request that is unusable or beyond the limits, told with the name of its field,
+    - `UsageError` for a request that is unusable or beyond the limits, naming the field,
     - `UnknownModel` (a `UsageError`) and `ModelUnavailable`,
     - `QueueFull` when too many wait already, or too many of the client's,
     - `InputError` when the result isn't finite.
@@ -66,7 +66,6 @@ class Engine:
 
     Args:
         models: the models to offer, see `ModelLibrary`; None offers the worlds of the zoo.
-        device: where to compute.
         limits: what a request may ask for.
         batching: how requests are joined and how many may wait.
     """
@@ -115,7 +114,7 @@ class Engine:
 
     @property
     def num_waiting(self) -> int:
-        """Requests that wait now."""
+        """Requests of all queues whose work has not begun."""
         return sum(queue.num_waiting for queue in self._queues)
 
     @property
@@ -123,7 +122,7 @@ class Engine:
         return self._draws, self._changes, self._refinements, self._comparisons
 
     def domain_score(self, prompt: str, model: str | None = None) -> DomainScore | None:
-        """How far a prompt is from what a model draws, without drawing; None where it can't be told."""
+        """How far a prompt is from what a model draws, without drawing; None where the model has no domain."""
         request = DrawRequest(prompt, model)
         request.check(self.limits)
         pipeline = self.library.get(model)
@@ -159,7 +158,7 @@ class Engine:
         request.check(self.limits)
         how = replace(request.how, prompt=request.start, image=None, n=1, rerank=1)
         task = self._prepare(how, request.ends[0])
-        work = self._until_closing(lambda told: mix(task, request, told), progress)
+        work = self._until_closing(lambda report: mix(task, request, report), progress)
         return self._changes.submit(work, client)
 
     def submit_edit(
@@ -169,7 +168,7 @@ class Engine:
         request.check(self.limits)
         base = request.base
         task = self._prepare(base) if isinstance(base, DrawRequest) else self._prepare_from(base[0])
-        work = self._until_closing(lambda told: edit(task, request, told), progress)
+        work = self._until_closing(lambda report: edit(task, request, report), progress)
         return self._changes.submit(work, client)
 
     def submit_refine(
@@ -178,7 +177,7 @@ class Engine:
         """Move an image by CLIP-guided gradient descent."""
         request.check(self.limits)
         task = self._prepare_from(request.image)
-        work = self._until_closing(lambda told: refine(task, request, told), progress)
+        work = self._until_closing(lambda report: refine(task, request, report), progress)
         return self._refinements.submit(work, client)
 
     def submit_compare(
@@ -187,7 +186,7 @@ class Engine:
         """Draw a text with the prior, and look for it by optimisation."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
-        work = self._until_closing(lambda told: compare(task, request, told), progress)
+        work = self._until_closing(lambda report: compare(task, request, report), progress)
         return self._comparisons.submit(work, client)
 
     def _prepare(self, request: DrawRequest, query: Query | None = None) -> Task:
@@ -211,12 +210,12 @@ class Engine:
         return Task(request, image.query, image.settings, self.library.get(name), source, time.perf_counter())
 
     def _until_closing(self, work: Callable[[Progress], R], progress: Progress) -> Callable[[], R]:
-        def tell(share: float, what: str) -> None:
+        def report(share: float, what: str) -> None:
             if self._closing.is_set():
                 raise Closed
             progress(share, what)
 
-        return lambda: work(tell)
+        return lambda: work(report)
 
 
 def _one_by_one(batching: Batching, name: str) -> BatchQueue[Callable[[], Any], Any]:

@@ -71,19 +71,19 @@ def error_response(
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Make an app report all errors so."""
-    app.exception_handler(InputError)(_tell_input_error)
-    app.exception_handler(RequestValidationError)(_tell_validation_error)
-    app.exception_handler(HTTPException)(_tell_http_error)
-    app.exception_handler(Exception)(_tell_bug)
+    """Answer each error with a status and an `ErrorBody`."""
+    app.exception_handler(InputError)(_answer_input_error)
+    app.exception_handler(RequestValidationError)(_answer_validation_error)
+    app.exception_handler(HTTPException)(_answer_http_error)
+    app.exception_handler(Exception)(_answer_bug)
 
 
 def install_page_handlers(page: FastAPI) -> None:
     """Make Gradio's application report unknown addresses and wrong methods likewise."""
-    page.exception_handler(HTTPException)(_tell_page_error)
+    page.exception_handler(HTTPException)(_answer_page_error)
 
 
-async def _tell_input_error(request: Request, error: InputError) -> JSONResponse:
+async def _answer_input_error(request: Request, error: InputError) -> JSONResponse:
     message = str(error)
     if isinstance(error, QueueFull):
         headers = {"Retry-After": str(error.retry_seconds)}
@@ -96,7 +96,7 @@ async def _tell_input_error(request: Request, error: InputError) -> JSONResponse
         return error_response(413, message, param=_field(message), code="too_large")
     if isinstance(error, UsageError) or _field(message):
         return error_response(400, message, param=_field(message), code="invalid_value")
-    return await _tell_bug(request, error)
+    return await _answer_bug(request, error)
 
 
 def _field(message: str) -> str | None:
@@ -104,7 +104,7 @@ def _field(message: str) -> str | None:
     return match[1] if match else None
 
 
-async def _tell_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _answer_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     is_json = first["type"] == "json_invalid"
@@ -113,7 +113,7 @@ async def _tell_validation_error(request: Request, error: RequestValidationError
     return error_response(400, message, param=param, code="invalid_value")
 
 
-async def _tell_http_error(request: Request, error: HTTPException) -> JSONResponse:
+async def _answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
     headers = dict(error.headers) if error.headers else {}
     message = str(error.detail)
     if is_of_routing(error):
@@ -125,9 +125,9 @@ async def _tell_http_error(request: Request, error: HTTPException) -> JSONRespon
     return error_response(error.status_code, message, headers=headers)
 
 
-async def _tell_page_error(request: Request, error: HTTPException) -> Response:
+async def _answer_page_error(request: Request, error: HTTPException) -> Response:
     """Gradio's endpoints answer Gradio's own clients, in its own words; what leads to none of them, the API's."""
-    return await (_tell_http_error if is_of_routing(error) else http_exception_handler)(request, error)
+    return await (_answer_http_error if is_of_routing(error) else http_exception_handler)(request, error)
 
 
 def is_of_routing(error: HTTPException) -> bool:
@@ -135,6 +135,6 @@ def is_of_routing(error: HTTPException) -> bool:
     return error.status_code in (404, 405) and error.detail == HTTPStatus(error.status_code).phrase
 
 
-async def _tell_bug(request: Request, error: Exception) -> JSONResponse:
+async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
     traceback.print_exception(error, file=sys.stderr)
     return error_response(500, "the server failed; its log says why", FAILED)

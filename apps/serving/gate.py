@@ -23,10 +23,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from text2latent.apps.serving.addresses import NAME as PICTURES
-from text2latent.apps.serving.addresses import HiddenFolder
 from text2latent.apps.serving.errors import error_response
 from text2latent.apps.serving.guards import path_below_root
+from text2latent.apps.serving.hidden_folder import NAME as PICTURES
+from text2latent.apps.serving.hidden_folder import HiddenFolder
 from text2latent.apps.serving.hosts import client_of
 from text2latent.apps.serving.visitor_files import Upload, Uploads, read_kept
 from text2latent.common.errors import UsageError
@@ -65,7 +65,6 @@ class Gate:
         folder: where it keeps the page's pictures; clients know it as `PICTURES`.
         uploads: what visitors have sent.
         visits: is informed which sessions are being listened to.
-        max_upload_bytes: of one uploaded file.
     """
 
     def __init__(self, app: ASGIApp, folder: str, uploads: Uploads, visits: Visits, max_upload_bytes: int) -> None:

@@ -103,12 +103,7 @@ class BodyLimit:
 
 
 class TokenGuard:
-    """ASGI middleware that lets requests with the token pass: as a bearer token, or by the cookie of the login page.
-
-    Args:
-        app: what is guarded.
-        token: what is asked for.
-    """
+    """ASGI middleware that lets requests with the token pass: as a bearer token, or by the cookie of the login page."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self._token = app, token

@@ -42,7 +42,6 @@ class HostGuard:
     answers. Names of this machine's loopback, the address that the connection came to, and `hosts` are taken.
 
     Args:
-        app: what is guarded.
         hosts: further names or addresses; `*.NAME` takes all names below one, `*` all.
     """
 

@@ -29,7 +29,6 @@ class ModelUnavailable(InputError):
     """A model can't be loaded; why is reported on the server only, since it may name the server's files."""
 
     def __init__(self, name: str) -> None:
-        """Name the model."""
         super().__init__(f"model: {name!r} can't be loaded at present; the server's log says why")
 
 
@@ -74,7 +73,6 @@ class ModelLibrary:
     Args:
         sources: what `Text2LatentPipeline.from_pretrained` takes, or NAME=SOURCE; without a name, a model is called
             after its file or folder. None offers the worlds of the zoo.
-        device: where to compute.
 
     Raises:
         UsageError: for a source that isn't there, none at all, or two models of one name.
@@ -95,12 +93,10 @@ class ModelLibrary:
 
     @property
     def default(self) -> str:
-        """Name of the first model."""
         return next(iter(self._models))
 
     @property
     def infos(self) -> list[ModelInfo]:
-        """All models, the first one first."""
         return [_describe(model) for model in self._models.values()]
 
     def check(self, name: str | None) -> str:

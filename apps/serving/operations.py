@@ -62,7 +62,6 @@ class MixRequest:
         return Query(start, negative=negative), Query(end, negative=negative)
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("start", self.start, limits)
         check_length("end", self.end, limits)
         check_length("negative_prompt", self.how.negative, limits)
@@ -100,16 +99,16 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     ends, negative = request.ends, task.request.negative
     texts = ends[0].label, ends[1].label
     drawing = draw_frames(task.pipeline, ends, request.frames, [task.seed], task.settings)
-    drawn = list(_told(drawing, request.frames, "drawing frames", progress))
+    drawn = list(_reported(drawing, request.frames, "drawing frames", progress))
     share = (time.perf_counter() - started) / len(drawn)
-    told: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
+    further: dict[str, Any] = {"interpolate": list(texts), "frames": request.frames, "negative_text": negative}
     frames = [
         task.serve(
             image,
             ends[0] if index < len(drawn) / 2 else ends[1],
             share,
             mix_recipe(task.source, texts, task.request, task.settings, index, request.frames),
-            **told,
+            **further,
         )
         for index, image in enumerate(drawn)
     ]
@@ -123,7 +122,6 @@ class EditRequest:
     Attributes:
         base: what to draw first, or images that have been drawn.
         source: what is to go, or what the images show.
-        target: what is to come.
         strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
     """
 
@@ -138,7 +136,6 @@ class EditRequest:
         return Query(read_text("source", self.source)), Query(read_text("target", self.target))
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("source", self.source, limits)
         check_length("target", self.target, limits)
         _ = self.ends
@@ -170,7 +167,7 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     change = Edit(*ends, request.strength)
     starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
-    drawn = list(_told(drawing, len(starts), "editing", progress))
+    drawn = list(_reported(drawing, len(starts), "editing", progress))
     share = (time.perf_counter() - started) / len(drawn)
     after = [
         task.serve(
@@ -192,7 +189,6 @@ class RefineRequest:
     """CLIP-guided gradient descent from an image that has been drawn.
 
     Attributes:
-        image: where to start.
         iterations: gradient steps.
         prompt: what to come near to; None takes what the image was drawn from.
     """
@@ -207,7 +203,6 @@ class RefineRequest:
         return self.image.query if self.prompt is None else Query(read_text("prompt", self.prompt))
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("prompt", self.prompt, limits)
         _ = self.query
         check_whole("iterations", self.iterations, 1, limits.max_refine)
@@ -254,7 +249,6 @@ class CompareRequest:
     """One text drawn by the prior, and searched for by optimisation.
 
     Attributes:
-        prompt: the text.
         iterations: gradient steps of the optimisation.
         how: model, seed and how the prior draws; its prompt, image and `n` don't count.
     """
@@ -269,7 +263,6 @@ class CompareRequest:
         return Query(read_text("prompt", self.prompt), negative=self.how.read_negative())
 
     def check(self, limits: Limits) -> None:
-        """As `DrawRequest.check`."""
         check_length("prompt", self.prompt, limits)
         check_length("negative_prompt", self.how.negative, limits)
         _ = self.query
@@ -322,16 +315,16 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
-    return task.serve_described(drawn, request.query, seconds, recipe, description), run.points
+    return task.serve(drawn, request.query, seconds, recipe, description=description), run.points
 
 
-def _told(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
-    """The same images; tells how many of them there are so far."""
+def _reported(images: Iterator[T], total: int, what: str, progress: Progress) -> Iterator[T]:
+    """The same images; reports after each how many of `total` there are."""
     for done, image in enumerate(images, start=1):
         progress(done / total, what)
         yield image
 
 
 def _as_row(draw: Draw, label: str, seed: int) -> Draw:
-    """The one image of a draw, as it is served."""
+    """The one image of a draw, named."""
     return next(draw.named([(label, seed, None)]).rows())

@@ -26,8 +26,6 @@ class Task:
     Attributes:
         request: with its seed and the model's name filled in.
         query: what the images of it are to show.
-        settings: how it is drawn.
-        pipeline: what draws it.
         source: what a user elsewhere calls the model, see `ModelLibrary.public_source`.
         submitted: when it came, by `time.perf_counter`.
     """
@@ -51,7 +49,6 @@ class Task:
 
     @property
     def seed(self) -> int:
-        """The seed of the first image."""
         assert self.request.seed is not None
         return self.request.seed
 
@@ -68,29 +65,19 @@ class Task:
         recipe: Recipe,
         origin: DrawRequest | None = None,
         settings: Settings | None = None,
+        description: dict[str, Any] | None = None,
         **further: Any,
     ) -> ServedImage:
-        """An image with its metadata: `settings` and `further`."""
-        settings = settings or self.settings
-        description = describe(self.pipeline, settings, **further)
-        return self.serve_described(drawn, query, seconds, recipe, description, origin, settings)
+        """An image of this task as the server gives it.
 
-    def serve_described(
-        self,
-        drawn: Draw,
-        query: Query,
-        seconds: float,
-        recipe: Recipe,
-        description: dict[str, Any],
-        origin: DrawRequest | None = None,
-        settings: Settings | None = None,
-    ) -> ServedImage:
-        """As `serve`, with a description of its own."""
+        Its `description`, which is JSON-ready and goes into its file, is that of its settings and `further` ones unless
+        it is given.
+        """
         assert self.request.model is not None
+        settings = settings or self.settings
+        described = describe(self.pipeline, settings, **further) if description is None else description
         num_ws = self.pipeline.generator.num_ws
-        return ServedImage(
-            drawn, query, self.request.model, settings or self.settings, description, num_ws, seconds, recipe, origin
-        )
+        return ServedImage(drawn, query, self.request.model, settings, described, num_ws, seconds, recipe, origin)
 
 
 def draw_together(tasks: Sequence[Task]) -> list[DrawResult]:

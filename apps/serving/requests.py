@@ -34,7 +34,7 @@ class DrawRequest:
         prompt: a text, perhaps weighted, see `text2latent.inference.prompts`; None with an image alone.
         model: a name that the engine lists; None takes its first.
         n: images.
-        seed: of the first image, the next ones count up; None draws one, which the result tells.
+        seed: of the first image, the next ones count up; None draws one, which the result has.
         guidance_scale: None takes the default, which depends on whether there is a negative prompt.
         steps: sampling steps.
         truncation: psi; below 1 moves images towards the generator's average one.

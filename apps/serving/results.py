@@ -30,7 +30,6 @@ class Recipe:
 
     Attributes:
         command: a command line of `text2latent`.
-        python: a Python program.
         needs: what has to be there first, such as a file to be saved; empty if nothing.
     """
 
@@ -48,7 +47,7 @@ class ServedImage:
         query: what it was to show.
         model: the name that the engine lists.
         settings: how it was drawn.
-        description: networks and settings, JSON-ready; tells no paths.
+        description: networks and settings, JSON-ready; without paths.
         num_ws: layers of the generator.
         seconds: its share of the time of the pass that drew it.
         recipe: how to draw it again.
@@ -78,7 +77,6 @@ class ServedImage:
 
     @property
     def seed(self) -> int:
-        """What draws it again."""
         return self.drawn.seeds[0]
 
     @property
@@ -93,7 +91,7 @@ class ServedImage:
 
     @property
     def out_of_domain(self) -> DomainScore | None:
-        """How far the prompt is from what the generator draws; None where it can't be told."""
+        """How far the prompt is from what the generator draws; None without a text or a domain."""
         return self.drawn.out_of_domain[0]
 
     @property
@@ -110,7 +108,7 @@ class ServedImage:
         return png_bytes(self._scaled(size), png_metadata(self.description, [self.drawn]))
 
     def encoded(self, kind: OutputFormat, size: tuple[int, int] | None = None, quality: int = MAX_QUALITY) -> bytes:
-        """A file of a kind; `quality` in [0, 100] counts for JPEG and WebP, which tell nothing of the image."""
+        """A file of a kind; `quality` in [0, 100] counts for JPEG and WebP, which hold no metadata."""
         if kind == "png":
             return self.png(size)
         file = io.BytesIO()
@@ -142,5 +140,5 @@ class DrawResult:
 
     @property
     def out_of_domain(self) -> DomainScore | None:
-        """That of the request's prompt; None where it can't be told."""
+        """How far the request's prompt is from what the generator draws; None without a text or a domain."""
         return self.images[0].out_of_domain

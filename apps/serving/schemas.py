@@ -210,12 +210,12 @@ def parse_size(size: str, own: tuple[int, int], limits: Limits) -> tuple[int, in
     return width, height
 
 
-def tell_domain(result: DrawResult) -> Domain | None:
+def domain_data(result: DrawResult) -> Domain | None:
     """The domain score of a request's prompt."""
     score = result.out_of_domain
     return None if score is None else Domain(**asdict(score))
 
 
-def tell_image(image: ServedImage, place: dict[str, str]) -> ImageData:
+def image_data(image: ServedImage, place: dict[str, str]) -> ImageData:
     """An image as the API returns it; `place` is its `url` or its `b64_json`."""
     return ImageData(**place, seed=image.seed, clip_score=image.clip_score, seconds=round(image.seconds, 4))

@@ -69,8 +69,6 @@ def serve(app: FastAPI, listening: socket.socket, trusted_proxies: str) -> None:
     """Answer until the process is stopped.
 
     Args:
-        app: the application.
-        listening: where.
         trusted_proxies: addresses, with commas, whose word on client and scheme is taken (`X-Forwarded-*`).
 
     Raises:

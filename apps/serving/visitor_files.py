@@ -36,9 +36,7 @@ class Upload:
     """A file that a visitor has sent.
 
     Attributes:
-        data: its bytes.
         name: what the visitor calls it, without folders.
-        visit: whose it is.
         client: where it came from, see `client_of`.
     """
 
@@ -53,7 +51,6 @@ class Uploads:
 
     Args:
         max_client_bytes: of the uploads of one client; its oldest go first.
-        max_bytes: of all together.
     """
 
     def __init__(self, max_client_bytes: int, max_bytes: int = UPLOADS_BYTES) -> None:
@@ -83,7 +80,6 @@ class Uploads:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all uploads that are kept."""
         with self._lock:
             return sum(len(upload.data) for upload in self._uploads.values())
 

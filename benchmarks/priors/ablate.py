@@ -42,7 +42,7 @@ from text2latent.models.priors.diffusion import Guidance
 from text2latent.models.priors.schedulers import build_scheduler
 
 QUICK = {"minutes": 0.01, "num_prompts": 4, "num_images": 2, "val_pairs": 20}
-"""What `--quick` sets: too little to tell anything, enough to see that all works."""
+"""What `--quick` sets: too little to mean anything, enough to see that all works."""
 PROMPTS = "faces.txt"
 
 

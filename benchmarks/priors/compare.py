@@ -5,7 +5,7 @@
 Every rival is trained here, for the minutes of CPU time that its flag says; with OMP_NUM_THREADS=1 these are what an
 idle machine takes, whatever else it does. What is trained and measured stays in the work folder: run again, after an
 interruption or when the settings of some methods have changed, only what is missing is made. The prompts are held-out
-captions of faces in English and Japanese; what the images show is told by the judge.
+captions of faces in English and Japanese; what the images show is classified by the judge.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ OPTIMISED_ON = ("model", "num_prompts", "seed", "optimized_prompts", "optimizati
 """Flags that rows of optimisation depend on."""
 DEVELOPMENT_SEED = SEED + 1_000_000
 """Captions of the training curves; the comparison's prompts are others."""
+CURVE_SHARE = 5
+"""The curves are drawn of as many captions as the prompts divided by this."""
 PSEUDO_TEXTS: dict[str, Callable[[DiffusionConfig], PseudoText]] = {
     "": lambda _: PseudoText(noise_scale=0.0),
     ", our pseudo-text": build_pseudo_text,
@@ -90,7 +92,7 @@ QUICK = {
     "paper_width": 64, "paper_heads": 1, "num_prompts": 4, "num_images": 2, "optimized_prompts": 2,
     "optimization_scale": 0.01, "val_pairs": 20,
 }  # fmt: skip
-"""What `--quick` sets: too little to tell anything, enough to see that all works."""
+"""What `--quick` sets: too little to mean anything, enough to see that all works."""
 
 
 def build_parser() -> CommandParser:
@@ -151,7 +153,7 @@ class Contest:
         key: str = "",
         num_prompts: int | None = None,
     ) -> Row:
-        """Measure a method; `key` tells how it draws, where that isn't all in its name and its weights."""
+        """Measure a method; `key` says how it draws, where that isn't all in its name and its weights."""
         weights = trained.digest if trained else self.pairs.digest
         measured = self.bench.measure(f"{file_name(name)}-{weights}{key}", draw, num_prompts)
         count = self.config.optimized_prompts
@@ -274,8 +276,8 @@ def training_curve(
 ) -> list[dict[str, float]]:
     """Share of named attributes that are there by seconds trained, on captions that the comparison doesn't use."""
     config = contest.config
-    captions = captions_in_turns(-(-config.num_prompts // 2), DEVELOPMENT_SEED)
-    captions = captions[: -(-len(contest.bench.captions) // 2)]
+    captions = captions_in_turns(-(-config.num_prompts // CURVE_SHARE), DEVELOPMENT_SEED)
+    captions = captions[: -(-len(contest.bench.captions) // CURVE_SHARE)]
     bench = Bench(config.model, captions, [DEVELOPMENT_SEED], contest.bench.folder)
     curve = []
     for index, (seconds, _) in enumerate(trained.snapshots):
@@ -345,8 +347,8 @@ def kept_optimization(config: Namespace) -> Results | None:
     there |= QUICK if there["quick"] else {}
     for name in OPTIMISED_ON:
         if there[name] != getattr(config, name):
-            told = f"rows of --{name.replace('_', '-')} {there[name]}, asked for {getattr(config, name)}"
-            raise InputError(f"--keep-optimization: {config.keep_optimization}: {told}")
+            found = f"rows of --{name.replace('_', '-')} {there[name]}, asked for {getattr(config, name)}"
+            raise InputError(f"--keep-optimization: {config.keep_optimization}: {found}")
     times = [claim for claim in former.claims if claim.name.startswith(TIME_OF_REFINING)]
     return dataclasses.replace(former, rows=rows, claims=times)
 
@@ -362,10 +364,10 @@ def told_of(kept: Results | None) -> str:
     if kept is None:
         return CPU_TIME
     clock = "CPU time" if CPU_TIME in kept.note else "wall-clock time"
-    told = (
+    where = (
         f"The rows of optimisation, and claims of time that name it, are of {kept.date}, on {kept.machine}, in {clock}"
     )
-    return f"{CPU_TIME} {told}: compare times within a run only."
+    return f"{CPU_TIME} {where}: compare times within a run only."
 
 
 def distilled_recipe(contest: Contest, trained: Trained, recipe: Recipe) -> Recipe:

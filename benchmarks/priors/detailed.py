@@ -41,7 +41,7 @@ def build_parser() -> CommandParser:
 
 
 def compared(bench: Bench, trained: TrainedPrior, pairs: Pairs) -> Iterator[tuple[str, str, Draw]]:
-    """The methods, by name and by what tells what is kept of them from that of other pairs or another prior."""
+    """The methods, by name and by what keeps their files apart from those of other pairs or another prior."""
     latents, embeddings = pairs.tensors
     for count in (*(count for count in FEW_PAIRS if count < len(latents)), len(latents)):
         yield f"nearest of {count} pairs", pairs.digest, methods.retrieval(bench, latents[:count], embeddings[:count])

@@ -116,8 +116,8 @@ class Bench:
         assert self.generator.identity is not None
         assert self.clip.identity is not None
         texts = [caption.text for caption in self.captions]
-        told = [self.generator.identity.sha256, self.clip.identity.sha256, texts, self.seeds]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+        parts = [self.generator.identity.sha256, self.clip.identity.sha256, texts, self.seeds]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     @property
     def group_size(self) -> int:
@@ -128,7 +128,7 @@ class Bench:
         """Draw and measure, or take what a former run has kept under the same name.
 
         Args:
-            name: file name; it must tell the method with all its settings and weights.
+            name: file name; it must name the method with all its settings and weights.
             draw: the method.
             num_prompts: only the first ones; None for all.
         """

@@ -1,4 +1,4 @@
-"""Print how well out-of-domain scores tell captions of faces from sentences that have nothing to do with them.
+"""Print how well out-of-domain scores separate captions of faces from sentences that have nothing to do with them.
 
 The faces are held-out captions in English and Japanese; the sentences are the 200 of `data/unrelated.txt`, half of
 them Japanese. The threshold comes with the model and has seen neither.

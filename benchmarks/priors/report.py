@@ -186,7 +186,7 @@ def save_plot(results: Results, file: Path) -> None:
     axes.set(ylabel="named attributes that are there, %", ylim=(LOWEST_SHOWN if lower else 0, 100.5))
     axes.margins(x=0.42)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", title=_told(lower), fontsize=8, title_fontsize=8)
+    axes.legend(loc="lower left", title=_noted(lower), fontsize=8, title_fontsize=8)
     with replacing(file) as partial:
         figure.savefig(partial, format="svg")
 
@@ -197,7 +197,7 @@ def rows_below(rows: Sequence[Row]) -> list[Row]:
     return lower if len(lower) < len(rows) / 2 else []
 
 
-def _told(rows: Sequence[Row]) -> str | None:
+def _noted(rows: Sequence[Row]) -> str | None:
     notes = [f"{row.name}: {100 * row.figures['named'].value:.0f} %" for row in rows]
     return "\n".join(["below:", *notes, ""]) if notes else None
 

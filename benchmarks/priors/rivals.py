@@ -103,7 +103,7 @@ class VariationalObjective:
     """Negative evidence lower bound of a `VariationalPrior` (arXiv:1312.6114, eq. 10), times the decoder's variance.
 
     The decoder's standard deviation is fixed at `DECODER_STD`, which is to say that the divergence has the weight of
-    its square (beta-VAE, Higgins et al., 2017, eq. 4). Were it learned, it would take over what the code is to tell.
+    its square (beta-VAE, Higgins et al., 2017, eq. 4). Were it learned, it would take over what the code is to say.
 
     Args:
         pseudo_text: makes conditions of image embeddings.

@@ -80,7 +80,7 @@ class Recipe:
         num_pairs: training pairs, the first ones; None for all.
         new_prior: makes the untrained prior; None makes what the config says.
         new_objective: makes what gives the loss; None makes what the config says.
-        start: name of the recipe whose weights the prior starts with, part of what tells kept results apart.
+        start: name of the recipe whose weights the prior starts with, part of what keeps results apart.
     """
 
     name: str
@@ -250,8 +250,8 @@ def _keep(file: Path, recipe: Recipe, trained: Fitted) -> None:
         f"{index}.{name}": value for index, (_, state) in enumerate(trained.snapshots) for name, value in state.items()
     }
     times = [seconds for seconds, _ in trained.snapshots]
-    told = {"minutes": trained.minutes, "steps": trained.steps, "seconds": times}
-    metadata = {"trained": json.dumps(told), "settings": json.dumps(decisive(recipe.config))}
+    figures = {"minutes": trained.minutes, "steps": trained.steps, "seconds": times}
+    metadata = {"trained": json.dumps(figures), "settings": json.dumps(decisive(recipe.config))}
     with replacing(file) as partial:
         save_file(tensors, partial, metadata)
 
@@ -259,7 +259,7 @@ def _keep(file: Path, recipe: Recipe, trained: Fitted) -> None:
 def _says_the_same(file: Path, recipe: Recipe) -> bool:
     """Whether a kept training was made with the recipe's settings, as far as there were such settings then.
 
-    Its name tells only how they differ from the plain recipe, which may have been another then.
+    Its name says only how they differ from the plain recipe, which may have been another then.
     """
     kept, now = json.loads(_metadata(file)["settings"]), decisive(recipe.config)
     return all(now[key] == value for key, value in kept.items() if key in now)
@@ -274,12 +274,12 @@ def _metadata(file: Path) -> dict[str, str]:
 
 
 def _read(file: Path, prior: Prior) -> Trained:
-    told = json.loads(_metadata(file)["trained"])
-    states: list[dict[str, Tensor]] = [{} for _ in told["seconds"]]
+    kept = json.loads(_metadata(file)["trained"])
+    states: list[dict[str, Tensor]] = [{} for _ in kept["seconds"]]
     for key, value in load_file(file).items():
         index, _, name = key.partition(".")
         states[int(index)][name] = value
     prior.load_state_dict(states[-1])
     prior.eval().requires_grad_(False)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    return Trained(prior, told["minutes"], told["steps"], digest, list(zip(told["seconds"], states, strict=True)))
+    return Trained(prior, kept["minutes"], kept["steps"], digest, list(zip(kept["seconds"], states, strict=True)))

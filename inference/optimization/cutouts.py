@@ -22,7 +22,6 @@ class Cutouts:
     """How images are cut.
 
     Attributes:
-        count: cutouts of an image.
         min_size, max_size: smallest and largest side of a cutout, as shares of the image's side.
         mean_size, std_size: sizes are normal with these, clipped to the bounds (Big Sleep: 0.8 and 0.3, in 0.5 to
             0.95); a mean of None has them uniform.
@@ -87,9 +86,7 @@ def draw_views(cutouts: Cutouts, generators: Sequence[torch.Generator], device: 
     """Random cutouts of N images, those of an image side by side.
 
     Args:
-        cutouts: how.
         generators: N on the CPU, so that an image's cutouts don't depend on the others nor on the device.
-        device: where the images are.
     """
     drawn = [_draw(cutouts, generator) for generator in generators]
     image = torch.arange(len(generators)).repeat_interleave(cutouts.count)

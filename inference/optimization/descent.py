@@ -94,9 +94,7 @@ class Descent:
         clip: encodes images.
         direction: `[N, E]`, what each image's embedding is to have a large product with: the wanted embedding,
             L2-normalised, perhaps less what to avoid.
-        space: where to move.
         start: `x` `[N, L, D]` of the space; L is 1 (all layers alike) or num_ws.
-        settings: how.
         seeds: a seed per image, for cutouts and noise.
 
     Raises:

@@ -67,7 +67,6 @@ def make_optimizer(
 
     Args:
         name: of a class of `torch.optim`.
-        parameters: what moves.
         learning_rate: positive and finite.
         arguments: of its constructor, beyond these.
 

@@ -99,8 +99,6 @@ def optimize_latents(
         clip: encodes images.
         target: `[N, E]`, L2-normalised: what each image is to be like.
         start: `[N, L, D]`, L being 1 (all layers alike) or num_ws.
-        distribution: where latents are to stay.
-        settings: how.
         seeds: a seed per image, for its cutouts.
         on_step: called after each step with its number from 1, the latents `[N, L, D]` and the losses `[N]` that the
             step came from.

@@ -71,7 +71,6 @@ class LatentDistribution:
         return x * self.std + self.mean
 
     def latents(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        """See `LatentSpace`; nothing is random."""
         return self.denormalize(x)
 
     def penalty(self, x: Tensor) -> Tensor:
@@ -183,7 +182,6 @@ class TokenSpace:
         self.temperature, self.gumbel = temperature, gumbel
 
     def latents(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        """See `LatentSpace`."""
         if self.gumbel and generators is not None:
             x = x + torch.stack([_gumbel(x.shape[1:], generator) for generator in generators]).to(x)
         return x / self.temperature

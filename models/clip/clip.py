@@ -68,7 +68,7 @@ class Clip(TextTower):
 
 
 def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
-    """A CLIP with its weights in float32, on the CPU; None where only open_clip can tell what its files say.
+    """A CLIP with its weights in float32, on the CPU; None where only open_clip can read its files.
 
     Args:
         config: what `open_clip_config.json` holds.

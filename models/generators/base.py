@@ -66,7 +66,6 @@ class Generator(Network):
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """Height and width of an image."""
         return shape_of(self.image_size)
 
     def sample_latents(self, n: int, seed: int) -> Tensor:

@@ -154,7 +154,6 @@ class DeepSynthesis(nn.Module):
         """Images [N, 3, H, W] in [-1, 1] of `ws` [N, num_ws, w_dim].
 
         Args:
-            ws: latents.
             truncation: in (0, 1], that of the z, whose statistics the layers then take.
 
         Raises:

@@ -106,7 +106,6 @@ class SynthesisNetwork(nn.Module):
         """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim].
 
         Args:
-            ws: latents.
             noise_mode: `none` (its mean), `const` (the stored map) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
             exact: whether autocast to bfloat16 is kept out, see `layers.own_precision`.

@@ -143,7 +143,6 @@ class SynthesisNetwork(nn.Module):
         """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim], two for each resolution.
 
         Args:
-            ws: latents.
             noise_mode: `none`, `const` (the stored maps) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
             force_fp32: without effect, as all is float32.
@@ -182,7 +181,7 @@ class StyleGAN1Generator(MappedGenerator):
         blur_filter: taps of the low-pass filter after up-sampling, None for none.
         activation: of the synthesis network, a name of `layers.ACTIVATIONS`; its gain is in the convolutions.
         mapping_normalization: `joint` for z and the label embedding after concatenation, `none`.
-        truncation_cutoff: layers that truncation changes, where `truncate` isn't told; None for all.
+        truncation_cutoff: layers that truncation changes, where `truncate` isn't given it; None for all.
         norm_eps: what is added to the variance of features that are normalised.
         bias_before_blur: whether up-sampling convolutions have a bias, beside that of the layer after them.
 

@@ -71,7 +71,6 @@ class SynthesisBlock(nn.Module):
         self.num_convs = 1 if self.is_first else 2
 
     def convolutions(self) -> list[SynthesisLayer]:
-        """The block's convolutions in order."""
         return [self.conv1] if self.is_first else [self.conv0, self.conv1]
 
     def forward(
@@ -158,7 +157,6 @@ class SynthesisNetwork(nn.Module):
         first convolution.
 
         Args:
-            ws: latents.
             noise_mode: `none`, `const` (the stored maps) or `random`.
             generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
             force_fp32: whether all blocks compute in float32.

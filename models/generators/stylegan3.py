@@ -213,7 +213,6 @@ class SynthesisNetwork(nn.Module):
         The first w goes to the Fourier features, the others to one layer each.
 
         Args:
-            ws: latents.
             noise_mode: as for StyleGAN2; without effect, since there are no noise inputs.
             force_fp32: whether all layers compute in float32.
             half_dtype: precision of the `num_fp16_res` highest resolutions, `torch.float16` or `torch.bfloat16`; by

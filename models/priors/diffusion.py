@@ -181,7 +181,6 @@ class NegativePrior:
     one, a negative text makes it go from what isn't wanted towards what is, as in diffusers' pipelines.
 
     Args:
-        prior: the denoiser.
         negative: `[N, E]`, L2-normalised conditions of what isn't wanted.
         has_negative: `[N]` bool, False where the null condition stays.
     """

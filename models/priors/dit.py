@@ -48,9 +48,7 @@ class DiTPrior(AdaptivePrior):
         latent_shape: `(L, D)`, tokens and channels of a latent.
         embedding_dim: E, channels of CLIP's embeddings.
         width: channels of a token, a multiple of `num_heads`.
-        depth: blocks.
         dropout: probability inside the blocks' MLPs while training.
-        num_heads: attention heads.
         objective, latent_layout: see `Prior`.
     """
 

@@ -18,6 +18,8 @@ PRIOR_MODULES = {
 DEFAULT_PRIOR = "ResidualMLPPrior"
 NETWORKS = {"residual_mlp": "ResidualMLPPrior", "dit": "DiTPrior", "transformer": "TransformerPrior"}
 """Classes by the name that a configuration calls them."""
+ATTENTION = ("dit", "transformer")
+"""Networks whose width is made up of heads."""
 
 
 def prior_class(name: str) -> type[Prior]:
@@ -45,18 +47,17 @@ def create_prior(
 
     Args:
         network: one of `NETWORKS`.
-        latent_shape, embedding_dim, width, depth, options: of its class.
         num_heads: of clip2latent's transformer; None is as many as make up the width.
 
     Raises:
         UsageError: for an unknown network, a width that doesn't fit its heads, or heads where the width decides.
     """
     require_choice("network", network, tuple(NETWORKS))
-    if network != "residual_mlp" and width % HEAD_CHANNELS:
+    if network in ATTENTION and width % HEAD_CHANNELS:
         raise UsageError(f"width: expected a multiple of {HEAD_CHANNELS} for network {network}, got {width}")
     if network != "transformer" and num_heads is not None:
         raise UsageError(f"num_heads: expected null for network {network}, got {num_heads}")
-    if network != "residual_mlp":
+    if network in ATTENTION:
         options["num_heads"] = num_heads or width // HEAD_CHANNELS
     options |= {"latent_shape": latent_shape, "embedding_dim": embedding_dim, "width": width, "depth": depth}
     return prior_class(NETWORKS[network])(**options)

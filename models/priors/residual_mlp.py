@@ -30,7 +30,6 @@ class ResidualMLPPrior(AdaptivePrior):
         latent_shape: `(L, D)`, tokens and channels of a latent; `(1, w_dim)` for StyleGAN's w.
         embedding_dim: E, channels of CLIP's embeddings.
         width: channels of the residual stream.
-        depth: residual blocks.
         dropout: probability inside the blocks while training.
         condition_width: channels of the joint embedding of time and condition; None means `width // 2`.
         objective, latent_layout: see `Prior`.

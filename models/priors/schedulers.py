@@ -236,7 +236,7 @@ def _without_private(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_flow(scheduler: Any) -> bool:
-    """Whether a scheduler integrates a flow."""
+    """Whether a scheduler integrates a flow: one of `FlowMatch...`, or with `use_flow_sigmas`."""
     return scheduler.__class__.__name__.startswith("FlowMatch") or bool(scheduler.config.get("use_flow_sigmas"))
 
 

@@ -30,8 +30,6 @@ class TransformerPrior(Prior):
     Args:
         latent_shape: `(L, D)`, tokens and channels of a latent.
         embedding_dim: E, channels of CLIP's embeddings.
-        width: channels.
-        depth: blocks.
         num_heads: attention heads, of 64 channels each.
         dropout: probability inside the blocks while training.
         objective, latent_layout: see `Prior`.
@@ -64,7 +62,6 @@ class TransformerPrior(Prior):
         self.out = nn.Linear(width, channels, bias=False)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
-        """See `Prior.forward`; nothing is scaled."""
         own = x.to(self.latent_std.dtype)
         return self._network(own, t, condition, drop).to(x.dtype)
 
@@ -102,8 +99,6 @@ class Block(nn.Module):
     """Attention and feed-forward layer, each added to what comes in.
 
     Args:
-        width: channels.
-        heads: attention heads.
         dropout: probability, in both.
     """
 

@@ -174,7 +174,7 @@ def _locked(target: Path, url: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _tell(f"{url}: another process is downloading it; waiting")
+        _report(f"{url}: another process is downloading it; waiting")
         lock.acquire()
     try:
         yield
@@ -182,7 +182,7 @@ def _locked(target: Path, url: str) -> Iterator[None]:
         lock.release()
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -197,7 +197,7 @@ def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) ->
             TRIES,
             BACKOFF_SECONDS,
             arrived=lambda: partial.size,
-            on_pause=lambda error, pause: _tell(f"{url}: {error}; going on in {pause:g} s"),
+            on_pause=lambda error, pause: _report(f"{url}: {error}; going on in {pause:g} s"),
         )
     except GivenUpError as stop:
         kept = f"; {partial.size} bytes are kept, run again to go on" if partial.size else ""

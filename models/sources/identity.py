@@ -72,7 +72,7 @@ def require_same(expected: Identity, actual: Identity, what: str) -> None:
         InputError: when the digests differ; the message names both.
     """
     if not expected.sha256:
-        doubt = f"{what}: nothing tells whether {actual} is {expected.name or 'the one'} that was used, of which"
+        doubt = f"{what}: it is not known whether {actual} is {expected.name or 'the one'} that was used, of which"
         warnings.warn(f"{doubt} no checksum is known", stacklevel=2)
     elif expected.sha256 != actual.sha256:
         raise InputError(f"{what}: expected {expected}, got {actual}: the weights are not the same")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import open_clip
@@ -24,6 +26,7 @@ from text2latent.inference.settings import Settings
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.priors import sampling
+from text2latent.models.priors.clip2latent import is_checkpoint
 from text2latent.models.priors.folder import load_prior
 from text2latent.tests.conftest import save_tiny_clip, save_tiny_generator
 from text2latent.tests.data.test_clip2latent_pairs import EMBEDDINGS, members, write_folders, write_tar
@@ -127,17 +130,17 @@ def test_steps_that_divide_no_thousand_are_refused(
 def test_without_flags_the_yaml_files_names_are_kept(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever draws names the networks then, and is told that nothing was compared."""
+    """Whoever draws names the networks then, and is warned that nothing was compared."""
     assert convert.main(checkpoint_arguments(tmp_path / "out", "--json")) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("nothing tells which weights these are") == 2
+    assert shown.err.count("it is not known which weights these are") == 2
     report = json.loads(shown.out)
     assert (report["generator"], report["clip"]) == ("x (no checksum known)", "ViT-B-32/openai (no checksum known)")
     arguments = ["--model", str(tmp_path / "out"), "--text", "a hat", "--output", str(tmp_path / "a.png")]
     assert infer.main(arguments) == 1
     assert "pass --generator" in capsys.readouterr().err
     assert infer.main([*arguments, "--generator", str(world), "--clip", str(world)]) == 0
-    assert "generator: nothing tells whether generator (" in capsys.readouterr().err
+    assert "generator: it is not known whether generator (" in capsys.readouterr().err
 
 
 def test_other_networks_are_refused(prior: Path, other_world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +206,23 @@ def test_lost_coarse_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert "in place of the coarse ones', which is lost" in shown.err
     assert json.loads(shown.out)["latents"] == "w_k [3, 16]"
+
+
+def test_an_input_is_looked_into_for_its_kind_once(tmp_path: Path) -> None:
+    """A checkpoint may have gigabytes, which are read through for that."""
+    asked: list[Path] = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is is_checkpoint.__code__:
+            asked.append(frame.f_locals["path"])
+
+    lay_out(tmp_path)
+    sys.setprofile(watch)
+    try:
+        assert convert.main([str(tmp_path / "ckpt"), str(tmp_path / "out")]) == 2
+    finally:
+        sys.setprofile(None)
+    assert asked == [tmp_path / "ckpt"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The main path of each verb, in an environment with the core alone: `python route.py --help`.
 
-It needs nothing of this project but what is installed, so it tells whether a verb asks for more than its page says.
+It needs nothing of this project but what is installed, so it shows whether a verb asks for more than its page says.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def check_main_paths(run: Run, paths: Sequence[tuple[str | list[str], list[str]]
         code, out, err = run(words)
         missing = [name for name in files if not Path(name).is_file()]
         if code or missing or "Traceback" in err:
-            told = f"exit code {code}, missing files {missing}\n{out[-2000:]}{err[-4000:]}"
-            sys.exit(f"text2latent {' '.join(words)}: {told}")
+            found = f"exit code {code}, missing files {missing}\n{out[-2000:]}{err[-4000:]}"
+            sys.exit(f"text2latent {' '.join(words)}: {found}")
         print(f"ran      text2latent {' '.join(words)}", flush=True)
     if "attribute_accuracy" not in Path("run/checkpoints/metrics.json").read_text(encoding="utf-8"):
         sys.exit("train: expected the judge's attribute_accuracy in metrics.json")
@@ -102,10 +102,10 @@ def check_what_is_beyond(run: Run) -> None:
     for command, extra in BEYOND:
         words, before = as_words(command), sorted(os.listdir())
         code, out, err = run(words)
-        told = err.strip().splitlines()
-        if code != 1 or len(told) != 1 or HINT not in told[0] or sorted(os.listdir()) != before:
+        lines = err.strip().splitlines()
+        if code != 1 or len(lines) != 1 or HINT not in lines[0] or sorted(os.listdir()) != before:
             sys.exit(f"text2latent {' '.join(words)}: expected one line on {extra}, got {code}\n{out}{err[-4000:]}")
-        print(f"refused  {told[0]}", flush=True)
+        print(f"refused  {lines[0]}", flush=True)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def test_what_a_pair_takes_and_how_fast_it_is_read() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak there")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux shows a process's peak there")
 def test_memory_while_streaming_does_not_follow_the_pairs() -> None:
     few, many, growth = cluster.memory_figures(Namespace(num_pairs=20_000))
     assert (few.name[-10:], many.name[-10:]) == (" 20 shards", "200 shards")

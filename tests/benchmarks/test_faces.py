@@ -1,4 +1,4 @@
-"""The quality figures: they tell a good part from an untrained one."""
+"""The quality figures: they distinguish a good part from an untrained one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The comparison of generators: it tells the shipped one from one with random weights."""
+"""The comparison of generators: it distinguishes the shipped one from one with random weights."""
 
 from __future__ import annotations
 

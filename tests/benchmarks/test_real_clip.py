@@ -166,9 +166,9 @@ def test_damaged_files_are_told_in_a_line(
     with np.load(made[name]) as arrays:
         np.savez(file, **({**arrays, **change} if change else {"nothing": np.zeros(1)}))
     assert run(made, tmp_path, *QUICK, **{name: file}) == 1
-    told = capsys.readouterr().err
-    assert len(told.strip().splitlines()) == 1
-    assert re.search(message, told), told
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert re.search(message, error), error
     assert not (tmp_path / "out.json").exists()
 
 

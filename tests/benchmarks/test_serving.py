@@ -1,4 +1,4 @@
-"""The load test of the server, on a tiny model: what it prints is what the clients saw, and failures are told."""
+"""The load test of the server, on a tiny model: what it prints is what the clients saw, and failures are reported."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_new_process_and_its_imports(tmp_path, tiny_model):
     started = time.perf_counter()
     measured = figures(tmp_path, *flags)
     assert 0 < measured["infer.py, new process"] < time.perf_counter() - started
-    assert 1 < measured[START_RATIO] < 20
+    assert 0 < measured[START_RATIO] < 20
     assert 0.05 < measured["infer.py, memory"] < 8
     assert 0 < measured["imports: torch"] < measured["infer.py, all imports"]
 

@@ -82,7 +82,7 @@ class Loopback:
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._began = time.monotonic()
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """Print a line of the timeline."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {line}", flush=True)
 
@@ -105,7 +105,7 @@ class Loopback:
         except BaseException:
             self.__exit__()
             raise
-        self.tell(self.run("sinfo", "--version").strip() + ", one node, partitions low and high")
+        self.report(self.run("sinfo", "--version").strip() + ", one node, partitions low and high")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,7 +134,7 @@ class Loopback:
     def submit(self, *arguments: str, **environment: str) -> str:
         """Submit a job with sbatch; returns its number."""
         job = self.run("sbatch", "--parsable", *arguments, environment=environment).strip()
-        self.tell(f"sbatch {' '.join(Path(argument).name for argument in arguments[:3])} ...: job {job}")
+        self.report(f"sbatch {' '.join(Path(argument).name for argument in arguments[:3])} ...: job {job}")
         return job
 
     def states(self, job: str) -> dict[str, str]:
@@ -162,7 +162,7 @@ class Loopback:
             return states == {state}
 
         self.wait(f"job {job} to be {state}", reached)
-        self.tell(f"job {job}: {state}")
+        self.report(f"job {job}: {state}")
 
     def log(self, job: str) -> str:
         """What a job, with all its tasks, has written."""

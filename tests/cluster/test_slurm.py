@@ -51,24 +51,24 @@ def test_training_is_preempted_requeued_and_finished(slurm: Any, tiny_pairs: Pat
     run = tmp_path / "run"
     job = slurm.submit(str(JOBS / "train.sbatch"), *train_flags(tiny_pairs, run), PYTHON=sys.executable)
     slurm.wait("the first checkpoints", lambda: newest_step(run) >= 40)
-    slurm.tell(f"training on 2 tasks, checkpoint of step {newest_step(run)} there; preempting it with a higher job")
+    slurm.report(f"training on 2 tasks, checkpoint of step {newest_step(run)} there; preempting it with a higher job")
     urgent = slurm.submit("--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 3")
     slurm.wait_for(urgent, "COMPLETED")
     preempted = interruption(slurm.log(job), "SIGTERM")
     slurm.wait("the resumed run", lambda: f"going on at step {preempted}, from" in slurm.log(job))
-    slurm.tell(f"preempted at step {preempted}, requeued by SLURM, and going on from there")
+    slurm.report(f"preempted at step {preempted}, requeued by SLURM, and going on from there")
 
     slurm.wait("more checkpoints", lambda: newest_step(run) >= preempted + 40)
-    slurm.tell("sending SIGUSR1, as SLURM does before a job's time is up")
+    slurm.report("sending SIGUSR1, as SLURM does before a job's time is up")
     slurm.run("scancel", "--signal=USR1", job)
     slurm.wait("the job's own requeue", lambda: f"SLURM job {job} is requeued" in slurm.log(job))
     warned = interruption(slurm.log(job), "SIGUSR1")
     slurm.wait("the resumed run", lambda: f"going on at step {warned}, from" in slurm.log(job))
-    slurm.tell(f"saved at step {warned}, requeued by itself, and going on from there")
+    slurm.report(f"saved at step {warned}, requeued by itself, and going on from there")
 
     slurm.wait_for(job, "COMPLETED")
     metrics = json.loads((run / "checkpoints/metrics.json").read_text())
-    slurm.tell(f"finished: {metrics}")
+    slurm.report(f"finished: {metrics}")
     assert 0 < preempted < warned < STEPS
     assert (metrics["steps"], metrics["processes"]) == (STEPS, 2)
     assert metrics["pairs_seen"] == 8 * STEPS
@@ -104,13 +104,13 @@ def test_a_sampling_array_is_preempted_requeued_and_finished(
     sbatch = ["--array=0-2", str(JOBS / "sample.sbatch"), *flags]
     job = slurm.submit(*sbatch, PYTHON=sys.executable, SHARDS_PER_TASK="10")
     slurm.wait("the first shards", lambda: len(list(pairs.glob("*.tar"))) >= 2)
-    slurm.tell(f"{len(list(pairs.glob('*.tar')))} of 30 shards there; preempting the array with a higher job")
+    slurm.report(f"{len(list(pairs.glob('*.tar')))} of 30 shards there; preempting the array with a higher job")
     urgent = slurm.submit("--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 3")
     slurm.wait_for(urgent, "COMPLETED")
     there = len(list(pairs.glob("*.tar")))
-    slurm.tell(f"{there} of 30 shards there after the preemption; tasks: {slurm.states(job)}")
+    slurm.report(f"{there} of 30 shards there after the preemption; tasks: {slurm.states(job)}")
     slurm.wait_for(job, "COMPLETED")
-    slurm.tell("text2latent verify:")
+    slurm.report("text2latent verify:")
     assert verify.main([str(pairs)]) == 0
     assert there < 30
     assert load_pairs(pairs)[0].shape[0] == 1500

@@ -1,4 +1,4 @@
-"""Errors of other libraries, told on one line."""
+"""Errors of other libraries, on one line."""
 
 from __future__ import annotations
 

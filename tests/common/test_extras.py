@@ -40,7 +40,7 @@ def test_pages_install_extras_from_the_clone_alone() -> None:
 
 def test_one_function_writes_what_messages_tell_to_install() -> None:
     assert len(SOURCES) > 100
-    # Model cards tell what other tools need, which is none of this project's extras.
+    # Model cards say what other tools need, which is none of this project's extras.
     hint = re.compile(r"pip install[^\n]*(?:\[|-e |text2latent)")
     writers = [path.name for path in SOURCES if hint.search(path.read_text(encoding="utf-8"))]
     assert writers == ["extras.py"]

@@ -31,11 +31,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_pauses_grow(slept: list[float]) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     server = Server(4)
-    result = ask_again(server, lambda error: True, 5, 0.5, on_pause=lambda error, pause: told.append(pause))
-    assert (result, told) == ("answer", [0.5, 1, 2, 4])
-    assert all(0.75 * pause <= took <= 1.25 * pause for took, pause in zip(slept, told, strict=True))
+    result = ask_again(server, lambda error: True, 5, 0.5, on_pause=lambda error, pause: reported.append(pause))
+    assert (result, reported) == ("answer", [0.5, 1, 2, 4])
+    assert all(0.75 * pause <= took <= 1.25 * pause for took, pause in zip(slept, reported, strict=True))
 
 
 def test_the_last_failure_is_told(slept: list[float]) -> None:

@@ -22,7 +22,7 @@ from text2latent.configs.schema import (
 
 FILE = Path(schema.__file__).parent / "clip2latent.yaml"
 PLACES = {"path", "val_pairs", "num_workers", "in_memory"}
-"""Of the pairs, what tells where they are and how they are read."""
+"""Of the pairs, what says where they are and how they are read."""
 SECTIONS = {
     "data": DataConfig,
     "prior": PriorConfig,

@@ -62,7 +62,7 @@ def numbers_of(batches: list[tuple[Tensor, Tensor]]) -> list[int]:
 
 
 def epochs_of(module: PairDataModule, count: int = 2) -> list[list[int]]:
-    """Numbers of each epoch, told as Lightning tells it."""
+    """Numbers of each epoch, set as Lightning sets it."""
     loader, found = module.train_dataloader(), []
     for epoch in range(count):
         loader.sampler.set_epoch(epoch)
@@ -254,16 +254,16 @@ def write_only_second(folder: Path) -> Path:
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_what_is_not_finite_is_left_out_on_demand(spoilt: Path, in_memory: bool) -> None:
-    told: list[str] = []
-    module = make(spoilt, in_memory=in_memory, val_pairs=10, skip_non_finite=True, announce=told.append)
+    lines: list[str] = []
+    module = make(spoilt, in_memory=in_memory, val_pairs=10, skip_non_finite=True, announce=lines.append)
     batches = list(module.train_dataloader())
     seen = numbers_of(batches)
     assert all(torch.isfinite(latents).all() for latents, _ in batches)
     assert len(seen) == (88 if in_memory else 90)
     assert set(seen) == set(range(10, 100)) - {47, 48}
     assert numbers_of(list(module.val_dataloader())) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert any("3" in line and "shard-000000.tar" in line for line in told)
-    assert any("47, 48" in line and "shard-000002.tar" in line for line in told)
+    assert any("3" in line and "shard-000000.tar" in line for line in lines)
+    assert any("47, 48" in line and "shard-000002.tar" in line for line in lines)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

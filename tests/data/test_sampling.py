@@ -44,9 +44,9 @@ def test_the_number_of_threads_does_not_change_a_byte(networks: tuple[Generator,
 
 def test_batches_are_told_in_order(networks: tuple[Generator, ClipEncoder]) -> None:
     torch.set_num_threads(3)
-    told: list[int] = []
-    draw_shard(*networks, SAMPLES, batch_size=8, on_batch=told.append)
-    assert told == [8, 8, 8, 6]
+    sizes: list[int] = []
+    draw_shard(*networks, SAMPLES, batch_size=8, on_batch=sizes.append)
+    assert sizes == [8, 8, 8, 6]
 
 
 def test_an_error_in_a_batch_ends_the_others(

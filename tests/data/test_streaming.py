@@ -148,7 +148,7 @@ def test_samples_of_a_batch_can_be_told(numbers: Path, processes: int, workers: 
             assert pairs.samples(3, batch).tolist() == latents[:, 0, 0].int().tolist()
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak there")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux shows a process's peak there")
 def test_memory_stays_the_same_over_ten_times_the_shards(tmp_path: Path) -> None:
     """20,000 pairs of 2 KiB in the tenfold dataset would be 40 MB more."""
     few, many = (write_pairs(tmp_path / str(pairs), pairs, 512, width=512) for pairs in (2_048, 20_480))
@@ -183,9 +183,9 @@ def test_two_ranks_with_two_workers_each_see_every_key_once(numbers: Path, tmp_p
     command = [*launcher, str(script), str(numbers), kind, str(tmp_path)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    told = {(rank, epoch): (tmp_path / f"{rank}-{epoch}").read_text().split() for rank in (0, 1) for epoch in (0, 1)}
-    keys = {place: list(map(int, seen)) for place, (_, *seen) in told.items()}
-    assert len({length for length, *_ in told.values()}) == 1
+    written = {(rank, epoch): (tmp_path / f"{rank}-{epoch}").read_text().split() for rank in (0, 1) for epoch in (0, 1)}
+    keys = {place: list(map(int, seen)) for place, (_, *seen) in written.items()}
+    assert len({length for length, *_ in written.values()}) == 1
     for epoch in (0, 1):
         assert sorted(keys[0, epoch] + keys[1, epoch]) == list(range(30, 230))
         assert abs(len(keys[0, epoch]) - len(keys[1, epoch])) <= 2

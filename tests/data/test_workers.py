@@ -42,10 +42,10 @@ def test_training_goes_on_where_shared_memory_is_full_or_absent(tiny_pairs: Path
     wanted = ("--data.in-memory", "false", "--data.num-workers", "2", "--max-steps", "6", "--tensorboard", "false")
     wanted += ("--data.batch-size", "20")
     full, absent = tmp_path / "full", tmp_path / "absent"
-    told = train_with_shared_memory("size=64k", arguments(tiny_pairs, full, *wanted, "--csv", "false"))
-    assert told.count("warning: no room in shared memory for batches, sending them without") == 1
-    told = train_with_shared_memory("ro,size=64k", arguments(tiny_pairs, absent, *wanted, "--csv", "false"))
-    assert told.count("warning: no processes can be started to read with (") == 1
+    log = train_with_shared_memory("size=64k", arguments(tiny_pairs, full, *wanted, "--csv", "false"))
+    assert log.count("warning: no room in shared memory for batches, sending them without") == 1
+    log = train_with_shared_memory("ro,size=64k", arguments(tiny_pairs, absent, *wanted, "--csv", "false"))
+    assert log.count("warning: no processes can be started to read with (") == 1
     assert_same_prior(full, absent)
 
 
@@ -67,14 +67,14 @@ def _no_room(tensor: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("refuse", [False, True])
 def test_batches_are_the_same_with_shared_memory_and_without(refuse: bool) -> None:
-    told: list[str] = []
-    reception = Reception(told.append)
+    lines: list[str] = []
+    reception = Reception(lines.append)
     loader = DataLoader(Numbers(refuse), batch_size=None, num_workers=1, collate_fn=as_it_is)
     for _ in range(2):
         for first, second in reception.iterate(loader):
             np.testing.assert_array_equal(first, [0, 1, 2])
             np.testing.assert_array_equal(second, np.ones((2, 2)))
-    assert len(told) == refuse
+    assert len(lines) == refuse
 
 
 def test_a_worker_hears_the_second_sigterm_only() -> None:

@@ -1,4 +1,4 @@
-"""The commands that pages tell to type, and how many of what they ask for."""
+"""The commands of the pages, and how many of what they ask for."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_all_that_its_yaml_says_is_told() -> None:
     tree = yaml.safe_load((ROOT / "tests/data/clip2latent/small-w.yaml").read_text(encoding="utf-8"))
-    told = [name for there, _ in ROWS for name in CODE.findall(there)]
-    assert sorted(told) == sorted(keys(tree))
+    documented = [name for there, _ in ROWS for name in CODE.findall(there)]
+    assert sorted(documented) == sorted(keys(tree))
 
 
 def test_what_is_named_of_ours_is_there() -> None:

@@ -92,3 +92,15 @@ def test_truncation_comes_once_after_the_edit(pipe: Text2LatentPipeline) -> None
 def test_wrong_arguments_are_refused(pipe: Text2LatentPipeline, method: str, arguments: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         getattr(pipe, method)(WOMAN, MAN, **arguments)
+
+
+@pytest.mark.parametrize("name", ["rerank", "refine", "negative_prompt", "step"])
+def test_an_edit_takes_no_argument_that_it_would_ignore(pipe: Text2LatentPipeline, name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        pipe.edit(WOMAN, MAN, seeds=[0], **{name: 2})
+
+
+@pytest.mark.parametrize("name", ["rerank", "image", "step"])
+def test_an_interpolation_takes_no_argument_that_it_would_ignore(pipe: Text2LatentPipeline, name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        pipe.interpolate(WOMAN, MAN, num_frames=2, seeds=[0], **{name: 2})

@@ -54,12 +54,12 @@ def test_a_damaged_newest_falls_back_to_the_one_before_with_a_warning(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     damage(write(tmp_path, 10, 20, 30) / "last.ckpt")
-    told: list[str] = []
-    found = find_checkpoint(tmp_path, told.append)
+    lines: list[str] = []
+    found = find_checkpoint(tmp_path, lines.append)
     assert found is not None
     assert (found.path.name, found.step) == ("step-00000020.ckpt", 20)
-    assert all(line.startswith("warning: ") and line.endswith("trying the one before") for line in told)
-    assert [name in line for name, line in zip(("last.ckpt", "step-00000030.ckpt"), told, strict=True)] == [True, True]
+    assert all(line.startswith("warning: ") and line.endswith("trying the one before") for line in lines)
+    assert [name in line for name, line in zip(("last.ckpt", "step-00000030.ckpt"), lines, strict=True)] == [True, True]
 
 
 def test_damage_to_all_is_an_error_that_names_the_newest(tmp_path: Path) -> None:

@@ -21,22 +21,22 @@ def at_work(watch: SignalWatch) -> SignalWatch:
 
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_signals_are_noted_until_the_context_ends(signum: int, tmp_path: Path) -> None:
-    told: list[str] = []
-    watch = at_work(SignalWatch(tmp_path / "last.ckpt", told.append))
+    lines: list[str] = []
+    watch = at_work(SignalWatch(tmp_path / "last.ckpt", lines.append))
     before = {number: signal.getsignal(number) for number in SIGNALS}
     with watch.caught():
         os.kill(os.getpid(), signum)
     assert {number: signal.getsignal(number) for number in before} == before
-    assert len(told) == 1
-    assert told[0].startswith(f"{signal.Signals(signum).name}: saving the state after this step")
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{signal.Signals(signum).name}: saving the state after this step")
 
 
 def test_clusters_repeat_sigterm_and_nothing_is_cut_short(tmp_path: Path) -> None:
-    told: list[str] = []
-    with at_work(SignalWatch(tmp_path / "last.ckpt", told.append)).caught():
+    lines: list[str] = []
+    with at_work(SignalWatch(tmp_path / "last.ckpt", lines.append)).caught():
         for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), signum)
-    assert len(told) == 1
+    assert len(lines) == 1
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:

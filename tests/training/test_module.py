@@ -210,13 +210,13 @@ def test_a_gradient_that_is_not_finite_is_left_out_on_demand(
 ) -> None:
     adamw = torch.optim.AdamW
     monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **settings: adamw(*args, **settings | {"fused": fused}))
-    told: list[str] = []
+    reported: list[str] = []
     weights, losses = Weights(), Losses()
-    module = make_module(10, skip_non_finite=True, announce=told.append, log_every_steps=5)
+    module = make_module(10, skip_non_finite=True, announce=reported.append, log_every_steps=5)
     fit(module, tmp_path, weights, losses, pairs=spoilt_pairs())
-    assert len(told) == module.skipped_steps == 2
-    assert "at step 2" in told[0]
-    assert told[0].endswith("batch 1 of epoch 0; left out")
+    assert len(reported) == module.skipped_steps == 2
+    assert "at step 2" in reported[0]
+    assert reported[0].endswith("batch 1 of epoch 0; left out")
     assert torch.equal(weights.after[1], weights.after[0])
     assert not torch.equal(weights.after[2], weights.after[1])
     assert weights.after[-1].isfinite().all()

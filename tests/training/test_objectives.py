@@ -95,7 +95,7 @@ def test_wrong_settings_are_refused(changes: dict[str, object], message: str) ->
 
 
 def test_training_learns_a_conditional_distribution() -> None:
-    """Two clusters told apart by the embedding: the condition must choose the cluster, and none must give both."""
+    """Two clusters, distinguished by the embedding: the condition must choose the cluster, and none must give both."""
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(256) % 2

@@ -87,9 +87,9 @@ def test_the_whole_prior_is_at_hand_after_each_validation(tmp_path: Path, group:
 
 
 def test_a_step_that_is_not_finite_is_left_out(tmp_path: Path, group: dict[str, Any]) -> None:
-    pairs, told = make_pairs(), []
+    pairs, lines = make_pairs(), []
     pairs.latents[3] = torch.nan
-    module = make_module(7, kind=ShardedPriorTraining, skip_non_finite=True, announce=told.append)
+    module = make_module(7, kind=ShardedPriorTraining, skip_non_finite=True, announce=lines.append)
     fit(module, tmp_path, pairs=pairs, **group)
-    assert module.skipped_steps == len(told) >= 1
+    assert module.skipped_steps == len(lines) >= 1
     assert all(weight.isfinite().all() for weight in whole(module))

@@ -89,7 +89,6 @@ def held_out_captions(n: int, language: str, seed: int = SEED, num_mentioned: in
     """Return `n` captions of templates and wordings that fitting never used, of random faces.
 
     Args:
-        n: how many.
         language: "en" or "ja".
         seed: decides on faces and words.
         num_mentioned: see `draw_caption`.

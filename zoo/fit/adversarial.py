@@ -81,11 +81,9 @@ class AdversarialTraining(Generic[Network]):
     The discriminator is given the plain latents of real and drawn images alike, or it would know drawn ones by those.
 
     Args:
-        network: the generator.
         discriminator: maps images and latents to logits `[N]`.
         draw: maps the generator and latents to images.
         regression: maps images and targets to the terms of their distance, whose sum is the loss.
-        plan: see there.
 
     Attributes:
         average: the moving average of the generator.

@@ -13,6 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from text2latent.common.prompt_text import check_prompt
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.sources.identity import Identity, sha256_of
 
@@ -24,7 +25,6 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
     """An open_clip model read from a folder in open_clip's hub layout.
 
     Args:
-        encoder: the model.
         folder: which it was read from.
     """
 
@@ -41,7 +41,6 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         """Load a folder with `open_clip_config.json` and `open_clip_model.safetensors`, as diffusers asks for it.
 
         Args:
-            source: the folder.
             torch_dtype: of the weights; float32 unless given.
             variant: loads `open_clip_model.VARIANT.safetensors` instead.
         """
@@ -67,21 +66,30 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         contiguous = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
         save_file(contiguous, folder / weights_name(variant))
 
-    def forward(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: float32 `[N, E]` of unit length, on the model's device."""
-        return self.encoder.encode_text(texts)
+    def forward(self, texts: Sequence[str], normalized: bool = True) -> Tensor:
+        """Embed texts that `check_prompt` has passed, see `ClipEncoder.encode_checked`."""
+        return self.encoder.encode_checked(texts, normalized=normalized)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """As `forward`, with the hooks by which accelerate offloads networks."""
-        return self(texts)
+        """Embed texts: float32 `[N, E]` of unit length, on the model's device.
 
-    def encode_checked(self, texts: Sequence[str]) -> Tensor:
-        """As `encode_text`, which checks texts that have been checked already once more."""
-        return self(texts)
+        As all that embeds texts here, it calls the module, with the hooks by which accelerate offloads networks.
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, E]` of unit length, on the model's device."""
-        return self.encoder.encode_image(images)
+        Raises:
+            UsageError: for a text that `check_prompt` refuses.
+        """
+        return self([check_prompt(text) for text in texts])
+
+    def encode_checked(self, texts: Sequence[str], normalized: bool = True) -> Tensor:
+        """As `encode_text`, for texts that `check_prompt` has passed; `normalized` is that of `ClipEncoder`."""
+        return self(texts, normalized)
+
+    def encode_image(self, images: Tensor, normalized: bool = True) -> Tensor:
+        """Embed images `[N, 3, H, W]` in [-1, 1]: float32 `[N, E]`, on the model's device.
+
+        Of unit length, or, without `normalized`, of the length that the model gives.
+        """
+        return self.encoder.encode_image(images, normalized=normalized)
 
 
 def weights_name(variant: str | None) -> str:

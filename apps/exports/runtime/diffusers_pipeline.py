@@ -84,7 +84,7 @@ class LatentPriorPipeline(DiffusionPipeline):
 
     @property
     def guidance_scale(self) -> float:
-        """Of the images that are being drawn."""
+        """The scale of the images that are being drawn; callbacks read it, and may set `_guidance_scale`."""
         return self._guidance_scale
 
     @property
@@ -196,7 +196,7 @@ class LatentPriorPipeline(DiffusionPipeline):
         return latents if settings.truncation == 1 else generator.truncate(latents, settings.truncation)
 
     def decode(self, latents: Tensor, output_type: str) -> list[Image.Image] | Tensor | np.ndarray:
-        """Images of latents, as `output_type` says."""
+        """Images of latents `[N, L, D]`, in a form of `IMAGE_TYPES`."""
         if output_type == "latent":
             return latents
         images: Tensor = self.generator(latents)
@@ -226,7 +226,6 @@ class PipelineGuidance(Guidance):
         object.__setattr__(self, "pipeline", pipeline)
 
     def scale_at(self, t: Tensor) -> float:
-        """See `Guidance`."""
         return self.pipeline.guidance_scale
 
 

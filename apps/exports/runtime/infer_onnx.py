@@ -16,14 +16,21 @@ from text2latent.apps.exports.runtime.torch_noise import torch_randn
 
 
 class OnnxPipeline:
-    """The networks of an exported folder; `int8` takes those with weights in eight bits."""
+    """The networks of an exported folder; `int8` takes those with weights in eight bits, where there are such.
+
+    Raises:
+        FileNotFoundError: with `int8`, when the folder was exported without.
+    """
 
     def __init__(self, folder: Path, int8: bool = False) -> None:
         settings = json.loads((folder / "onnx" / "settings.json").read_text(encoding="utf-8"))
+        if int8 and not settings["int8"]:
+            raise FileNotFoundError(f"{folder}: expected weights in eight bits, which an export with --int8 has")
         self.noise_shape: list[int] = settings["noise_shape"]
         self.tokenize = ClipText(folder / "tokenizer")
+        packed = settings["int8"] if int8 else []
         self.text_encoder, self.sampler, self.generator = (
-            self.load(folder / "onnx" / f"{name}{'.int8' if int8 else ''}.onnx")
+            self.load(folder / "onnx" / f"{name}{'.int8' if name in packed else ''}.onnx")
             for name in ("text_encoder", "sampler", "generator")
         )
 

@@ -66,7 +66,7 @@ class Visits:
 
         Raises:
             gradio.Error: with the engine's message, for whatever is wrong with the request.
-            CancelledError: once the visitor has stopped it or left. What waits isn't begun, and what tells its
+            CancelledError: once the visitor has stopped it or left. What waits isn't begun, and what reports its
                 progress ends at its next step. Likewise once nobody has listened for a while.
         """
         left = threading.Event()

@@ -48,10 +48,6 @@ def _stand_in(name: str) -> Callable[[], PickledModule]:
 def read_decoder(path: Path, data: memoryview) -> GeneratorWeights:
     """What the published `decoder.pkl` holds.
 
-    Args:
-        path: the file.
-        data: its bytes.
-
     Raises:
         PickleError: when it is damaged, asks for anything but the decoder's classes, or has none of its parts.
     """

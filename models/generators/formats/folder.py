@@ -76,7 +76,6 @@ def check_target(
     """Refuse to write where something lies, unless it is a folder of its kind that may be overwritten.
 
     Args:
-        folder: where to write.
         overwrite: whether to replace what is there.
         known: names of what a folder of that kind holds.
         whose: such a folder in words.
@@ -100,7 +99,6 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
 
     Args:
         generator: one that `save_pretrained` knows how to save; it is not changed.
-        folder: where to.
         origin: identity of what it was converted from, which `config.json` keeps; see `folder_sha256`.
         half: store parameters in float16, half the size. Buffers (filters, noise maps, the mean latent) stay float32.
             As the weights are then others, the folder is not taken for what it was converted from.

@@ -31,7 +31,6 @@ SPECTRAL = re.compile(r"(?P<layer>.+)\.weight_(orig|u|v)")
 
 
 def is_published(source: str) -> bool:
-    """Whether a source is one of `NAMES`."""
     return source in NAMES
 
 

@@ -27,7 +27,6 @@ def read_file(path: Path, given: Mapping[str, Any] | None = None) -> GeneratorWe
     """What a pickle, a PyTorch file or a safetensors file holds.
 
     Args:
-        path: the file.
         given: arguments of the network that take the place of those that the file says or shows.
 
     Raises:

@@ -59,7 +59,6 @@ def read_state_dict(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> Ge
     """The generator of a state dictionary under the official names.
 
     Args:
-        state: its tensors.
         given: arguments that take the place of what would be assumed or derived.
 
     Raises:

@@ -254,7 +254,7 @@ def _require_told_sizes(kwargs: dict[str, Any], arguments: dict[str, Any]) -> No
     """Refuse a file whose arguments contradict the shapes of its tensors."""
     for theirs, ours in TOLD_SIZES.items():
         if theirs == "resolution" and "first_size" in arguments:
-            continue  # one number doesn't tell two sides
+            continue  # one number doesn't give two sides
         if theirs in kwargs and kwargs[theirs] != arguments[ours]:
             raise PickleError(
                 f"static_kwargs: {theirs} {shown(kwargs[theirs])}: the tensors are of a network with {arguments[ours]}"

@@ -266,8 +266,6 @@ def read_torch_objects(path: Path, data: memoryview, known: Callable[[Budget], G
     """What `torch.save` wrote, with our own functions in place of the classes that it names.
 
     Args:
-        path: the file.
-        data: its bytes.
         known: the names that may occur and what stands in for them, given the budget that they have to keep to.
 
     Returns:

@@ -120,7 +120,6 @@ class Tensors:
         return next((name.removesuffix(suffix) for name in self._left if name.endswith(suffix)), None)
 
     def dimensions(self, name: str) -> int | None:
-        """Number of dimensions of a tensor, None where it is missing."""
         return self._left[name].ndim if name in self._left else None
 
     def shape(self, name: str, ndim: int) -> torch.Size:

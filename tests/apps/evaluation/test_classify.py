@@ -51,10 +51,10 @@ def test_json_with_own_labels_and_templates(run_classify: Classify) -> None:
     arguments = ("--labels", "labels.txt", "--template", "a {}", "--template", "one {}", "--json")
     code, out, err = run_classify("grey.png", *arguments)
     assert code == 0, err
-    (told,) = json.loads(out)
-    assert told["file"] == "grey.png"
-    assert {found["label"] for found in told["labels"]} == {"dog", "man"}
-    assert sum(found["probability"] for found in told["labels"]) == pytest.approx(1, abs=1e-5)
+    (report,) = json.loads(out)
+    assert report["file"] == "grey.png"
+    assert {found["label"] for found in report["labels"]} == {"dog", "man"}
+    assert sum(found["probability"] for found in report["labels"]) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

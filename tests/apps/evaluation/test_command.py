@@ -65,10 +65,10 @@ def test_results_are_those_of_the_pipelines_images(run_evaluate: Evaluate, tiny_
 def test_json_is_all_but_the_list_of_images(run_evaluate: Evaluate) -> None:
     code, out, err = run_evaluate("--json", "--rerank", "2", "--negative-text", "a boat")
     assert code == 0, err
-    told = json.loads(out)
+    report = json.loads(out)
     metrics = json.loads(Path("out/metrics.json").read_text(encoding="utf-8"))
-    assert {**told, "images": metrics["images"]} == metrics
-    assert (told["settings"]["rerank"], told["settings"]["negative_text"]) == (2, "a boat")
+    assert {**report, "images": metrics["images"]} == metrics
+    assert (report["settings"]["rerank"], report["settings"]["negative_text"]) == (2, "a boat")
 
 
 def test_interrupted_run_goes_on(run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,10 @@ def test_judge_sees_what_is_rendered_and_not_what_is_hidden() -> None:
     images, codes = held_out_renders(40, seed=5)
     seen = see(images)
     faces = decode(codes)
-    right = [face[name] == value for face, told in zip(faces, seen, strict=True) for name, value in told.items()]
+    right = [face[name] == value for face, judged in zip(faces, seen, strict=True) for name, value in judged.items()]
     assert np.mean(right) > 0.95
-    for told in seen:
-        assert ("hair_color" in told) == (told["hair_style"] != "bald")
+    for judged in seen:
+        assert ("hair_color" in judged) == (judged["hair_style"] != "bald")
     assert see(torch.zeros(0, 3, 128, 128)) == []
 
 

@@ -52,9 +52,9 @@ def test_files(folder: Path, weights: str, capsys: pytest.CaptureFixture[str]) -
         # The picture stands over a legend with a line for each class found.
         assert sheet.width >= size[0]
         assert (sheet.height > size[1]) == bool(result["found"])
-        told = ", ".join(f"{found['label']} {100 * found['share']:.1f}%" for found in result["found"])
-        assert sheet.text["Description"] == (told or "nothing found")
-        assert f"{result['name']}: {told or 'nothing found'}" in out
+        shares = ", ".join(f"{found['label']} {100 * found['share']:.1f}%" for found in result["found"])
+        assert sheet.text["Description"] == (shares or "nothing found")
+        assert f"{result['name']}: {shares or 'nothing found'}" in out
     assert evaluate.main([*arguments, "--device", "cpu"]) == 1
     assert "segmentation.json exists already" in capsys.readouterr().err
 
@@ -64,9 +64,9 @@ def test_drawn_images(folder: Path, weights: str, tiny_model: Path, capsys: pyte
     arguments = ["--model", str(tiny_model), "--prompts", "p.txt", "--num-images", "2", "--num-own", "12"]
     extra = ["--segmentation", NETWORK, "--weights", weights, "--output", "out", "--device", "cpu", "--json"]
     assert evaluate.main([*arguments, *extra]) == 0
-    told = json.loads(capsys.readouterr().out)["segmentation"]
-    assert len(told) == len(list(Path("out/segmentation").glob("*.png"))) == 10
-    assert told[3]["name"] == "0001-a-dog-1"
+    output = json.loads(capsys.readouterr().out)["segmentation"]
+    assert len(output) == len(list(Path("out/segmentation").glob("*.png"))) == 10
+    assert output[3]["name"] == "0001-a-dog-1"
 
 
 def test_grids_are_cut_where_their_pictures_are(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def test_averages(summary: dict) -> None:
 
 
 def test_every_image_is_told(summary: dict) -> None:
-    told = [
+    rows = [
         (one["prompt"], one["seed"], one["attribute_accuracy"], one["prompt_accuracy"]) for one in summary["images"]
     ]
-    assert told == [
+    assert rows == [
         ("an old man", 5, 1.0, 1),
         ("an old man", 6, 0.5, 0),
         ("a woman", 5, 1.0, 1),

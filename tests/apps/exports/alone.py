@@ -11,7 +11,7 @@ from PIL import Image
 
 TEXT, JAPANESE, SEED = "blonde woman with glasses", "眼鏡をかけた金髪の女性", 0
 PROVENANCE = ("generator", "clip", "dataset", "training", "versions", "metrics")
-"""What every artefact tells of how its model was made."""
+"""What every artefact records of how its model was made."""
 NOISE, NOISY_SHARE = 1e-5, 1e-3
 """What float rounding may change: latents by so much, and so many of a picture's values by one level.
 

@@ -97,7 +97,7 @@ def test_offloaded_networks_are_fetched_before_their_weights_are_used(
 
         monkeypatch.setattr(owner, method, recorded)
 
-    used = {"clip": ["encoder.encode_text"], "prior": ["text_condition", "_network", "denormalize"]}
+    used = {"clip": ["encoder.encode_checked"], "prior": ["text_condition", "_network", "denormalize"]}
     used["generator"] = ["truncate", "synthesize"]
     for name, methods in used.items():
         record(getattr(pipe, name)._hf_hook, "pre_forward", f"fetch {name}")

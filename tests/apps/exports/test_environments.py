@@ -37,10 +37,10 @@ print(json.dumps({"installed": sorted(map("==".join, installed.items())), "found
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_nothing_else_can_be_imported(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     python: Path = request.getfixturevalue(name)
-    told = json.loads(run_alone(python, tmp_path, "-c", LOOK, *FOREIGN_EVERYWHERE, *FOREIGN[name], "numpy"))
-    assert told["installed"] == versions(closure(ENVIRONMENTS[name]))
-    assert told["found"] == ["numpy"]
-    sites = [Path(entry) for entry in told["path"] if "site-packages" in entry]
+    report = json.loads(run_alone(python, tmp_path, "-c", LOOK, *FOREIGN_EVERYWHERE, *FOREIGN[name], "numpy"))
+    assert report["installed"] == versions(closure(ENVIRONMENTS[name]))
+    assert report["found"] == ["numpy"]
+    sites = [Path(entry) for entry in report["path"] if "site-packages" in entry]
     assert sites == list(python.parents[1].glob("lib/python*/site-packages"))
 
 

@@ -1,4 +1,4 @@
-"""What `text2latent inspect` tells of anything that text2latent reads or writes."""
+"""What `text2latent inspect` reports of anything that text2latent reads or writes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def digests(tiny_model: Path) -> dict[str, str]:
     return {part: record[part]["sha256"] for part in ("generator", "clip")}
 
 
-def told(inspect: Inspect, source: str | Path, *flags: str) -> dict[str, Any]:
+def report_of(inspect: Inspect, source: str | Path, *flags: str) -> dict[str, Any]:
     code, out, _ = inspect(source, "--json", *flags)
     assert code == 0
     return json.loads(out)
@@ -53,7 +53,7 @@ def test_exported_folder(inspect: Inspect, tiny_model: Path, digests: dict[str, 
     folder = tmp_path / "model"
     assert export.main([str(tiny_model), str(folder)]) == 0
     inspect()  # what the export printed is not of interest
-    found = told(inspect, folder)
+    found = report_of(inspect, folder)
     assert found["kind"] == "exported folder, all files as written"
     assert {part: found[part]["sha256"] for part in digests} == digests
     assert found["export"]["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -67,11 +67,11 @@ def test_exported_folder(inspect: Inspect, tiny_model: Path, digests: dict[str, 
 
 
 def test_prior_folder_and_zoo_name(inspect: Inspect, tiny_model: Path, digests: dict[str, str]) -> None:
-    found = told(inspect, tiny_model)
+    found = report_of(inspect, tiny_model)
     assert found["kind"] == "prior folder"
     assert found["generator"]["sha256"] == digests["generator"]
-    assert told(inspect, "faces")["kind"] == "zoo world"
-    assert told(inspect, "faces")["dataset"]["num_pairs"] > 0
+    assert report_of(inspect, "faces")["kind"] == "zoo world"
+    assert report_of(inspect, "faces")["dataset"]["num_pairs"] > 0
 
 
 def test_checkpoint(inspect: Inspect, tiny_model: Path, tmp_path: Path) -> None:
@@ -79,17 +79,17 @@ def test_checkpoint(inspect: Inspect, tiny_model: Path, tmp_path: Path) -> None:
     record = {**trained.record, "prior": dict(trained.prior.config), "scheduler": dict(trained.scheduler.config)}
     state = {f"prior.{name}": weight for name, weight in trained.prior.state_dict().items()}
     torch.save({"state_dict": state, "text2latent": record}, tmp_path / "last.ckpt")
-    found = told(inspect, tmp_path / "last.ckpt")
+    found = report_of(inspect, tmp_path / "last.ckpt")
     assert found["kind"] == "checkpoint of text2latent train"
     assert found["generator"] == trained.record["generator"]
 
 
 def test_networks_and_dataset(inspect: Inspect, tiny_world: Path, tiny_pairs: Path, digests: dict[str, str]) -> None:
     for part, config in (("generator", "w_dim"), ("clip", "model_cfg")):
-        found = told(inspect, tiny_world / part)
+        found = report_of(inspect, tiny_world / part)
         assert digests[part] in [file["sha256"] for file in found["files"].values()]
         assert config in found["config"]
-    found = told(inspect, tiny_pairs)
+    found = report_of(inspect, tiny_pairs)
     assert found["kind"] == "dataset of pairs"
     assert found["num_pairs"] == 50
 
@@ -99,7 +99,7 @@ def test_picture(inspect: Inspect, tiny_model: Path, tmp_path: Path) -> None:
     flags = ["--model", str(tiny_model), "--device", "cpu", "--output", str(picture)]
     assert infer.main(["--text", "a cat", *flags]) == 0
     inspect()
-    found = told(inspect, picture)
+    found = report_of(inspect, picture)
     assert found["images"][0]["prompt"] == "a cat"
     Image.new("RGB", (2, 2)).save(tmp_path / "foreign.png")
     assert inspect(tmp_path / "foreign.png")[0] == 1
@@ -115,14 +115,14 @@ def save_onnx(path: Path, properties: dict[str, str]) -> None:
 def test_graphs_and_programs(inspect: Inspect, tmp_path: Path) -> None:
     record = {"generator": {"name": "faces"}}
     save_onnx(tmp_path / "a.onnx", {"text2latent": json.dumps(record)})
-    assert told(inspect, tmp_path / "a.onnx") == {"kind": "ONNX graph", **record}
+    assert report_of(inspect, tmp_path / "a.onnx") == {"kind": "ONNX graph", **record}
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
     torch.export.save(program, tmp_path / "a.pt2", extra_files={"text2latent.json": json.dumps(record)})
-    assert told(inspect, tmp_path / "a.pt2") == {"kind": "torch.export program", **record}
+    assert report_of(inspect, tmp_path / "a.pt2") == {"kind": "torch.export program", **record}
     with zipfile.ZipFile(tmp_path / "b.pt2", "w") as archive:
         metadata = {"AOTI_DEVICE_KEY": "cpu", "text2latent": json.dumps(record)}
         archive.writestr("data/aotinductor/model/c.wrapper_metadata.json", json.dumps(metadata))
-    assert told(inspect, tmp_path / "b.pt2") == {"kind": "AOTInductor package", **record}
+    assert report_of(inspect, tmp_path / "b.pt2") == {"kind": "AOTInductor package", **record}
 
 
 def bomb(path: Path) -> None:
@@ -209,7 +209,7 @@ def test_diagnosis_of_pairs(inspect: Inspect, tiny_pairs: Path, texts: Path, tmp
     with Image.open(picture) as drawn:
         assert drawn.format == "PNG"
         assert min(drawn.size) > 500
-    found = told(inspect, tiny_pairs, "--texts", str(texts))
+    found = report_of(inspect, tiny_pairs, "--texts", str(texts))
     assert found["alignment"]["embedding_dim"] == 16
     assert [one["text"] for one in found["texts"]] == ["a hat", "眼鏡の女性", "a red house"]
     assert set(found["landing"]) == {"as_they_are", "conditions"}
@@ -218,11 +218,11 @@ def test_diagnosis_of_pairs(inspect: Inspect, tiny_pairs: Path, texts: Path, tmp
 def test_diagnosis_of_a_prior_sees_what_the_prior_sees(
     inspect: Inspect, tiny_run: Path, tiny_pairs: Path, texts: Path, tmp_path: Path
 ) -> None:
-    of_prior, of_pairs = (told(inspect, one, "--texts", str(texts)) for one in (tiny_run, tiny_pairs))
+    of_prior, of_pairs = (report_of(inspect, one, "--texts", str(texts)) for one in (tiny_run, tiny_pairs))
     assert of_prior["landing"]["as_they_are"] == of_pairs["landing"]["as_they_are"]
     moved = tmp_path / "moved"
     shutil.copytree(tiny_pairs, moved)
-    assert told(inspect, tiny_run, "--texts", str(texts), "--pairs", str(moved))["landing"] == of_prior["landing"]
+    assert report_of(inspect, tiny_run, "--texts", str(texts), "--pairs", str(moved))["landing"] == of_prior["landing"]
 
 
 def test_diagnosis_refuses_in_one_line(

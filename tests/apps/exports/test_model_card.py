@@ -1,4 +1,4 @@
-"""Model cards: what they tell, and that the hub's own library reads them."""
+"""Model cards: what they say, and that the hub's own library reads them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_front_matter_is_what_the_hub_reads() -> None:
 
 def test_text_tells_parts_training_figures_limits_and_samples() -> None:
     text = model_card(RECORD, CONTENT)
-    for told in ("60,000 pairs", "c" * 64, "a" * 64, "| val_loss | 0.78 |", "256 x 256", "77 tokens", "](sample.png)"):
-        assert told in text
+    for part in ("60,000 pairs", "c" * 64, "a" * 64, "| val_loss | 0.78 |", "256 x 256", "77 tokens", "](sample.png)"):
+        assert part in text
     assert "custom_pipeline" in text
     assert "infer_onnx.py" in text
     assert "infer_pt2.py" not in text

@@ -41,9 +41,9 @@ def test_program_takes_any_batch(faces_export: Path, faces: Text2LatentPipeline)
 
 def test_program_carries_the_record(faces_export: Path) -> None:
     record = json.loads((faces_export / "text2latent.json").read_text())
-    told = inspect_source(str(faces_export / "pt2" / "text2latent.pt2"))
-    assert told["kind"] == "torch.export program"
-    assert {name: told[name] for name in PROVENANCE} == {name: record[name] for name in PROVENANCE}
+    report = inspect_source(str(faces_export / "pt2" / "text2latent.pt2"))
+    assert report["kind"] == "torch.export program"
+    assert {name: report[name] for name in PROVENANCE} == {name: record[name] for name in PROVENANCE}
 
 
 def test_wanted_compilation_without_a_compiler_is_refused(
@@ -64,8 +64,8 @@ def test_compiled_package_draws_the_same(tiny_model: Path, torch_python: Path, t
         run_alone(torch_python, tmp_path, folder / "infer_pt2.py", TEXT, "--output", name, *flags)
     assert mean_difference(pixels(tmp_path / "plain.png"), pixels(tmp_path / "compiled.png")) <= 1
     record = json.loads((folder / "text2latent.json").read_text())
-    told = inspect_source(str(folder / "pt2" / "text2latent.aoti.pt2"))
-    assert (told["kind"], told["generator"], told["clip"]) == (
+    report = inspect_source(str(folder / "pt2" / "text2latent.aoti.pt2"))
+    assert (report["kind"], report["generator"], report["clip"]) == (
         "AOTInductor package",
         record["generator"],
         record["clip"],

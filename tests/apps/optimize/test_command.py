@@ -57,14 +57,14 @@ def score(world: Path, file: str | Path, text: str = TEXT) -> float:
 def test_what_a_run_writes(run_optimize: Optimize, tiny_world: Path) -> None:
     code, out, err = run_optimize(TEXT, "--iterations", "6", "--save-every", "3", "--json")
     assert code == 0, err
-    told, rows = json.loads(out), points("a-man-0")
+    report, rows = json.loads(out), points("a-man-0")
     names = {"best.npz", "best.png", "curve.csv", "curves.png", "image.png", "progress", "run.json", "state.pt"}
     assert set(os.listdir("a-man-0")) == names | {"trajectory.png"}
     assert sorted(os.listdir("a-man-0/progress")) == ["000000.png", "000003.png", "000006.png"]
     scores = [float(row["clip_score"]) for row in rows]
     assert [int(row["iteration"]) for row in rows] == list(range(7))
-    assert told["clip_score"] == pytest.approx(scores[-1])
-    assert told["best"]["clip_score"] == pytest.approx(max(scores))
+    assert report["clip_score"] == pytest.approx(scores[-1])
+    assert report["best"]["clip_score"] == pytest.approx(max(scores))
     assert scores[-1] > scores[0]
     # Pictures have 8 bits per channel.
     assert score(tiny_world, "a-man-0/image.png") == pytest.approx(scores[-1], abs=5e-3)
@@ -152,11 +152,11 @@ def test_init_prior_starts_from_what_infer_draws(run_optimize: Optimize, tiny_mo
     code, out, err = run_optimize(TEXT, "--iterations", "0", "--init", "prior", "--json", model=str(tiny_model))
     assert code == 0, err
     drawn = Text2LatentPipeline.from_pretrained(str(tiny_model))(TEXT, seeds=[0])
-    told = float(drawn.clip_scores[0])
-    assert json.loads(out)["clip_score"] == pytest.approx(told, abs=1e-3)
+    score = float(drawn.clip_scores[0])
+    assert json.loads(out)["clip_score"] == pytest.approx(score, abs=1e-3)
     # The strip ends with what the prior draws, which is where this run starts.
     start = Image.open("a-man-0/progress/000000.png")
-    strip = contact_sheet([start, drawn.images[0]], [f"0: {100 * told:.1f}", f"prior: {100 * told:.1f}"], 2)
+    strip = contact_sheet([start, drawn.images[0]], [f"0: {100 * score:.1f}", f"prior: {100 * score:.1f}"], 2)
     difference = np.asarray(Image.open("a-man-0/trajectory.png")).astype(int) - np.asarray(strip)
     assert np.abs(difference).max() <= 2
     assert run_optimize(TEXT, "--init", "prior", "--generator", "faces")[0] == 1
@@ -212,20 +212,20 @@ def test_comparison(run_optimize: Optimize, tiny_model: Path) -> None:
     arguments = ("--compare", "sgd,Adam", "--prompts", "p.txt", "--num-seeds", "2", "--iterations", "2", "--json")
     code, out, err = run_optimize(*arguments, model=str(tiny_model))
     assert code == 0, err
-    folder, told = Path("comparison-0"), json.loads(out)
+    folder, report = Path("comparison-0"), json.loads(out)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert {row["method"]: row["lr"] for row in results["rows"]} == {"amortised prior": None, "sgd": 15, "adam": 0.05}
     means = [row["mean"] for row in results["rows"]]
     assert means == sorted(means, reverse=True)
-    for row in told["rows"]:
+    for row in report["rows"]:
         of_method = [image for image in results["images"] if image["method"] == row["method"]]
         assert len(of_method) == 4
         assert row["mean"] == pytest.approx(sum(image["score"] for image in of_method) / 4)
         assert row["by_prompt"]["a man"] == pytest.approx(sum(image["score"] for image in of_method[:2]) / 2)
     table = (folder / "table.md").read_text(encoding="utf-8")
-    assert f"| | prompt | {' | '.join(row['method'] for row in told['rows'])} |" in table
+    assert f"| | prompt | {' | '.join(row['method'] for row in report['rows'])} |" in table
     for number, prompt in enumerate(("a man", "a | man"), start=1):
-        cells = " | ".join(f"{row['by_prompt'][prompt]:.2f}" for row in told["rows"])
+        cells = " | ".join(f"{row['by_prompt'][prompt]:.2f}" for row in report["rows"])
         assert f"| {number} | {prompt.replace('|', chr(92) + '|')} | {cells} |" in table
     assert Image.open(folder / "curves.png").size[0] > 1000
     optimised = [one for one in results["images"] if one["folder"]]
@@ -324,5 +324,5 @@ def test_settings_are_read_from_yaml(run_optimize: Optimize) -> None:
     )
     code, _, err = run_optimize(TEXT, "--config", "c.yaml")
     assert code == 0, err
-    told = json.loads(Path("a-man-0/run.json").read_text())
-    assert (told["augmentations"], told["cutouts"]["center_bias"]) == (["rotation:5", "noise"], 2.0)
+    report = json.loads(Path("a-man-0/run.json").read_text())
+    assert (report["augmentations"], report["cutouts"]["center_bias"]) == (["rotation:5", "noise"], 2.0)

@@ -30,9 +30,9 @@ def serving_command(*command: str, **environment: str) -> Iterator[tuple[str, su
     )
     try:
         assert process.stdout is not None
-        told = ADDRESS.search(process.stdout.readline())
-        assert told, process.communicate()
-        yield told[0], process
+        found = ADDRESS.search(process.stdout.readline())
+        assert found, process.communicate()
+        yield found[0], process
         process.send_signal(signal.SIGINT)
         process.wait(END_SECONDS)
     finally:

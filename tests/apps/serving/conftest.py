@@ -11,6 +11,7 @@ import pytest
 
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.inference.pipeline import Text2LatentPipeline
 
 if TYPE_CHECKING:
     import httpx
@@ -34,6 +35,12 @@ def engine(tiny_model: Path) -> Iterator[Engine]:
     """An engine whose one model is called tiny, with small limits."""
     with Engine([f"tiny={tiny_model}"], "cpu", SMALL_LIMITS, Batching(8, 0.01)) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny_model: Path) -> Text2LatentPipeline:
+    """The same model, without the engine."""
+    return Text2LatentPipeline.from_pretrained(str(tiny_model))
 
 
 @pytest.fixture(scope="session")

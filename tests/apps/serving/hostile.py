@@ -45,13 +45,13 @@ class Hostile:
 
 
 def set_up(outside: Path, folder: Path, alien_upload: str, web: str) -> Hostile:
-    """Put what may not be told beside and among the page's files.
+    """Put what may not be served beside and among the page's files.
 
     Args:
         outside: a folder that has nothing to do with the page.
         folder: the page's.
         alien_upload: what another visit's upload is called.
-        web: address of a server that tells the secret.
+        web: address of a server that serves the secret.
     """
     folder.mkdir(parents=True, exist_ok=True)
     beside, among = folder.parent / "beside.png", folder / "among.png"
@@ -68,13 +68,13 @@ def set_up(outside: Path, folder: Path, alien_upload: str, web: str) -> Hostile:
         "beside": str(beside),
         "beside, by its way": f"/pictures/../{beside.name}",
         "among": str(among),
-        "among, as told": f"/pictures/{among.name}",
+        "among, as shown": f"/pictures/{among.name}",
         "folder": str(folder),
-        "folder, as told": "/pictures",
+        "folder, as shown": "/pictures",
         "link": str(link),
-        "link, as told": f"/pictures/{link.name}",
+        "link, as shown": f"/pictures/{link.name}",
         "pipe": str(pipe),
-        "pipe, as told": f"/pictures/{pipe.name}",
+        "pipe, as shown": f"/pictures/{pipe.name}",
         "another's upload": alien_upload,
         "http": f"{web}/secret.png",
         "file": private.as_uri(),

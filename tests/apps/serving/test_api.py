@@ -1,4 +1,4 @@
-"""The API over HTTP: what it draws, what it tells, what it refuses, and how it behaves when many call."""
+"""The API over HTTP: what it draws, what it reports, what it refuses, and how it behaves when many call."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.tests.apps.serving.conftest import SMALL_LIMITS, serving
+from text2latent.tests.apps.serving.drawing import JAPANESE, TEXT, farthest
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi", reason="fastapi of the extra [serve] is not installed")
@@ -32,7 +33,6 @@ from starlette.testclient import TestClient  # noqa: E402
 
 from text2latent.apps.serving.app import build_app  # noqa: E402
 
-TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
 PATIENCE = 300.0
 AS_JSON = {"Content-Type": "application/json"}
 IMAGES, VARIATIONS = "/v1/images", "/v1/images/variations"
@@ -42,11 +42,6 @@ def opened(data: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(data))
     assert picture.format == "PNG"
     return picture
-
-
-def farthest(one: Image.Image, other: Image.Image) -> int:
-    """Largest difference of two pictures' levels."""
-    return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
 
 
 def png(picture: Image.Image, **options: Any) -> bytes:
@@ -67,14 +62,14 @@ def test_images_are_told_with_addresses(client: httpx.Client, engine: Engine, ad
     wanted = {"prompt": TEXT, "n": 3, "seed": 7, "guidance_scale": 2.0, "steps": 4}
     answer = client.post(IMAGES, json=wanted)
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert (told["model"], told["size"], told["output_format"]) == ("tiny", "32x32", "png")
-    assert abs(told["created"] - time.time()) < PATIENCE
-    assert told["seconds"] >= max(image["seconds"] for image in told["data"]) > 0
-    assert told["out_of_domain"] is None
+    report = answer.json()
+    assert (report["model"], report["size"], report["output_format"]) == ("tiny", "32x32", "png")
+    assert abs(report["created"] - time.time()) < PATIENCE
+    assert report["seconds"] >= max(image["seconds"] for image in report["data"]) > 0
+    assert report["out_of_domain"] is None
     expected = engine.submit_draw(DrawRequest(TEXT, n=3, seed=7, guidance_scale=2.0, steps=4)).result().images
-    assert [image["seed"] for image in told["data"]] == [7, 8, 9]
-    for image, other in zip(told["data"], expected, strict=True):
+    assert [image["seed"] for image in report["data"]] == [7, 8, 9]
+    for image, other in zip(report["data"], expected, strict=True):
         assert set(image) == {"url", "seed", "clip_score", "seconds"}
         assert image["url"].startswith(f"{address}/v1/images/files/")
         assert image["clip_score"] == pytest.approx(other.clip_score, abs=1e-3)
@@ -203,9 +198,9 @@ def test_endpoints_of_the_page_answer_its_clients_in_their_words(apps: dict[bool
 
 def test_models_and_health_are_told(client: httpx.Client) -> None:
     client.post(IMAGES, json={"prompt": TEXT})
-    told = client.get("/v1/models").json()
-    (model,) = told["data"]
-    assert (told["object"], model["object"]) == ("list", "model")
+    report = client.get("/v1/models").json()
+    (model,) = report["data"]
+    assert (report["object"], model["object"]) == ("list", "model")
     assert (model["id"], model["owned_by"], model["is_loaded"], model["image_size"]) == ("tiny", "folder", True, 32)
     assert client.get("/v1/models/tiny").json() == model
     assert client.get("/health").json() == {"status": "ok", "version": __version__, "waiting": 0}
@@ -238,7 +233,7 @@ def test_uploads_are_turned_as_their_exif_says(client: httpx.Client) -> None:
 
 
 def bomb() -> bytes:
-    """A small PNG file that tells 60000 x 60000 pixels."""
+    """A small PNG file that declares 60000 x 60000 pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

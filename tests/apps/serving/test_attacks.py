@@ -36,7 +36,7 @@ NAMED = ("draw", "mix", "edit", "compare", "vary")
 
 
 class Web(http.server.SimpleHTTPRequestHandler):
-    """Tells the secret to whoever asks, and counts them."""
+    """Serves the secret to whoever asks, and counts them."""
 
     asked: ClassVar[list[str]] = []
 
@@ -143,11 +143,11 @@ def bodies(client: Any, hostile: Hostile) -> Iterator[tuple[str, dict[str, Any]]
 
 async def post(app: Any, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, str]:
     """Status and text of an application's answer, without a network between."""
-    told = {"host": "127.0.0.1", "content-type": "application/json", **headers}
+    all_headers = {"host": "127.0.0.1", "content-type": "application/json", **headers}
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"",
         "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 9), "server": ("127.0.0.1", 80),
         "root_path": "",
-        "headers": [(name.lower().encode(), text.encode()) for name, text in told.items()]}  # fmt: skip
+        "headers": [(name.lower().encode(), text.encode()) for name, text in all_headers.items()]}  # fmt: skip
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -202,9 +202,9 @@ def test_texts_that_are_paths_stay_texts(page: Page, hostile: Hostile) -> None:
     with visitor(page) as client:
         for place in hostile.places:
             results.add(result_of(client, "vary", [place, "", 0.5, *SETTINGS]).partition("data:")[0])
-            told = result_of(client, "draw", ["a man", place, *SETTINGS[1:]])
-            assert SECRET not in told
-            assert "event: error" in told
+            events = result_of(client, "draw", ["a man", place, *SETTINGS[1:]])
+            assert SECRET not in events
+            assert "event: error" in events
     assert results == {"event: error\n"}
 
 
@@ -262,8 +262,8 @@ def test_what_is_no_json_of_the_right_type_is_refused(page: Page) -> None:
     good, kind = json.dumps({"data": ["a man", *SETTINGS]}), "application/json"
     wrong = ["[" * 100_000, "[]", '{"data": "x"}', '{"data": ["a"], "fn_index": {}}', "{", ""]
     with visitor(page) as client:
-        for content, told in [(good, "text/plain"), (good, ""), *((body, kind) for body in wrong)]:
-            headers = {"Content-Type": told} if told else {}
+        for content, kind_given in [(good, "text/plain"), (good, ""), *((body, kind) for body in wrong)]:
+            headers = {"Content-Type": kind_given} if kind_given else {}
             assert client.post("/gradio_api/call/draw", content=content, headers=headers).status_code == 400
 
 
@@ -308,10 +308,10 @@ def test_what_an_error_quotes_is_no_markup(page: Page, place: str) -> None:
     prompt = f"{image}:1 | {image}:-1" if place == "prompt" else "a man"
     model = image if place == "model" else "tiny"
     with visitor(page) as client:
-        told = result_of(client, "draw", [prompt, model, *SETTINGS[1:]])
-    assert "event: error" in told
-    assert "<img" not in told
-    assert "&lt;img" in told or place == "prompt"
+        events = result_of(client, "draw", [prompt, model, *SETTINGS[1:]])
+    assert "event: error" in events
+    assert "<img" not in events
+    assert "&lt;img" in events or place == "prompt"
 
 
 def test_a_flood_of_long_work_that_nobody_waits_for_stops_nobody(tiny_model: Path, folder: Path) -> None:
@@ -340,7 +340,7 @@ def test_the_test_finds_what_gradio_alone_gives_away(engine: Engine, folder: Pat
     app = FastAPI()
     gradio.mount_gradio_app(app, build_page(engine, Visits(), Uploads(10**6)), "/", show_error=False, ssr_mode=False)
     with running(app) as address, visitor(Page(app, address, {})) as client:
-        told = result_of(client, "draw", ["a man", {"path": str(private), "meta": META}, *SETTINGS[1:]])
-        files = [part for part in told.replace("'", '"').split('"') if part.endswith("private.txt")]
+        events = result_of(client, "draw", ["a man", {"path": str(private), "meta": META}, *SETTINGS[1:]])
+        files = [part for part in events.replace("'", '"').split('"') if part.endswith("private.txt")]
         answers = [client.get(f"/gradio_api/file={file}").text for file in files]
     assert SECRET in answers

@@ -18,7 +18,7 @@ Item = tuple[str, int]
 
 
 class Recorder:
-    """Runs batches of (key, size), notes them, and waits before the first until it is told to go on."""
+    """Runs batches of (key, size), notes them, and waits before the first until it is let go on."""
 
     def __init__(self, held: bool = False) -> None:
         self.batches: list[list[Item]] = []

@@ -107,10 +107,10 @@ def test_a_prompt_and_enter_draw_four_pictures_that_can_be_taken_along_and_varie
     before = top_of(visitor, "gallery")
     visitor.draw("blonde woman with glasses")
     assert abs(top_of(visitor, "gallery") - before) <= 1
-    told = captions(visitor)
-    assert len(told) == 4
-    assert all(map(CAPTION.fullmatch, told))
-    assert [re.findall(r"seed (\d+)", one)[0] for one in told] == ["0", "1", "2", "3"]
+    shown = captions(visitor)
+    assert len(shown) == 4
+    assert all(map(CAPTION.fullmatch, shown))
+    assert [re.findall(r"seed (\d+)", one)[0] for one in shown] == ["0", "1", "2", "3"]
 
     visitor.page.locator("#gallery button").nth(2).click()
     wait_for_text(visitor, "selected-facts", "blonde woman with glasses")

@@ -29,8 +29,8 @@ def test_it_answers_until_ctrl_c(tiny_model: Path) -> None:
         assert client.get("/health").json()["status"] == "ok"
         assert client.post("/v1/images", json={"prompt": "a man"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {TOKEN}"
-        told = client.post("/v1/images", json={"prompt": "a man", "n": 2, "seed": 3}).json()
-        assert ([image["seed"] for image in told["data"]], told["model"]) == ([3, 4], "mine")
+        report = client.post("/v1/images", json={"prompt": "a man", "n": 2, "seed": 3}).json()
+        assert ([image["seed"] for image in report["data"]], report["model"]) == ([3, 4], "mine")
         assert client.post("/v1/images", json={"prompt": "a man", "n": 3}).status_code == 400
         assert client.get("/").status_code == 404
         client.close()
@@ -59,10 +59,10 @@ def test_it_answers_until_ctrl_c(tiny_model: Path) -> None:
 )
 def test_wrong_flags_are_one_line(flags: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.main(["--port", "0", "--no-page", *flags]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert expected in told
-    assert "short" not in told
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert "short" not in error
 
 
 def test_addresses_that_cannot_be_used_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,8 +70,8 @@ def test_addresses_that_cannot_be_used_are_one_line(capsys: pytest.CaptureFixtur
         taken.listen()
         port = str(taken.getsockname()[1])
         assert serve.main(["--no-page", "--port", port]) == 1
-    told = capsys.readouterr().err
-    assert re.search(rf"--port: cannot listen on 127\.0\.0\.1, port {port}: .+; expected a free port", told)
+    error = capsys.readouterr().err
+    assert re.search(rf"--port: cannot listen on 127\.0\.0\.1, port {port}: .+; expected a free port", error)
     assert serve.main(["--no-page", "--host", "no.such.host.invalid"]) == 1
     assert "--host: expected an address or name of this machine, got 'no.such.host.invalid'" in capsys.readouterr().err
 
@@ -87,8 +87,8 @@ def test_without_the_extra_it_says_how_to_get_it(
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
     assert serve.main([*flags]) == 1
-    told = capsys.readouterr().err
-    assert f"serve needs {missing}, not installed here; {install_hint('serve')}" in told
+    error = capsys.readouterr().err
+    assert f"serve needs {missing}, not installed here; {install_hint('serve')}" in error
 
 
 def test_flags_become_limits_and_batching() -> None:
@@ -112,6 +112,6 @@ def test_a_server_open_to_everyone_is_warned_of(
 
     with Engine([f"tiny={tiny_model}"]) as engine:
         serve.announce(engine, "http://host:1", is_guarded)
-    told = capsys.readouterr()
-    assert told.out.startswith("text2latent serve: http://host:1 draws with tiny; API: http://host:1/docs")
-    assert ("--token asks for a token" in told.err) == (not is_guarded)
+    shown = capsys.readouterr()
+    assert shown.out.startswith("text2latent serve: http://host:1 draws with tiny; API: http://host:1/docs")
+    assert ("--token asks for a token" in shown.err) == (not is_guarded)

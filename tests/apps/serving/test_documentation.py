@@ -33,8 +33,8 @@ def test_flags_that_are_named_exist() -> None:
 
 def test_limits_are_the_default_ones() -> None:
     limits = Limits()
-    told = dict(re.findall(r"\| `--(max-[a-z]+)` \| (\d+) \|", TEXT))
-    assert told == {
+    documented = dict(re.findall(r"\| `--(max-[a-z]+)` \| (\d+) \|", TEXT))
+    assert documented == {
         "max-prompt": str(limits.max_prompt_characters),
         "max-images": str(limits.max_images),
         "max-upload": f"{limits.max_upload_bytes / MIB:g}",

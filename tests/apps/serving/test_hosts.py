@@ -73,19 +73,19 @@ def test_lists_of_hosts_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["http://art.example", "art.example:80", "a b", "*art.example", "art..example", "-", "ärt"]
+    "written", ["http://art.example", "art.example:80", "a b", "*art.example", "art..example", "-", "ärt"]
 )
-def test_what_is_no_host_is_refused(told: str) -> None:
+def test_what_is_no_host_is_refused(written: str) -> None:
     with pytest.raises(UsageError, match=r"--allowed-hosts: expected names such as art\.example"):
-        read_hosts("--allowed-hosts", told)
+        read_hosts("--allowed-hosts", written)
 
 
 @pytest.mark.parametrize(
-    ("told", "host"),
+    ("written", "host"),
     [("a.example:80", "a.example"), ("[::1]:80", "::1"), ("A.example.", "a.example"), ("a:b:c", ""), ("a/b", "")],
 )
-def test_ports_are_no_part_of_a_host(told: str, host: str) -> None:
-    assert host_of(told) == host
+def test_ports_are_no_part_of_a_host(written: str, host: str) -> None:
+    assert host_of(written) == host
 
 
 @pytest.mark.parametrize(

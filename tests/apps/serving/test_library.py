@@ -1,4 +1,4 @@
-"""The models of a server: their names, their loading, and what is told of them."""
+"""The models of a server: their names, their loading, and how they are listed."""
 
 from __future__ import annotations
 

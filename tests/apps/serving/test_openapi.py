@@ -44,7 +44,7 @@ def test_the_server_behaves_as_the_document_says(api: Any, operation: str, mode:
     def check(case: Any) -> None:
         answer = case.call_and_validate(excluded_checks=[schemathesis.checks.positive_data_acceptance])
         if mode == schemathesis.GenerationMode.POSITIVE and answer.status_code == 400 and operation in TAKE_JSON:
-            # The document can't tell what weights and proportions are right; the rest it has to.
+            # The document can't say what weights and proportions are right; the rest it has to.
             assert ": expected " in answer.json()["error"]["message"]
 
     try:

@@ -307,9 +307,9 @@ def test_settings_stand_in_the_place_of_the_request() -> None:
     assert set(calls.SETTINGS) <= set(inspect.signature(DrawRequest).parameters)
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.0304, "30 ms"), (0.9, "900 ms"), (1, "1.0 s"), (75.04, "75.0 s")])
-def test_durations(seconds: float, told: str) -> None:
-    assert shown.duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "text"), [(0.0304, "30 ms"), (0.9, "900 ms"), (1, "1.0 s"), (75.04, "75.0 s")])
+def test_durations(seconds: float, text: str) -> None:
+    assert shown.duration(seconds) == text
 
 
 def test_warnings_come_only_for_prompts_outside() -> None:

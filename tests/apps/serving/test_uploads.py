@@ -36,7 +36,7 @@ def halves(width: int = 40, height: int = 20) -> Image.Image:
 
 
 def png_of(width: int, height: int, data: bytes) -> bytes:
-    """A grey PNG file that tells any size, with any data."""
+    """A grey PNG file that declares any size, with any data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -106,7 +106,7 @@ def test_large_pictures_are_turned_too() -> None:
     assert [picture.getpixel((100, row)) for row in (100, 900)] == [(255, 0, 0), (0, 0, 255)]
 
 
-# What decodes the same pictures as a server that many ask at once, and tells the MiB that it has afterwards, and had.
+# What decodes the same pictures as a server that many ask at once, and prints the MiB that it has afterwards, and had.
 MANY_AT_ONCE = """
 import io
 from pathlib import Path

@@ -46,8 +46,8 @@ def test_what_is_kept_is_found_again_under_its_name_only(tmp_path: Path) -> None
     assert (read_kept(first, tmp_path), read_kept(other, tmp_path)) == (b"a", b"b")
     token, _, name = first.partition("/")
     forged = (f"{token}/../{first}", f"{'0' * 64}/{name}", f"{token[:32]}{other[32:64]}/x.png", f"{token}/y.png")
-    for told in (*forged, first[1:], f"/{first}", token, name, ""):
-        assert read_kept(told, tmp_path) is None
+    for place in (*forged, first[1:], f"/{first}", token, name, ""):
+        assert read_kept(place, tmp_path) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes of POSIX")
@@ -55,16 +55,16 @@ def test_links_and_pipes_in_the_place_of_files_are_not_read(tmp_path: Path) -> N
     secret = tmp_path / "secret"
     secret.write_text("secret")
     kept = keep(b"a", "x.png", tmp_path)
-    told = below(kept, tmp_path)
+    place = below(kept, tmp_path)
     for put in (lambda: kept.symlink_to(secret), lambda: os.mkfifo(kept), kept.mkdir):
         kept.unlink()
         put()
-        assert read_kept(told, tmp_path) is None
+        assert read_kept(place, tmp_path) is None
         if kept.is_dir():
             kept.rmdir()
             kept.touch()
     elsewhere = kept.parent.rename(tmp_path / "elsewhere")
     kept.parent.symlink_to(elsewhere)
     assert (elsewhere / "x.png").exists()
-    assert read_kept(told, tmp_path) is None
-    assert read_kept(f"{told[:-5]}gone.png", tmp_path) is None
+    assert read_kept(place, tmp_path) is None
+    assert read_kept(f"{place[:-5]}gone.png", tmp_path) is None

@@ -120,6 +120,7 @@ def test_start_seeds_differ_between_prompts_and_images() -> None:
     assert len(seeds) == 6
 
 
+@pytest.mark.slow
 def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path, tmp_path: Path) -> None:
     words = ["--model", str(untrained_faces), "--pairs", str(untrained_pairs), "--quick"]
     words += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "results")]
@@ -133,10 +134,10 @@ def test_comparison_from_end_to_end(untrained_faces: Path, untrained_pairs: Path
     assert all(0 <= row.figures["named"].low <= row.figures["named"].high <= 1 for row in results.rows)
     assert all(row.figures["seconds"].value > 0 for row in results.rows)
     assert len(results.curves["ours"]) > 1
-    told = {claim.name: claim for claim in results.claims}
-    assert told["speed over the paper's recipe in 100 steps, from text to image, one alone"].value > 0
-    assert told["named attributes, the low end of ours less the high end of nearest training pair"].value <= 100
-    assert len([name for name in told if name.startswith("time of refine 20 over that of CLIP gradient, ")]) == 2
+    claims = {claim.name: claim for claim in results.claims}
+    assert claims["speed over the paper's recipe in 100 steps, from text to image, one alone"].value > 0
+    assert claims["named attributes, the low end of ours less the high end of nearest training pair"].value <= 100
+    assert len([name for name in claims if name.startswith("time of refine 20 over that of CLIP gradient, ")]) == 2
     output = str(tmp_path / "results")
     assert pictures.main(["--only", "priors", "--results", output, "--output", output]) == 0
     assert (tmp_path / "results/priors.svg").read_text().startswith("<?xml")

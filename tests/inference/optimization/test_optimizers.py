@@ -1,4 +1,4 @@
-"""Optimisers by name: all of torch's, with their arguments, wrong ones told in one line."""
+"""Optimisers by name: all of torch's, with their arguments, wrong ones refused in one line."""
 
 import pytest
 import torch

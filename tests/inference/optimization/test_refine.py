@@ -94,12 +94,12 @@ def test_no_iterations_change_nothing(parts: tuple, start: tuple) -> None:
 
 
 def test_steps_are_told(parts: tuple, start: tuple) -> None:
-    told = []
+    reported = []
     optimize_latents(
-        *parts[:2], start[1], start[0], parts[2], Optimization(3), [0, 1, 2], lambda *step: told.append(step)
+        *parts[:2], start[1], start[0], parts[2], Optimization(3), [0, 1, 2], lambda *step: reported.append(step)
     )
-    assert [number for number, _, _ in told] == [1, 2, 3]
-    assert all(latents.shape == start[0].shape and losses.shape == (3,) for _, latents, losses in told)
+    assert [number for number, _, _ in reported] == [1, 2, 3]
+    assert all(latents.shape == start[0].shape and losses.shape == (3,) for _, latents, losses in reported)
 
 
 def test_penalty_holds_latents_back(parts: tuple, start: tuple) -> None:

@@ -92,7 +92,7 @@ def assert_equal(ours: Any, reference: Any, tokens: Tensor, images: Tensor) -> N
     pictures = ours.encode_image(images), reference.encode_image(images)
     for found, expected in (texts, pictures):
         found, expected = normalize(found, dim=-1), normalize(expected, dim=-1)
-        assert (expected[0] - expected[1]).abs().max() > 1e-3, "a reference that tells its inputs apart"
+        assert (expected[0] - expected[1]).abs().max() > 1e-3, "a reference that distinguishes its inputs"
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 

@@ -144,8 +144,8 @@ def test_converted_it_is_told_and_draws_the_same(
     generator: BigGANGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert convert.main([str(DATA), str(tmp_path / "own"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["network"], told["architecture"], told["w_plus"]) == ("BigGANGenerator", "deep", [6, 8])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["network"], report["architecture"], report["w_plus"]) == ("BigGANGenerator", "deep", [6, 8])
     w = generator.map(generator.sample_latents(1, 0))
     images = load_generator(tmp_path / "own").synthesize(w)
     torch.testing.assert_close(images, generator.synthesize(w), atol=1e-5, rtol=1e-4)

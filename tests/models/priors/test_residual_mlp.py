@@ -42,38 +42,6 @@ def test_untrained_prior_is_the_velocity_of_a_standard_normal() -> None:
     torch.testing.assert_close(velocity, coefficient[:, None, None] * x)
 
 
-@torch.no_grad()
-def test_row_does_not_depend_on_its_batch() -> None:
-    prior, (x, t, condition) = random_prior(), inputs(5)
-    together = prior(x, t, condition)
-    alone = torch.cat([prior(x[i : i + 1], t[i : i + 1], condition[i : i + 1]) for i in range(5)])
-    torch.testing.assert_close(together, alone)
-
-
-@torch.no_grad()
-def test_condition_time_and_noisy_latent_all_matter() -> None:
-    prior, (x, t, condition) = random_prior(), inputs(4)
-    velocity = prior(x, t, condition)
-    for other in (prior(x + 1, t, condition), prior(x, 1 - t, condition), prior(x, t, condition.roll(1, 0))):
-        assert (other - velocity).abs().amax(dim=(1, 2)).min() > 1e-3
-
-
-@torch.no_grad()
-def test_dropped_rows_ignore_the_condition_and_no_others() -> None:
-    prior, (x, t, condition) = random_prior(), inputs(4)
-    drop = torch.tensor([True, False, True, False])
-    one, other = prior(x, t, condition, drop), prior(x, t, condition.roll(1, 0), drop)
-    torch.testing.assert_close(one[drop], other[drop])
-    assert (one[~drop] - other[~drop]).abs().amax(dim=(1, 2)).min() > 1e-3
-    torch.testing.assert_close(one[~drop], prior(x, t, condition)[~drop])
-
-
-def test_every_weight_gets_a_gradient() -> None:
-    prior, (x, t, condition) = random_prior().train(), inputs(8)
-    prior(x, t, condition, torch.arange(8) % 2 == 0).square().sum().backward()
-    assert not [name for name, weight in prior.named_parameters() if weight.grad is None or not weight.grad.any()]
-
-
 def test_dropout_acts_in_training_only() -> None:
     prior, (x, t, condition) = random_prior(dropout=0.5), inputs(4)
     assert torch.equal(prior(x, t, condition), prior(x, t, condition))

@@ -19,7 +19,7 @@ COMBINATIONS = [
 
 
 class CurvedPrior:
-    """Bounded, and told apart by time, condition and guidance."""
+    """Bounded, and different for each time, condition and guidance."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         moved = condition[:, None] if drop is None else condition[:, None] * ~drop[:, None, None]

@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as told: whole, slowly, cut off, without ranges, silent, or refusing."""
+"""A web server on loopback that answers as asked to: whole, slowly, cut off, without ranges, silent, or refusing."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def as_pickle(name: str) -> Change:
 
 
 def headers_of_terabytes(name: str) -> Change:
-    """A safetensors header that tells of a tensor of 4 TB."""
+    """A safetensors header that declares a tensor of 4 TB."""
     header = json.dumps({"x": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}).encode()
     return lambda folder: (folder / name).write_bytes(len(header).to_bytes(8, "little") + header)
 
@@ -113,7 +113,7 @@ def relist(*changes: Change) -> Change:
 
 
 def retell(part: str, name: str) -> Change:
-    """Let the record tell the digest that a file has now."""
+    """Let the record have the digest that a file has now."""
 
     def change(folder: Path) -> None:
         path = folder / RECORD
@@ -210,7 +210,7 @@ def test_tampered_folders_end_in_one_line(folder: Path, case: str) -> None:
 
 
 def test_tampered_generator_with_a_true_record_is_another_model(folder: Path) -> None:
-    """Digests tell accidents; whoever may write the record too has made a model of their own, which loads."""
+    """Digests show accidents; whoever may write the record too has made a model of their own, which loads."""
     name = f"generator/{NETWORK}"
     relist(flip(name, -50))(folder)
     retell("generator", name)(folder)

@@ -35,7 +35,7 @@ def test_same_weights_may_lie_elsewhere() -> None:
 
 
 def test_weights_of_which_no_checksum_is_known_are_taken_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match=r"generator: nothing tells whether faces \(a{12}\) is ffhq that was used"):
+    with pytest.warns(UserWarning, match=r"generator: it is not known whether faces \(a{12}\) is ffhq that was used"):
         require_same(Identity("ffhq", "ffhq.pkl", ""), ONE, "generator")
     assert str(Identity("ffhq", "ffhq.pkl", "")) == "ffhq (no checksum known)"
 

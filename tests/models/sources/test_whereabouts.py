@@ -63,11 +63,11 @@ def test_what_a_damaged_record_holds_is_left_to_others(kept: object, tmp_path: P
 
 def test_only_what_is_not_there_is_blamed_on_its_place() -> None:
     def fail(source: str) -> None:
-        raise (UsageError if source == "gone" else InputError)("told by the loader")
+        raise (UsageError if source == "gone" else InputError)("said by the loader")
 
     with pytest.raises(InputError, match=r"^CLIP a network \(0+\): nothing is at gone any more.*; pass --clip and"):
         load_recorded(fail, identity("gone"), "CLIP", "--clip")
-    with pytest.raises(InputError, match=r"^told by the loader$"):
+    with pytest.raises(InputError, match=r"^said by the loader$"):
         load_recorded(fail, identity("damaged"), "CLIP", "--clip")
 
 
@@ -106,8 +106,8 @@ def test_a_run_draws_from_any_folder_and_where_it_was_moved(
     for name, flag in (("clip", "--clip"), ("ffhq", "--generator")):
         (moved / name).rename(moved / f"other-{name}")
         assert draw(moved / "runs/train") == 1
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert f"pass {flag} and where it is now" in told
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"pass {flag} and where it is now" in error
         assert draw(moved / "runs/train", flag, str(moved / f"other-{name}")) == 0
         (moved / f"other-{name}").rename(moved / name)

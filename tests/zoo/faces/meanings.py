@@ -118,7 +118,7 @@ ABSENCE = {
     ),
 }
 BEARDS = {"en": "beard|m(u|ou)stach", "ja": "髭|ひげ|ヒゲ"}
-"""A coloured beard tells of the hair as well: that it is of the beard's colour, so that there is some."""
+"""A coloured beard says something of the hair as well: that it is of the beard's colour, so that there is some."""
 STEMS = {
     "en": {
         "eyewear": "glass|spectacle|shades|specs|eyewear|eyes",

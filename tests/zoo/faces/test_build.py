@@ -80,5 +80,5 @@ def test_flags_are_explained(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_info:
         build.main()
     assert exit_info.value.code == 0
-    told = capsys.readouterr().out
-    assert all(flag in told for flag in ("--output", "--work", "--threads"))
+    output = capsys.readouterr().out
+    assert all(flag in output for flag in ("--output", "--work", "--threads"))

@@ -41,7 +41,6 @@ class Caption:
     """A text and what it says of a face.
 
     Attributes:
-        text: the caption.
         language: "en" or "ja".
         allowed: bool `[11, 7]`: whether value v of attribute a satisfies the caption. All values of an attribute that
             is not mentioned are allowed; cells beyond an attribute's values are False.
@@ -61,7 +60,6 @@ def matches(captions: Sequence[Caption], codes: np.ndarray) -> np.ndarray:
     """Which faces satisfy which captions.
 
     Args:
-        captions: any captions.
         codes: integer value indices `[N, 11]`.
 
     Returns:

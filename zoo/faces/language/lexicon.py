@@ -132,7 +132,6 @@ class Draft:
         return self._numbers.pop()
 
     def chance(self, probability: float) -> bool:
-        """Return True with the given probability."""
         return self.uniform() < probability
 
     def pick(self, choices: Sequence[T]) -> T:

@@ -71,8 +71,8 @@ def test_a_space_answers_on_all_addresses_with_its_own_files_alone(space: Path):
     pytest.importorskip("gradio", reason="gradio of the extra [serve] is not installed")
     assert (space / "text2latent" / "zoo" / "faces" / "weights").is_dir()
     app = (space / "app.py").read_text(encoding="utf-8")
-    told = "import text2latent, sys; print(text2latent.__file__, file=sys.stderr)\n"
-    (space / "app.py").write_text(told + app, encoding="utf-8")
+    line = "import text2latent, sys; print(text2latent.__file__, file=sys.stderr)\n"
+    (space / "app.py").write_text(line + app, encoding="utf-8")
     with serving_command(str(space / "app.py"), GRADIO_SERVER_PORT="0") as (address, process):
         page = httpx.get(address, trust_env=False, timeout=600)
         assert (page.status_code, "text2latent" in page.text) == (200, True)

@@ -1,4 +1,4 @@
-"""The errors that docs/generators.md tells of are those that such files give, word for word."""
+"""The errors that docs/generators.md lists are those that such files give, word for word."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def new_doors() -> dict[str, tuple[bytes, str]]:
         "no-json": (b"{" + b"[" * 5000, "expected safetensors weights"),
         "other": (b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', "expected a generator's weights"),
     }  # fmt: skip
-    found |= {f"{kind}.safetensors": (safetensors_file(head, four), told) for kind, (head, told) in headers.items()}
+    found |= {f"{kind}.safetensors": (safetensors_file(head, four), error) for kind, (head, error) in headers.items()}
     found["empty-network.pt"] = (whole_network(network), "expected a generator with a synthesis network")
     found["half-a-network.pt"] = ((DATA / "kinds" / "pti-model.pt").read_bytes()[:20_000], "cannot be read|truncated")
     found["half-a-dictionary.pt"] = (

@@ -150,7 +150,7 @@ def test_without_the_renderers_library_one_line_tells_what_to_install(script, tm
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skia" else find(name, *rest))
     assert script(["--output", str(tmp_path / "run")]) == 1
-    told = capsys.readouterr().err
-    assert "needs skia, not installed here; pip install" in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "needs skia, not installed here; pip install" in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -104,9 +104,9 @@ def test_synthesis_learns_and_tells_its_psnr(tmp_path):
 
 def test_the_perceptual_loss_counts_by_its_weight():
     synthesis = make_generator(16).synthesis
-    plain, told = synthesis_loss(synthesis, 3, Stage(16, 2, frozen()), nn.L1Loss())
+    plain, losses = synthesis_loss(synthesis, 3, Stage(16, 2, frozen()), nn.L1Loss())
     weighted, logged = synthesis_loss(synthesis, 3, Stage(16, 2, frozen(), perceptual_weight=0.5), nn.L1Loss())
-    assert "perceptual" not in told
+    assert "perceptual" not in losses
     assert logged["perceptual"] > 0
     assert weighted.item() == pytest.approx(plain.item() + 0.5 * logged["perceptual"], rel=1e-3)
 

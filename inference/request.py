@@ -37,7 +37,6 @@ class Request(ABC):
 
     Attributes:
         labels: a name for each row.
-        seeds: seeds of each row.
         grid: whether all images go into one PNG, row by row.
     """
 
@@ -46,7 +45,6 @@ class Request(ABC):
     grid: bool
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.labels) * len(self.seeds)
 
     @property
@@ -83,7 +81,6 @@ class QueriesRequest(Request):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `Request`."""
         first = self.queries[0]
         images = list(dict.fromkeys(query.image.name for query in self.queries if isinstance(query.image, Path)))
         mixed = bool(images) and first.text is not None
@@ -96,7 +93,6 @@ class QueriesRequest(Request):
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
     ) -> Iterator[Draw]:
-        """See `Request`."""
         from text2latent.inference.drawing import draw_pairs
 
         pairs = [(query, seed) for query in self.queries for seed in self.seeds]
@@ -112,27 +108,25 @@ class FramesRequest(Request):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `Request`."""
         ends = [self.start.text, self.end.text]
         return {"interpolate": ends, "frames": len(self.labels), "negative_text": self.start.negative}
 
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
     ) -> Iterator[Draw]:
-        """See `Request`; all frames are drawn."""
+        """All frames are drawn: `wanted` is refused with an interpolation before."""
         from text2latent.inference.drawing import draw_frames
 
         yield from draw_frames(pipeline, (self.start, self.end), len(self.labels), self.seeds, settings)
 
     def plan(self, output: str | None) -> list[Path]:
-        """See `Request`; the file is one, whose suffix tells what it is."""
+        """See `Request`; one file, of the format that its suffix names."""
         planned = plan_grid if self.grid else plan_frames
         return [planned(output, self.labels, self.seeds)]
 
     def write(
         self, images: Iterable[Draw], files: Sequence[Path], description: dict[str, Any], overwrite: bool
     ) -> Iterator[tuple[Path, Draw]]:
-        """See `Request`."""
         return write_frames(images, files[0], description, len(self.seeds), overwrite)
 
 
@@ -152,7 +146,6 @@ class LatentsRequest(Request):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `Request`."""
         latents = None if self.file is None else self.file.name
         if self.edit is None:
             return {"latents": latents}
@@ -162,7 +155,6 @@ class LatentsRequest(Request):
     def draw(
         self, pipeline: Text2LatentPipeline, settings: Settings, wanted: Sequence[bool] | None = None
     ) -> Iterator[Draw]:
-        """See `Request`."""
         from text2latent.inference.drawing import draw_latents
         from text2latent.inference.editing import Edit, draw_starts
         from text2latent.inference.latents_file import load_latents

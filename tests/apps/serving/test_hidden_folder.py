@@ -1,4 +1,4 @@
-"""What clients are told of the folder of the page's files, and what the page takes back."""
+"""What clients see of the folder of the page's files, and what the page takes back."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from text2latent.apps.serving.addresses import NAME, HiddenFolder
+from text2latent.apps.serving.hidden_folder import NAME, HiddenFolder
 from text2latent.tests.apps.serving.test_page import PATIENCE, SETTINGS, TEXT
 
 FOLDERS = ["/var/tmp/some one/gradio", "/tmp/絵/gradio", r"C:\Users\someone\gradio"]
 
 
 def client_of(folder: str, answer: Response | None = None) -> TestClient:
-    async def tell(request: Request) -> Response:
+    async def serve_file(request: Request) -> Response:
         assert answer is not None
         return answer
 
     routes = [
-        Route("/gradio_api/tell", tell),
-        Route("/tell", tell),
+        Route("/gradio_api/files", serve_file),
+        Route("/files", serve_file),
     ]
     return TestClient(Starlette(routes=routes, middleware=[Middleware(HiddenFolder, folder)]))
 
@@ -43,21 +43,21 @@ def client_of(folder: str, answer: Response | None = None) -> TestClient:
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("escapes", [True, False])
 def test_documents_and_events_tell_another_name(folder: str, escapes: bool) -> None:
-    told = {"path": f"{folder}/a.png", "url": f"http://host/file={quote(folder)}/a.png", "label": "絵"}
+    file = {"path": f"{folder}/a.png", "url": f"http://host/file={quote(folder)}/a.png", "label": "絵"}
     hidden = {"path": f"{NAME}/a.png", "url": f"http://host/file={NAME}/a.png", "label": "絵"}
-    text = json.dumps(told, ensure_ascii=escapes)
-    answer = client_of(folder, Response(text, media_type="application/json")).get("/gradio_api/tell")
+    text = json.dumps(file, ensure_ascii=escapes)
+    answer = client_of(folder, Response(text, media_type="application/json")).get("/gradio_api/files")
     assert answer.json() == hidden
     events = StreamingResponse(iter([f"data: {text}\n\n"] * 2), media_type="text/event-stream")
-    lines = client_of(folder, events).get("/gradio_api/tell").text.split("\n\n")
+    lines = client_of(folder, events).get("/gradio_api/files").text.split("\n\n")
     assert [json.loads(line.removeprefix("data: ")) for line in lines[:2]] == [hidden, hidden]
 
 
 def test_pictures_and_other_addresses_stay_as_they_are() -> None:
     data = b"\x89PNG /srv/files " * 9
-    picture = client_of("/srv/files", Response(data, media_type="image/png")).get("/gradio_api/tell")
+    picture = client_of("/srv/files", Response(data, media_type="image/png")).get("/gradio_api/files")
     assert (picture.content, picture.headers["content-length"]) == (data, str(len(data)))
-    assert client_of("/srv/files", Response(data, media_type="application/json")).get("/tell").content == data
+    assert client_of("/srv/files", Response(data, media_type="application/json")).get("/files").content == data
 
 
 def result_of(client: Any, endpoint: str, values: list[Any]) -> str:
@@ -82,8 +82,8 @@ def test_the_page_tells_no_folder_and_takes_its_own_files_back(page_address: str
         varied = result_of(client, "vary", [mine, "", 0.5, *settings.values()])
         refused = client.get(f"/gradio_api/file={NAME}/../../etc/passwd")
         assert client.get(f"/gradio_api/file={uploaded.json()[0]}").content == picture.getvalue()
-        for told in (page, uploaded.text, drawn, varied, refused.text):
-            assert str(Path(get_upload_folder())) not in told
+        for text in (page, uploaded.text, drawn, varied, refused.text):
+            assert str(Path(get_upload_folder())) not in text
         for events in (drawn, varied):
             assert "event: complete" in events
             (gallery, *_) = json.loads(events.rpartition("data: ")[2])

@@ -17,10 +17,6 @@ class HiddenFolder:
     """ASGI middleware that gives Gradio's folder of files another name in all that is sent to clients.
 
     Gradio sends the paths of its files, as such and as parts of addresses.
-
-    Args:
-        app: what knows the folder.
-        folder: its path.
     """
 
     def __init__(self, app: ASGIApp, folder: str) -> None:
