@@ -151,6 +151,8 @@ TABLES = {
         f"{RESULTS}/warm_start.json",
         from_parts(warm_start, "benchmarks/priors/warm_start.py", "warm_start"),
     ),
+    "priors-hard": Table("docs/figures.md", f"{RESULTS}/hard/priors.json", compared_priors),
+    "ablations-hard": Table("docs/priors.md", f"{RESULTS}/hard/ablations.json", compared_priors),
     "generators": Table(
         "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
     ),
