@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from text2latent.inference.domain import DomainScore
     from text2latent.inference.query import Query
+    from text2latent.models.acceleration import Acceleration
 
 R = TypeVar("R")
 SEED_LIMIT = 2**32
@@ -69,6 +70,7 @@ class Engine:
         device: where to compute.
         limits: what a request may ask for.
         batching: how requests are joined and how many may wait.
+        acceleration: how the models are made faster; graphs are kept for each number of images in a pass.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Engine:
         device: str | torch.device = "cpu",
         limits: Limits | None = None,
         batching: Batching | None = None,
+        acceleration: Acceleration | None = None,
     ) -> None:
-        self.library = ModelLibrary(models, device)
+        self.library = ModelLibrary(models, device, acceleration)
         self.limits = limits or Limits()
         self.batching = batching or Batching()
         self._closing = threading.Event()

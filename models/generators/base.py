@@ -124,7 +124,7 @@ class Generator(Network):
         ws = latents.expand(-1, self.num_ws, -1)
         return self.synthesis(ws, **options).float().clamp(-1, 1)
 
-    def compile_synthesis(self) -> None:
+    def compile_parts(self) -> None:
         """Have `torch.compile` compile `synthesis`, once it is called."""
         self.synthesis.compile()
 

@@ -99,7 +99,7 @@ class MappedGenerator(Generator):
         ws = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
         return self.truncate(ws, truncation_psi, truncation_cutoff)
 
-    def compile_synthesis(self) -> None:
+    def compile_parts(self) -> None:
         # What sets the precision stays outside: the compiler can't look into it.
         compile_method(self.synthesis, "compute")
 

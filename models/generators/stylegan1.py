@@ -158,9 +158,7 @@ class SynthesisNetwork(nn.Module):
         with own_precision(ws.device, exact):
             return self.compute(ws, noise_mode, generator)
 
-    def compute(
-        self, ws: Tensor, noise_mode: str, generator: torch.Generator | list[torch.Generator] | None
-    ) -> Tensor:
+    def compute(self, ws: Tensor, noise_mode: str, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
         """As `forward`, whose arguments are checked and whose precision is set."""
         x: Tensor | None = None
         for i, block in enumerate(self.blocks()):
