@@ -16,7 +16,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-
 LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default)
 
 
