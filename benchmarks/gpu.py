@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py --json gpu.json
 
-Networks have real sizes and random weights, so that nothing is needed but this package; `--seconds` bounds the run: each
-part has a share of what is left, and is cut short where that is over. Every figure is printed and kept as it comes.
-`--size tiny --device cpu` tries the same on small networks.
+Networks have real sizes and random weights, so that no file is needed; `--seconds` bounds the run: each part has a
+share of what is left, and is cut short where that is over. Every figure is printed and kept as it comes.
+`--size tiny --device cpu` tries the same on small networks. `benchmarks/gpu_wheels.txt` lists what it needs beside torch.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from text2latent.benchmarks.gpu_timing import (
     GIB,
     Clock,
     announce,
+    is_measured,
     median,
     peak_bytes,
     percentile,
@@ -75,6 +76,9 @@ PICTURE_MS, TOGETHER_PER_SECOND, PRIOR_SHARE = 15, 150, 0.1
 """What is to be reached on an H100 or H200 by the fastest way."""
 
 
+PLAIN = Acceleration()
+
+
 @dataclass(frozen=True)
 class Mode:
     """A way to draw.
@@ -89,7 +93,7 @@ class Mode:
     name: str
     options: Mapping[str, Any]
     rough: bool = False
-    how: Acceleration = Acceleration()
+    how: Acceleration = PLAIN
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self.rough else nullcontext()
@@ -109,17 +113,9 @@ MODES = (
 """The plain ones first, and those last whose start takes longest and can't be undone."""
 
 
-def modes_here(device: torch.device) -> tuple[list[Mode], list[str]]:
-    """The modes that a device can do, and a line for each kind of those that it can't."""
-    found, lines = [], dict[str, None]()
-    for mode in MODES:
-        try:
-            mode.how.check(device)
-        except InputError as error:
-            lines[f"omitted: {error}"] = None
-        else:
-            found.append(mode)
-    return found, list(lines)
+def modes_here(device: torch.device) -> list[Mode]:
+    """The modes that a device can do; says which are omitted."""
+    return [mode for mode in MODES if is_measured(mode.how, mode.name, device)]
 
 
 class Drawing:
@@ -172,8 +168,7 @@ class Drawing:
 def picture_figures(generator: str, clip: str, config: Namespace, clock: Clock) -> Iterator[Figure]:
     """Milliseconds from text to pictures on the CPU, alone and together, in each mode; shares; memory."""
     sizes, device = SIZES[config.size], select_device(config.device)
-    modes, lines = modes_here(device)
-    announce(*lines)
+    modes = modes_here(device)
     pipeline = build_pipeline(
         sizes, OURS, build_generator(sizes, generator, device), build_encoder(sizes, clip, device)
     )
@@ -218,7 +213,7 @@ def baseline_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
     """Our prior, and the paper's transformer in its hundred steps and in four, before the same generator."""
     sizes, device = SIZES[config.size], select_device(config.device)
     generator, clip = build_generator(sizes, "StyleGAN2", device), build_encoder(sizes, "ViT-B/32", device)
-    modes = [mode for mode in modes_here(device)[0] if mode.options == EXACT and not mode.how.compile]
+    modes = [mode for mode in modes_here(device) if mode.options == EXACT and not mode.how.compile]
     runs = [(OURS, DEFAULT_STEPS), *((PAPER, steps) for steps in sizes.paper_steps)]
     for mode in modes:
         whole: dict[str, float] = {}
@@ -259,9 +254,8 @@ def correctness_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
 
 def tested_figures(output: str) -> list[Figure]:
     """Numbers of tests by what became of them, of what `pytest -q` wrote, whole or up to some time."""
-    rows = "".join(
-        line.partition(" [")[0] for line in output.splitlines() if set(line.partition(" [")[0]) <= set(".FEsx")
-    )
+    lines = [line.partition(" [")[0].strip() for line in output.splitlines()]
+    rows = "".join(line for line in lines if set(line) <= set(".FEsx"))
     bad = sum(rows.count(mark) for mark in "FE")
     return [
         Figure("tests/test_cuda.py: passed", rows.count("."), "tests"),

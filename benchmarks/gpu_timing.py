@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from text2latent.common.errors import InputError
+from text2latent.models.acceleration import Acceleration
+
 GIB = 2**30
 LEAST = 3
 """Times that anything is measured, however long it takes."""
@@ -50,6 +53,18 @@ def announce(*lines: str) -> None:
     """Print what isn't a figure among the figures."""
     for line in lines:
         print(f"  {line}", flush=True)
+
+
+def is_measured(how: Acceleration, name: str, device: torch.device) -> bool:
+    """Whether a way can be measured on a device; says so in a line where not, and why."""
+    try:
+        if device.type != "cuda" and how != Acceleration():
+            raise InputError("CUDA graphs and torch.compile are measured on CUDA devices")
+        how.check(device)
+    except InputError as error:
+        announce(f"omitted: {name}: {error}")
+        return False
+    return True
 
 
 def wait(device: torch.device) -> None:

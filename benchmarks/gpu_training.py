@@ -22,10 +22,9 @@ from text2latent.benchmarks.gpu_networks import (
     build_prior,
     recipe,
 )
-from text2latent.benchmarks.gpu_timing import Clock, announce, median, timed, wait
+from text2latent.benchmarks.gpu_timing import Clock, announce, is_measured, median, timed, wait
 from text2latent.benchmarks.report import Figure
 from text2latent.common.command import select_device
-from text2latent.common.errors import InputError
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairTensors, RowBatches
 from text2latent.data.sampling import draw_latents, draw_shard
@@ -56,10 +55,7 @@ def sampling_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
     generator, clip = build_generator(sizes, "StyleGAN2", device), build_encoder(sizes, "ViT-B/32", device)
     aims = config.size == "real" and device.type == "cuda"
     for name, (precision, how) in WAYS.items():
-        try:
-            how.check(device)
-        except InputError as error:
-            announce(f"omitted: {error}")
+        if not is_measured(how, name, device):
             continue
         if not clock.left:
             announce(f"cut short: sampling, {name}")
@@ -180,10 +176,8 @@ def training_rate(
     prior = build_prior(config, channels, channels, device).train().requires_grad_(True)
     limited = replace(config, max_steps=WARM_STEPS + steps + 1, log_every_steps=10 * (WARM_STEPS + steps))
     module = build_training(limited, prior, build_denoising(config.diffusion))
-    watch, averages = (
-        Stopwatch(steps, seconds),
-        EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps),
-    )
+    watch = Stopwatch(steps, seconds)
+    averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
