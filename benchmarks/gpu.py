@@ -4,7 +4,8 @@
 
 Networks have real sizes and random weights, so that no file is needed; `--seconds` bounds the run: each part has a
 share of what is left, and is cut short where that is over. Every figure is printed and kept as it comes.
-`--size tiny --device cpu` tries the same on small networks. `benchmarks/gpu_wheels.txt` lists what it needs beside torch.
+`--size tiny --device cpu` tries the same on small networks. `benchmarks/gpu_wheels.txt` lists what is needed beside
+torch, as wheels that can be carried to where there is no network.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from text2latent.benchmarks.gpu_timing import (
     GIB,
     Clock,
     announce,
-    is_measured,
+    measurable,
     median,
     peak_bytes,
     percentile,
@@ -115,7 +116,8 @@ MODES = (
 
 def modes_here(device: torch.device) -> list[Mode]:
     """The modes that a device can do; says which are omitted."""
-    return [mode for mode in MODES if is_measured(mode.how, mode.name, device)]
+    found = measurable({mode.name: mode.how for mode in MODES}, device)
+    return [mode for mode in MODES if mode.name in found]
 
 
 class Drawing:

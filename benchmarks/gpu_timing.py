@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,16 +55,18 @@ def announce(*lines: str) -> None:
         print(f"  {line}", flush=True)
 
 
-def is_measured(how: Acceleration, name: str, device: torch.device) -> bool:
-    """Whether a way can be measured on a device; says so in a line where not, and why."""
-    try:
-        if device.type != "cuda" and how != Acceleration():
-            raise InputError("CUDA graphs and torch.compile are measured on CUDA devices")
-        how.check(device)
-    except InputError as error:
-        announce(f"omitted: {name}: {error}")
-        return False
-    return True
+def measurable(ways: Mapping[str, Acceleration], device: torch.device) -> list[str]:
+    """The ways that can be measured on a device; a line says which can't, and why."""
+    omitted: dict[str, list[str]] = {}
+    for name, how in ways.items():
+        try:
+            if device.type != "cuda" and how != Acceleration():
+                raise InputError("CUDA graphs and torch.compile are measured on CUDA devices")
+            how.check(device)
+        except InputError as error:
+            omitted.setdefault(str(error), []).append(name)
+    announce(*(f"omitted: {'; '.join(names)}: {why}" for why, names in omitted.items()))
+    return [name for name in ways if not any(name in names for names in omitted.values())]
 
 
 def wait(device: torch.device) -> None:

@@ -22,7 +22,7 @@ from text2latent.benchmarks.gpu_networks import (
     build_prior,
     recipe,
 )
-from text2latent.benchmarks.gpu_timing import Clock, announce, is_measured, median, timed, wait
+from text2latent.benchmarks.gpu_timing import Clock, announce, measurable, median, timed, wait
 from text2latent.benchmarks.report import Figure
 from text2latent.common.command import select_device
 from text2latent.configs.schema import TrainConfig
@@ -54,9 +54,8 @@ def sampling_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
     sizes, device = SIZES[config.size], select_device(config.device)
     generator, clip = build_generator(sizes, "StyleGAN2", device), build_encoder(sizes, "ViT-B/32", device)
     aims = config.size == "real" and device.type == "cuda"
-    for name, (precision, how) in WAYS.items():
-        if not is_measured(how, name, device):
-            continue
+    for name in measurable({name: how for name, (_, how) in WAYS.items()}, device):
+        precision, how = WAYS[name]
         if not clock.left:
             announce(f"cut short: sampling, {name}")
             continue
@@ -178,19 +177,21 @@ def training_rate(
     module = build_training(limited, prior, build_denoising(config.diffusion))
     watch = Stopwatch(steps, seconds)
     averages = EmaWeights(config.optimizer.ema_decay, config.optimizer.ema_every_steps)
-    trainer = pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed",
-        max_steps=limited.max_steps,
-        callbacks=[watch, averages],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
+    batches = DataLoader(
+        pairs, batch_size=None, sampler=RowBatches(len(pairs), batch, shuffle=True), pin_memory=device.type == "cuda"
     )
-    rows = RowBatches(len(pairs), batch, shuffle=True)
     with quiet_lightning():
-        trainer.fit(module, DataLoader(pairs, batch_size=None, sampler=rows, pin_memory=device.type == "cuda"))
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed",
+            max_steps=limited.max_steps,
+            callbacks=[watch, averages],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, batches)
     return watch.rate
