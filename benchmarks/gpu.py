@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from text2latent.benchmarks.gpu_networks import (
     OURS,
     PAPER,
     SIZES,
+    Sizes,
     build_encoder,
     build_generator,
     build_pipeline,
@@ -175,30 +176,44 @@ def picture_figures(generator: str, clip: str, config: Namespace, clock: Clock) 
         sizes, OURS, build_generator(sizes, generator, device), build_encoder(sizes, clip, device)
     )
     aims = (generator, clip) == ("StyleGAN2", "ViT-B/32") and config.size == "real" and device.type == "cuda"
-    for mode in modes:
-        drawing = Drawing(pipeline, mode)
-        for count in sizes.batches:
-            what = f"{mode.name}, {count} at once"
-            if not clock.has_time_for(f"{mode.name}, an image", count):
-                announce(f"cut short: {what}")
-                continue
-            yield from batch_figures(drawing, count, what, config, clock, aims and count in (1, sizes.together))
-        yield from share_figures(drawing, mode.name, config, aims)
+    cells = cells_of(sizes, modes)
+    for place, (mode, count) in enumerate(cells):
+        if not clock.has_time_for(mode.name, count):
+            announce(f"cut short: {mode.name}, {count} at once")
+            continue
+        drawing, limit = Drawing(pipeline, mode), Clock(clock.left / (len(cells) - place))
+        seconds, start = yield from batch_figures(drawing, count, config, limit, aims and count in (1, sizes.together))
+        clock.note(mode.name, start, seconds / count)
+        if count == 1:
+            yield from share_figures(drawing, mode.name, config, aims)
+
+
+def cells_of(sizes: Sizes, modes: Sequence[Mode]) -> list[tuple[Mode, int]]:
+    """Modes and images at once: what counts most first, and compiled ones, which can't be undone, last."""
+    counts = dict.fromkeys((1, sizes.together, *sizes.batches))
+    return [
+        (mode, count)
+        for is_compiled in (False, True)
+        for count in counts
+        for mode in modes
+        if mode.how.compile == is_compiled
+    ]
 
 
 def batch_figures(
-    drawing: Drawing, count: int, what: str, config: Namespace, clock: Clock, aims: bool
-) -> Iterator[Figure]:
-    device = drawing.pipeline.device
+    drawing: Drawing, count: int, config: Namespace, clock: Clock, aims: bool
+) -> Generator[Figure, None, tuple[float, float]]:
+    """Figures of a batch; gives its median seconds, and those of the first time."""
+    device, what = drawing.pipeline.device, f"{drawing.mode.name}, {count} at once"
     reset_peak(device)
     seconds, start = timed(partial(drawing, count), device, config.repeats, clock)
-    clock.note(f"{drawing.mode.name}, an image", start / count, median(seconds) / count)
     alone, together = (PICTURE_MS, None) if count == 1 else (None, TOGETHER_PER_SECOND)
     yield Figure(f"{what}: p50", 1000 * median(seconds), "ms", alone if aims else None, at_most=True)
     yield Figure(f"{what}: p95", 1000 * percentile(seconds, 95), "ms")
     yield Figure(f"{what}: rate", count / median(seconds), "images/s", together if aims else None)
     yield Figure(f"{what}: the first time", start, "s", detail=True)
     yield Figure(f"{what}: memory", peak_bytes(device) / GIB, "GiB", detail=count != 1)
+    return median(seconds), start
 
 
 def share_figures(drawing: Drawing, name: str, config: Namespace, aims: bool) -> Iterator[Figure]:

@@ -102,8 +102,7 @@ SIZES = {"real": REAL, "tiny": TINY}
 
 def build_generator(sizes: Sizes, name: str, device: torch.device) -> Generator:
     path, arguments = sizes.generators[name]
-    with torch.device(device):
-        generator: Generator = build(path, arguments, device)
+    generator: Generator = build(path, arguments, device)
     generator.identity = RANDOM
     return generator
 

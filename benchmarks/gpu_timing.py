@@ -40,13 +40,13 @@ class Clock:
         return max(0.0, self.ends - time.monotonic())
 
     def note(self, what: str, first: float, again: float) -> None:
-        """Keep the seconds that something took the first time, and then."""
+        """Keep the seconds that something took when it was started, and those of one more."""
         self.known[what] = first, again
 
     def has_time_for(self, what: str, times: int) -> bool:
-        """Whether something can be done so many times at once: a first time, and `LEAST` more."""
+        """Whether so many of something can be done at once as often as is least, start included."""
         first, again = self.known.get(what, (0.0, 0.0))
-        return times * (first + LEAST * again) <= self.left and self.left > 0
+        return first + (LEAST + 1) * times * again <= self.left and self.left > 0
 
 
 def announce(*lines: str) -> None:

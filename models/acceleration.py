@@ -176,8 +176,8 @@ def _layout(tensor: Tensor) -> Hashable:
 def _mode(device: torch.device) -> Hashable:
     """What kernels depend on besides their operands."""
     autocast = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    return torch.is_inference_mode_enabled(), autocast, tf32
+    float32 = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    return torch.is_inference_mode_enabled(), autocast, float32
 
 
 @contextmanager
