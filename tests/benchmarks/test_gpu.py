@@ -79,9 +79,9 @@ def test_what_is_long_is_cut_short_and_the_rest_is_kept(tmp_path: Path, capsys: 
 def test_a_clock_knows_what_it_has_time_for() -> None:
     clock = Clock(10)
     assert clock.has_time_for("an image", 64)
-    clock.note("an image", 0.1, 0.02)
-    assert clock.has_time_for("an image", 32)
-    assert not clock.has_time_for("an image", 64)
+    clock.note("an image", 1.0, 0.02)
+    assert clock.has_time_for("an image", 64), "a second to start, and four times 1.28 s"
+    assert not clock.has_time_for("an image", 128)
     assert not Clock(0).has_time_for("anything", 1)
     seconds, first = timed(lambda: time.sleep(0.01), CPU, 50, Clock(0))
     assert len(seconds) == 3
