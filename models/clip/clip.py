@@ -101,8 +101,8 @@ def new_clip(model: Mapping[str, Any]) -> nn.Module:
     towers = parse_towers(model)
     if towers is None:
         raise ValueError(f"model_cfg: expected one of OpenAI's architectures, got {dict(model)}")
-    clip: nn.Module = _build(model, *towers)
-    clip.visual.preprocess_cfg = {**PREPROCESSING, "size": clip.visual.image_size}  # type: ignore[union-attr, assignment]
+    clip = _build(model, *towers)
+    clip.visual.preprocess_cfg = {**PREPROCESSING, "size": clip.visual.image_size}
     return clip
 
 

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from text2latent import infer, sample
 from text2latent.apps.serving import command as serve
+from text2latent.common.command import describe_failure
 from text2latent.common.errors import InputError
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models import acceleration
@@ -223,6 +224,14 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="--compile: expected a CUDA device or the CPU, got mps"):
         Acceleration(compile=True).check(torch.device("mps"))
     Acceleration().check(CPU)
+
+
+def test_a_compiler_that_fails_is_told_in_one_line() -> None:
+    import torch._dynamo
+
+    error = torch._dynamo.exc.InternalTorchDynamoError("g++ failed:\n1 error")
+    told = describe_failure(error)
+    assert told == "--compile: torch.compile can't compile a network here, leave the flag out (g++ failed: 1 error)"
 
 
 def test_a_move_forgets_graphs(tiny_model: Path) -> None:
