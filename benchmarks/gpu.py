@@ -74,6 +74,7 @@ from text2latent.models.priors.diffusion import initial_noise
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "a photo of an old man with a white beard and glasses"
+WHOSE = {OURS: "ours", PAPER: "the paper's transformer"}
 PICTURE_MS, TOGETHER_PER_SECOND, PRIOR_SHARE = 15, 150, 0.1
 """What is to be reached on an H100 or H200 by the fastest way."""
 
@@ -236,7 +237,7 @@ def baseline_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
         whole: dict[str, float] = {}
         for name, steps in runs:
             drawing = Drawing(build_pipeline(sizes, name, generator, clip), mode, steps)
-            what = f"{'ours' if name == OURS else 'the paper’s transformer'}, {steps} steps"
+            what = f"{WHOSE[name]}, {steps} steps"
             whole[what] = median(timed(partial(drawing, 1), device, config.repeats, clock)[0])
             latents = median(timed(drawing.parts(1)["prior"], device, config.repeats, clock)[0])
             yield Figure(f"{what}, {mode.name}: p50", 1000 * whole[what], "ms")

@@ -50,7 +50,7 @@ def test_pictures_in_each_mode_that_a_cpu_has(tmp_path: Path, capsys: pytest.Cap
 def test_the_paper_is_measured_beside_ours_and_a_million_is_told(tmp_path: Path) -> None:
     measured = figures(tmp_path / "gpu.json", "--only", "baseline", "--only", "sampling", "--only", "training")
     for steps in TINY.paper_steps:
-        what = f"the paper’s transformer, {steps} steps, float32"
+        what = f"the paper's transformer, {steps} steps, float32"
         ours = measured["ours, 8 steps, float32: p50"].value
         assert measured[f"{what}: time of a picture over ours"].value == pytest.approx(
             measured[f"{what}: p50"].value / ours
