@@ -22,7 +22,7 @@ from text2latent.common.command import (
 )
 from text2latent.common.constraints import Range, number, whole_number
 from text2latent.common.errors import UsageError
-from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_settings
+from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_acceleration, read_settings
 from text2latent.inference.request import choose, idle_flags, make_request
 from text2latent.inference.settings import DEFAULT_FRAMES, DEFAULT_IMAGE_WEIGHT, MAX_STRENGTH
 
@@ -94,6 +94,7 @@ def run(config: Namespace) -> None:
 def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
     """The pipeline that the flags ask for, and the seconds that `from_pretrained` took."""
     device = select_device(config.device)
+    acceleration = read_acceleration(config, device)
 
     from text2latent.inference.pipeline import Text2LatentPipeline
 
@@ -101,7 +102,7 @@ def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
         started = time.perf_counter()
         pipeline = Text2LatentPipeline.from_pretrained(
             config.model, device, config.generator, config.clip, config.force
-        )
+        ).accelerate(acceleration)
     return pipeline, time.perf_counter() - started
 
 

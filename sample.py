@@ -46,6 +46,7 @@ def idle_keys(config: SampleConfig) -> dict[str, str]:
 
 def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator, ClipEncoder]:
     """Generator and CLIP encoder that the configuration names, on `device`."""
+    from text2latent.models.acceleration import Acceleration
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
     from text2latent.models.generators.formats.arguments import read_arguments
@@ -56,7 +57,9 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
         announce(note)
     clip = ClipEncoder.from_pretrained(config.clip or config.model)
     generator.eval().to(device)
-    return generator, clip.to(device)
+    clip.to(device)
+    Acceleration(config.compile, config.cuda_graph).apply(generator, clip)
+    return generator, clip
 
 
 def describe_dataset(config: SampleConfig, generator: Generator, clip: ClipEncoder) -> Manifest:
@@ -168,10 +171,12 @@ def sample(config: SampleConfig) -> None:
     from text2latent.data.records import open_dataset, remove_leftovers
     from text2latent.data.sampling import draw_shard
     from text2latent.data.storage import is_address
+    from text2latent.models.acceleration import Acceleration
 
     if not is_address(config.output):
         check_output_folder(config.output)
     device = select_device(config.device)
+    Acceleration(config.compile, config.cuda_graph).check(device)
     state = join_launched(config, device)
     generator, clip = load_networks(config, state.device if state.num_processes > 1 else device)
     wanted = describe_dataset(config, generator, clip)

@@ -106,6 +106,12 @@ def compared_priors(file: Path, _: Parts) -> str:
     return "\n\n".join([f"`{results.command}`", markdown(results), *claims_table(results)])
 
 
+def measured_on_gpu(file: Path, given: Parts) -> str:
+    """The figures of a GPU; as long as none has been measured, a line that says so."""
+    parts = {**read_parts(file), **given}
+    return all_figures(parts) if parts else "**Open: not measured yet.** No GPU was at hand for it."
+
+
 def from_parts(text: Callable[[Parts], str], script: str, *needs: str) -> Callable[[Path, Parts], str]:
     """A table's `text` of the parts in a file, with others in their place where these are given.
 
@@ -156,6 +162,7 @@ TABLES = {
     "generators": Table(
         "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
     ),
+    "gpu": Table("docs/gpu.md", "benchmarks/gpu.json", measured_on_gpu),
     "serving": Table("docs/serving.md", "benchmarks/serving.json", from_parts(all_figures, "benchmarks/serving.py")),
     "costs": Table(
         "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")

@@ -183,6 +183,8 @@ def describe_failure(error: BaseException) -> str | None:
         return ": ".join([*files, reason])
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
         return f"out of memory; expected to fit, try a smaller batch size ({text[:200] or 'no more is known'})"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"--compile: torch.compile can't compile a network here, leave the flag out ({text[:200]})"
     if os.strerror(errno.ENOSPC) in text:
         return text[:300]
     return None

@@ -38,6 +38,8 @@ class SampleConfig:
         save_images: Keep each image as a JPEG beside its pair.
         precision: Floating-point precision of synthesis and embedding: 32 bits, or bf16 where that is faster.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
+        compile: Have torch.compile compile generator and CLIP, which takes minutes at the start.
+        cuda_graph: On CUDA, capture what is launched as graphs, one for each batch size, and replay them.
         launch_timeout: Minutes to wait for the other processes that a launcher starts.
     """
 
@@ -56,6 +58,8 @@ class SampleConfig:
     save_images: bool = False
     precision: Literal["32", "bf16"] = "32"
     device: FilledText = "auto"
+    compile: bool = False
+    cuda_graph: bool = False
     launch_timeout: PositiveFloat = 30.0
 
 

@@ -14,6 +14,7 @@ from text2latent.inference.optimization.refine import LatentDistribution, Optimi
 from text2latent.inference.query import Query
 from text2latent.inference.result import Draw, best_of, concatenate
 from text2latent.inference.settings import DEFAULT_BATCH_SIZE, Settings
+from text2latent.models.acceleration import Acceleration, Run, directly
 from text2latent.models.generators.layouts import layout_shape, to_w, w_statistics
 from text2latent.models.priors.diffusion import Denoiser, NegativePrior, initial_noise, sample
 from text2latent.models.priors.folder import TrainedPrior
@@ -42,6 +43,9 @@ class BasePipeline:
         InputError: when the prior was trained with another generator or CLIP, or the shapes don't fit.
     """
 
+    acceleration = Acceleration()
+    run: Run = staticmethod(directly)
+
     def __init__(
         self, generator: Generator, clip: ClipEncoder, trained: TrainedPrior, domain: Domain | None = None
     ) -> None:
@@ -61,7 +65,30 @@ class BasePipeline:
         for network in (self.generator, self.clip, self.prior):
             # Convolutions run fastest with channels last.
             network.to(device).to(memory_format=torch.channels_last)
+        self.domain = self.domain and self.domain.to(device)
+        self._set_runner(self.acceleration.runner() if self.device.type == "cuda" else directly)
         return self
+
+    def accelerate(self: Pipeline, how: Acceleration) -> Pipeline:
+        """Draw faster from now on, once a first image of each batch size has been drawn; returns the pipeline itself.
+
+        Images stay the same but for rounding. See `models.acceleration` for what is captured and compiled.
+
+        Raises:
+            InputError: when the device or this machine can't do it.
+        """
+        how.check(self.device)
+        if how.compile and not self.acceleration.compile:
+            self.generator.compile_parts()
+            self.clip.compile_parts()
+            self.prior.compile()
+        self.acceleration = how
+        self._set_runner(how.runner())
+        return self
+
+    def _set_runner(self, run: Run) -> None:
+        # Graphs hold the places of weights: none may outlive a move.
+        self.run = self.generator.run = self.clip.run = run
 
     @property
     def device(self) -> torch.device:
@@ -96,8 +123,10 @@ class BasePipeline:
     def encode(self, queries: Sequence[Query]) -> Conditions:
         """Queries as embeddings, a row each; one that comes several times is embedded once. See `encode_queries`."""
         rows = {query: row for row, query in enumerate(dict.fromkeys(queries))}
-        index = torch.tensor([rows[query] for query in queries], device=self.device)
-        return encode_queries(self.clip, self.prior, list(rows))[index]
+        conditions = encode_queries(self.clip, self.prior, list(rows))
+        if len(rows) == len(queries):
+            return conditions
+        return conditions[torch.tensor([rows[query] for query in queries])]
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """CLIP text embeddings `[N, E]` of prompts, weighted ones included, L2-normalised.
@@ -138,17 +167,31 @@ class BasePipeline:
         Raises:
             InputError: when they aren't finite.
         """
-        prior: Denoiser = self.prior
+        latents = self._draw_latents(condition, noise, settings)
+        _require_finite(latents, settings)
+        return latents
+
+    def _draw_latents(self, condition: Tensor | Conditions, noise: Tensor, settings: Settings) -> Tensor:
+        negative: list[Tensor] = []
         if isinstance(condition, Conditions):
             if condition.has_negative.any():
-                prior = NegativePrior(prior, condition.negative, condition.has_negative)
+                negative = [condition.negative, condition.has_negative.to(self.device)]
             condition = condition.condition
         steps, scale = settings.num_inference_steps, settings.guidance_scale
-        drawn = sample(prior, self.scheduler, condition, steps, scale, noise)
-        latents = to_w(drawn, self.prior.latent_layout, self.generator)
-        if not latents.isfinite().all():
-            raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
+        # Schedulers of diffusers' compute on the CPU between evaluations.
+        is_ours = self.scheduler.draws_with is not None
+        later = self.scheduler.later_noise(noise, steps) if is_ours else None
+        noises = [one.to(self.device) for one in (noise, later) if one is not None]
+        run = self.run if is_ours else directly
+        latents = run(self._sample, condition, *noises, *negative, steps=steps, scale=scale, noises=len(noises))
         return self.truncate(latents, settings.truncation)
+
+    def _sample(self, condition: Tensor, *tensors: Tensor, steps: int, scale: float, noises: int) -> Tensor:
+        """Latents of conditions; `tensors` are one or two of noise, then what a `NegativePrior` takes, if anything."""
+        (noise, *later), negative = tensors[:noises], tensors[noises:]
+        prior: Denoiser = NegativePrior(self.prior, *negative) if negative else self.prior
+        drawn = sample(prior, self.scheduler, condition, steps, scale, noise, *later)
+        return to_w(drawn, self.prior.latent_layout, self.generator)
 
     def truncate(self, latents: Tensor, truncation: float) -> Tensor:
         """Move latents `[N, L, D]` to the mean one: the generator's, or the pairs' if the prior `truncates_to_pairs`.
@@ -184,15 +227,18 @@ class BasePipeline:
 
     def _draw(self, conditions: Conditions, seeds: Sequence[int], settings: Settings) -> Draw:
         """A group of images: all candidates, in batches, of these the best of each image, and that refined."""
-        noise = initial_noise(seeds, self.prior.latent_shape, settings.rerank).to(self.device)
+        noise = initial_noise(seeds, self.prior.latent_shape, settings.rerank)
         rows = conditions.repeat_interleave(settings.rerank)
         size, scored = settings.batch_size, settings.rerank > 1 or (settings.return_scores and not settings.refine)
         batches = [(rows[i : i + size], noise[i : i + size]) for i in range(0, len(noise), size)]
-        latents = [self.draw_latents(row, start, settings) for row, start in batches]
+        latents = [self._draw_latents(row, start, settings) for row, start in batches]
         if settings.refine and settings.rerank == 1:
             return self._refine(torch.cat(latents), conditions.target, seeds, settings)
         targets = [row.target if scored else None for row, _ in batches]
-        best = best_of(concatenate(list(map(self._finish, latents, targets))), settings.rerank)
+        drawn = concatenate(list(map(self._finish, latents, targets)))
+        # Only now that all is under way: looking at them waits for the device.
+        _require_finite(drawn.latents, settings)
+        best = best_of(drawn, settings.rerank)
         return self._refine(best.latents, conditions.target, seeds, settings) if settings.refine else best
 
     def _finish(self, latents: Tensor, target: Tensor | None) -> Draw:
@@ -203,9 +249,16 @@ class BasePipeline:
         return Draw(images, latents, (embeddings * target).sum(dim=1), embeddings)
 
     def _refine(self, latents: Tensor, target: Tensor, seeds: Sequence[int], settings: Settings) -> Draw:
+        _require_finite(latents, settings)
         how = Optimization(settings.refine)
         refined = optimize_latents(self.generator, self.clip, target, latents, self.latent_distribution, how, seeds)
         return self._finish(refined, target if settings.return_scores else None)
+
+
+def _require_finite(latents: Tensor, settings: Settings) -> None:
+    if not latents.isfinite().all():
+        scale = settings.guidance_scale
+        raise InputError(f"guidance_scale: {scale} gives infinite latents; expected a moderate number such as 2")
 
 
 def _require_pair(expected: Identity, actual: Identity | None, what: str) -> None:

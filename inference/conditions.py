@@ -33,7 +33,7 @@ class Conditions:
         condition: `[N, E]`, L2-normalised unless the prior `takes_raw_embeddings`, what the prior takes.
         target: `[N, E]`, L2-normalised, what CLIP compares images with.
         negative: `[N, E]`, condition of what not to show; anything where there is none.
-        has_negative: `[N]` bool.
+        has_negative: `[N]` bool, on the CPU, where looking at it doesn't wait for the device.
         text: `[N, E]`, L2-normalised, CLIP's embedding of the text alone; zero where there is none.
     """
 
@@ -47,8 +47,12 @@ class Conditions:
         return len(self.condition)
 
     def __getitem__(self, rows: Tensor | slice) -> Conditions:
-        """The rows that an index tensor or a slice chooses."""
-        return Conditions(*(column[rows] for column in self._columns))
+        """The rows that an index tensor on the CPU or a slice chooses."""
+        there = rows.to(self.condition.device) if isinstance(rows, Tensor) else rows
+        condition, target, negative, text = (
+            column[there] for column in (self.condition, self.target, self.negative, self.text)
+        )
+        return Conditions(condition, target, negative, self.has_negative[rows], text)
 
     def repeat_interleave(self, times: int) -> Conditions:
         """Each row `times` times, its copies side by side."""
@@ -103,17 +107,25 @@ def encode_queries(clip: ClipEncoder, prior: Prior, queries: Sequence[Query]) ->
     text_condition, image_condition = text.clone(), image.clone()
     if rows := [i for i, query in enumerate(queries) if query.text is not None]:
         embedded = embed_prompts(clip, [queries[i].text or "" for i in rows], unit)
-        text[rows], text_condition[rows] = _unit(embedded, unit), prior.text_condition(embedded)
+        place = _places(rows, queries)
+        text[place], text_condition[place] = _unit(embedded, unit), prior.text_condition(embedded)
     if rows := [i for i, query in enumerate(queries) if query.image is not None]:
         embedded = _embed_images(clip, [queries[i].image for i in rows], unit)
-        image[rows], image_condition[rows] = _unit(embedded, unit), prior.image_condition(embedded)
+        place = _places(rows, queries)
+        image[place], image_condition[place] = _unit(embedded, unit), prior.image_condition(embedded)
     if rows := [i for i, query in enumerate(queries) if query.negative is not None]:
-        negative[rows] = prior.text_condition(embed_prompts(clip, [queries[i].negative or "" for i in rows], unit))
-    share = torch.tensor([query.text_weight for query in queries], device=device)[:, None]
-    has_negative = torch.tensor([query.negative is not None for query in queries], device=device)
+        embedded = embed_prompts(clip, [queries[i].negative or "" for i in rows], unit)
+        negative[_places(rows, queries)] = prior.text_condition(embedded)
+    share = torch.tensor([query.text_weight for query in queries])[:, None].to(device)
+    has_negative = torch.tensor([query.negative is not None for query in queries])
     condition = prior.of_its_length(share * text_condition + (1 - share) * image_condition)
     target = normalize(share * text + (1 - share) * image, dim=1)
     return Conditions(condition, target, negative, has_negative, text)
+
+
+def _places(rows: list[int], queries: Sequence[Query]) -> list[int] | slice:
+    """An index of rows; for all of them one that needn't be sent to the device."""
+    return slice(None) if len(rows) == len(queries) else rows
 
 
 def _unit(embeddings: Tensor, are_unit: bool) -> Tensor:

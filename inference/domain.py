@@ -75,6 +75,10 @@ class Domain:
     threshold: float = OUTSIDE_PERCENTILE
     wording: Wording | None = None
 
+    def to(self, device: str | torch.device) -> Domain:
+        """The same, with what conditions are compared with on a device."""
+        return replace(self, mean=self.mean.to(device), sample=self.sample.to(device))
+
     def distances(self, conditions: Tensor) -> Tensor:
         """One minus the mean cosine similarity with the nearest of the sample, `[N]` in [0, 2], of `[N, E]`."""
         references = normalize(self.sample.to(conditions) - self.mean.to(conditions), dim=1)
@@ -233,9 +237,9 @@ def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) 
         prompts: N prompts.
         embeddings: `[N, E]`, their embeddings.
     """
-    empty = clip.encode_tokens(clip.tokenize([""]))
-    similar = (embeddings @ empty.T)[:, 0] >= EMPTY_SIMILARITY
-    return [bool(near) and not has_unknown_words(clip, prompt) for near, prompt in zip(similar, prompts, strict=True)]
+    empty = clip.encode_checked([""])
+    similar = ((embeddings @ empty.T)[:, 0] >= EMPTY_SIMILARITY).tolist()
+    return [near and not has_unknown_words(clip, prompt) for near, prompt in zip(similar, prompts, strict=True)]
 
 
 def has_unknown_words(clip: ClipEncoder, prompt: str) -> bool:

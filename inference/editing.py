@@ -99,8 +99,7 @@ def edit_direction(pipeline: BasePipeline, source: Query, target: Query, setting
     noise = initial_noise(seeds, pipeline.prior.latent_shape).to(pipeline.device)
     ends = pipeline.encode([source, target])
     before, after = (
-        pipeline.draw_latents(ends[torch.full((len(noise),), row, device=noise.device)], noise, settings).mean(dim=0)
-        for row in (0, 1)
+        pipeline.draw_latents(ends[torch.full((len(noise),), row)], noise, settings).mean(dim=0) for row in (0, 1)
     )
     return after - before
 

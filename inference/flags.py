@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from text2latent.common.command import CommandParser, non_negative_float, seed
 from text2latent.common.constraints import Range, number, whole_number
@@ -17,6 +18,11 @@ from text2latent.inference.settings import (
     Settings,
     choose_guidance_scale,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from text2latent.models.acceleration import Acceleration
 
 
 def add_drawing_flags(parser: CommandParser, num_images: int = 1) -> None:
@@ -53,12 +59,36 @@ def add_model_flags(parser: CommandParser) -> None:
         help="Where the model's CLIP is, if it has moved: a folder, hf-hub:NAME, hf:// id or MODEL/FILE.")  # fmt: skip
     add_force_flag(parser)
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_acceleration_flags(parser)
+
+
+def add_acceleration_flags(parser: CommandParser) -> None:
+    """Add `--compile` and `--cuda-graph`, which `read_acceleration` reads."""
+    add = parser.add_argument
+    add("--compile", action="store_true",
+        help="Have torch.compile compile the networks, which takes minutes at the first images.")  # fmt: skip
+    add("--cuda-graph", action="store_true",
+        help="On CUDA: capture what is launched as graphs, one for each number of images at once, and replay "
+        "them.")  # fmt: skip
 
 
 def add_force_flag(parser: CommandParser) -> None:
     parser.add_argument("--force", action="store_true",
         help="Take --generator and --clip although the prior was trained with others. Latents and embeddings of other "
         "networks mean other things, so that images may not follow the text.")  # fmt: skip
+
+
+def read_acceleration(config: Namespace, device: torch.device) -> Acceleration:
+    """What the flags of `add_acceleration_flags` ask for.
+
+    Raises:
+        InputError: when the device or this machine can't do it.
+    """
+    from text2latent.models.acceleration import Acceleration
+
+    acceleration = Acceleration(config.compile, config.cuda_graph)
+    acceleration.check(device)
+    return acceleration
 
 
 def read_settings(config: Namespace) -> Settings:

@@ -38,7 +38,7 @@ def token_runs(clip: ClipEncoder, prompt: str) -> Tensor:
     Returns:
         int64 `[K]`, a number for each run; K is at least 1.
     """
-    rows = clip.tokenize([part.text for part in parts_of(prompt)]).cpu()
+    rows = clip.read_tokens([part.text for part in parts_of(prompt)])
     return torch.cat([_runs_of(row, clip.padding_token) for row in rows])
 
 

@@ -35,6 +35,15 @@ def row_generators(noise: Tensor) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(hash(tuple(row)) % 2**63) for row in bits]
 
 
+def following_noise(noise: Tensor, draws: int) -> Tensor:
+    """Normal numbers `[draws, N, ...]` that follow from `noise` `[N, ...]`, row by row, on its device."""
+    rows = row_generators(noise)
+    drawn = [torch.randn(noise.shape[1:], generator=row, dtype=noise.dtype) for _ in range(draws) for row in rows]
+    if not drawn:
+        return noise.new_empty(draws, *noise.shape)
+    return torch.stack(drawn).unflatten(0, (draws, len(rows))).to(noise.device)
+
+
 class TakesNoise:
     """A layer that adds noise to its features, a map of which it keeps.
 

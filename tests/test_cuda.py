@@ -10,9 +10,14 @@ import torch
 
 from text2latent import infer, sample, train
 from text2latent.apps.optimize import command as optimize
+from text2latent.apps.serving.engine import Engine
+from text2latent.apps.serving.requests import DrawRequest
 from text2latent.data.shards import load_pairs
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.models.acceleration import Acceleration
 from text2latent.models.generators import load_generator
+from text2latent.models.priors.registry import create_prior
+from text2latent.models.priors.schedulers import build_scheduler
 from text2latent.tests.models.generators.formats.test_formats import FILES, deviation, original
 from text2latent.tests.pictures import JAPANESE, TEXT, differ, pixels
 from text2latent.tests.train_runs import arguments, loss_curve
@@ -40,8 +45,10 @@ def test_generators_stay_close_in_bf16(name):
     assert deviation(images, io["image_const"]) < 2e-2
 
 
-def test_pairs_are_those_of_the_cpu(tiny_world, tiny_pairs, sample_arguments, tmp_path):
-    assert sample.main(sample_arguments(tiny_world, tmp_path / "pairs", "--device", "cuda", "--batch-size", "7")) == 0
+@pytest.mark.parametrize("further", [(), ("--cuda-graph",)])
+def test_pairs_are_those_of_the_cpu(further, tiny_world, tiny_pairs, sample_arguments, tmp_path):
+    flags = ("--device", "cuda", "--batch-size", "7", *further)
+    assert sample.main(sample_arguments(tiny_world, tmp_path / "pairs", *flags)) == 0
     for ours, theirs in zip(load_pairs(tmp_path / "pairs"), load_pairs(tiny_pairs), strict=True):
         np.testing.assert_allclose(ours.astype(np.float32), theirs.astype(np.float32), atol=2e-3, rtol=2e-3)
 
@@ -88,11 +95,18 @@ def test_a_run_in_bf16_falls(tiny_pairs, tmp_path):
         ["--text", TEXT, "--rerank", "4"],
     ],
 )
-def test_pictures_are_those_of_the_cpu(flags, tmp_path):
+@pytest.mark.parametrize("faster", [[], ["--cuda-graph"]])
+def test_pictures_are_those_of_the_cpu(flags, faster, tmp_path):
+    assert_alike(flags, faster, tmp_path)
+
+
+def assert_alike(flags, faster, tmp_path):
+    """Pictures of `faster` on the device are those of the CPU."""
     drawn = {}
-    for device in ("cpu", "cuda"):
+    for device, further in (("cpu", []), ("cuda", faster)):
         folder = tmp_path / device
-        assert infer.main([*flags, "--seed", "3", "--device", device, "--output", str(folder) + "/"]) == 0
+        common = ["--seed", "3", "--device", device, "--output", str(folder) + "/"]
+        assert infer.main([*flags, *common, *further]) == 0
         drawn[device] = {path.name: pixels(path) for path in sorted(folder.glob("*.png"))}
     assert drawn["cpu"].keys() == drawn["cuda"].keys()
     for name, there in drawn["cpu"].items():
@@ -129,3 +143,33 @@ def test_float16_blocks_stay_finite():
     with torch.autocast("cuda", torch.float16):
         images = generator.synthesize(generator.map(z))
     assert torch.isfinite(images).all()
+
+
+def test_the_server_keeps_a_graph_for_each_batch_size(tiny_model):
+    """One each of the text, and for one picture and for three of the prior, the generator and CLIP."""
+    with Engine([str(tiny_model)], "cuda", acceleration=Acceleration(cuda_graph=True)) as engine:
+        drawn = [engine.submit_draw(DrawRequest(TEXT, n=n, seed=seed)).result() for n, seed in [(1, 0), (3, 0), (1, 9)]]
+        graphs = len(engine.library.get().run)
+    plain = Text2LatentPipeline.from_pretrained(str(tiny_model))
+    for result, seeds in zip(drawn, ([0], [0, 1, 2], [9]), strict=True):
+        expected = plain(TEXT, num_images_per_prompt=len(seeds), seeds=seeds).images
+        for image, picture in zip(result.images, expected, strict=True):
+            assert differ(image.picture.tobytes(), picture.tobytes()) <= 3
+    assert graphs == 7
+
+
+def test_graphs_of_a_stochastic_sampler_draw_other_noise_for_other_seeds(tiny_model):
+    pipeline = Text2LatentPipeline.from_pretrained(str(tiny_model))
+    pipeline.prior = create_prior("transformer", (1, 16), 16, 64, 1, objective="sample").eval()
+    pipeline.scheduler = build_scheduler("ddpm", "sample")
+    expected = pipeline(TEXT, seeds=[0, 1, 2], num_images_per_prompt=3, output_type="pt").images
+    pipeline.to("cuda").accelerate(Acceleration(cuda_graph=True))
+    for seed, image in enumerate(expected):
+        drawn = pipeline(TEXT, seeds=[seed], output_type="pt").images
+        assert deviation(drawn.cpu(), image[None]) < 1e-3
+
+
+def test_compiled_networks_draw_the_same_pictures(tiny_model, tmp_path):
+    """Last, since it takes longest."""
+    flags = ["--text", TEXT, "--model", str(tiny_model)]
+    assert_alike(flags, ["--compile", "--cuda-graph"], tmp_path)

@@ -185,7 +185,11 @@ def build_pseudo_text(how: DiffusionConfig) -> PseudoText:
 def build_objective(config: TrainConfig, data: PairDataModule, prior: Prior) -> Objective:
     """The loss of a prior: reflow of a teacher with `distill`, else denoising of latents under pseudo-text."""
     how = config.diffusion
-    pseudo_text = build_pseudo_text(how)
     if config.distill is not None:
-        return Reflow(load_prior(config.distill).prior, pseudo_text, how.condition_dropout)
-    return DenoisingObjective(pseudo_text, how.condition_dropout, how.time_sampling, how.loss_weighting)
+        return Reflow(load_prior(config.distill).prior, build_pseudo_text(how), how.condition_dropout)
+    return build_denoising(how)
+
+
+def build_denoising(how: DiffusionConfig) -> DenoisingObjective:
+    """Denoising of latents under pseudo-text."""
+    return DenoisingObjective(build_pseudo_text(how), how.condition_dropout, how.time_sampling, how.loss_weighting)

@@ -19,7 +19,6 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from text2latent.common.progress import progress
@@ -40,26 +39,45 @@ class EmaWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999, every_steps: int = 1) -> None:
-        super().__init__(use_buffers=False, multi_avg_fn=_ema_with_warmup(decay))
-        self.every_steps = every_steps
+        super().__init__(use_buffers=False)
+        self.decay, self.every_steps = decay, every_steps
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether the average is updated after the step `step_idx`, counted from 0."""
         return step_idx is not None and (step_idx + 1) % self.every_steps == 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # On the device each step would wait for it.
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average where `should_update` says so."""
+        step = trainer.global_step
+        if step > self._latest_update_step and self.should_update(step_idx=step - 1):
+            self.update(pl_module)
+            self._latest_update_step = step
+
+    @torch.no_grad()
+    def update(self, module: pl.LightningModule) -> None:
+        """Take a module's weights into the average, the first ones whole; nothing waits for the device."""
+        average = self._average_model
+        assert average is not None
+        updates = int(average.n_averaged)
+        share = 1.0 - ema_decay(updates, self.decay) if updates else 1.0
+        torch._foreach_lerp_(list(average.module.parameters()), list(module.parameters()), share)
+        for averaged, current in zip(average.module.buffers(), module.buffers(), strict=True):
+            averaged.copy_(current)
+        average.n_averaged += 1
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the averaged weights in place a little longer."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
-
-
-def _ema_with_warmup(decay: float) -> Callable[[Any, Any, Any], None]:
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
-        torch._foreach_lerp_(averaged, current, 1.0 - ema_decay(float(num_averaged), decay))
-
-    return update
 
 
 class FiniteValidation(Callback):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from text2latent.common.command import CommandParser, check_output_folder, run_command, select_device
 from text2latent.common.constraints import Range, whole_number
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_settings
+from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_acceleration, read_settings
 from text2latent.inference.prompts import Prompt, PromptLine, read_prompt_file
 
 if TYPE_CHECKING:
@@ -77,11 +77,13 @@ def run(config: Namespace) -> None:
     lines, folder = check(config)
     require_plots()
     device = select_device(config.device)
+    acceleration = read_acceleration(config, device)
     segmenter = load_segmenter(config, device)
 
     from text2latent.inference.pipeline import Text2LatentPipeline
 
     pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, config.clip, config.force)
+    pipeline.accelerate(acceleration)
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         judge = choose_judge(pipeline, config, lines)

@@ -15,6 +15,7 @@ from text2latent.common.command import CommandParser, run_command, select_device
 from text2latent.common.constraints import Range, number, whole_number
 from text2latent.common.errors import UsageError
 from text2latent.common.extras import require_extra
+from text2latent.inference.flags import add_acceleration_flags, read_acceleration
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.engine import Engine
@@ -36,6 +37,7 @@ def build_parser() -> CommandParser:
         "of its folder or, with NAME=MODEL, by another; repeat it for several. Default: the worlds of the "
         "zoo.")  # fmt: skip
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    add_acceleration_flags(parser)
     _add_network_flags(parser)
     _add_batching_flags(parser)
     _add_limit_flags(parser)
@@ -99,6 +101,8 @@ def run(config: Namespace) -> None:
     if config.root_path and not PREFIX.fullmatch(config.root_path):
         raise UsageError(f"--root-path: expected a prefix such as /draw, got {config.root_path!r}")
     hosts = [*read_hosts("--allowed-hosts", config.allowed_hosts), config.host]
+    device = select_device(config.device)
+    acceleration = read_acceleration(config, device)
     with open_socket(config.host, config.port) as listening:
         from text2latent.apps.serving.app import build_app
         from text2latent.apps.serving.engine import Engine
@@ -106,7 +110,7 @@ def run(config: Namespace) -> None:
         harden(limits)
         # Whoever wrote a prompt beyond a model's domain is warned of it.
         warnings.filterwarnings("ignore", message="prompt .* seems to be beyond", category=UserWarning)
-        with Engine(config.model, select_device(config.device), limits, batching) as engine:
+        with Engine(config.model, device, limits, batching, acceleration) as engine:
             engine.library.load_default()
             app = build_app(engine, token, not config.no_page, config.root_path, hosts)
             announce(engine, address_of(listening) + config.root_path, token is not None or is_local(listening))

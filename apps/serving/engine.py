@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from text2latent.inference.domain import DomainScore
     from text2latent.inference.query import Query
+    from text2latent.models.acceleration import Acceleration
 
 R = TypeVar("R")
 SEED_LIMIT = 2**32
@@ -68,6 +69,7 @@ class Engine:
         models: the models to offer, see `ModelLibrary`; None offers the worlds of the zoo.
         limits: what a request may ask for.
         batching: how requests are joined and how many may wait.
+        acceleration: how the models are made faster; graphs are kept for each number of images in a pass.
     """
 
     def __init__(
@@ -76,8 +78,9 @@ class Engine:
         device: str | torch.device = "cpu",
         limits: Limits | None = None,
         batching: Batching | None = None,
+        acceleration: Acceleration | None = None,
     ) -> None:
-        self.library = ModelLibrary(models, device)
+        self.library = ModelLibrary(models, device, acceleration)
         self.limits = limits or Limits()
         self.batching = batching or Batching()
         self._closing = threading.Event()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.acceleration import Acceleration
 
 NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<source>.+)")
 KINDS = "a zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME, each perhaps as NAME=SOURCE"
@@ -73,13 +74,19 @@ class ModelLibrary:
     Args:
         sources: what `Text2LatentPipeline.from_pretrained` takes, or NAME=SOURCE; without a name, a model is called
             after its file or folder. None offers the worlds of the zoo.
+        acceleration: how they are made faster, if at all.
 
     Raises:
         UsageError: for a source that isn't there, none at all, or two models of one name.
     """
 
-    def __init__(self, sources: Sequence[str] | None = None, device: str | torch.device = "cpu") -> None:
-        self._device = device
+    def __init__(
+        self,
+        sources: Sequence[str] | None = None,
+        device: str | torch.device = "cpu",
+        acceleration: Acceleration | None = None,
+    ) -> None:
+        self._device, self._acceleration = device, acceleration
         self._models: dict[str, _Model] = {}
         for source in _zoo_models() if sources is None else sources:
             name, place = split_name(source)
@@ -149,7 +156,8 @@ class ModelLibrary:
     def _load(self, model: _Model) -> Text2LatentPipeline:
         from text2latent.inference.pipeline import Text2LatentPipeline
 
-        return Text2LatentPipeline.from_pretrained(model.source, self._device)
+        pipeline = Text2LatentPipeline.from_pretrained(model.source, self._device)
+        return pipeline if self._acceleration is None else pipeline.accelerate(self._acceleration)
 
 
 def _zoo_models() -> list[str]:

@@ -92,6 +92,20 @@ def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
     return clip
 
 
+def new_clip(model: Mapping[str, Any]) -> nn.Module:
+    """A CLIP of a config's `model_cfg` that is yet to be given its weights, with OpenAI's preprocessing.
+
+    Raises:
+        ValueError: for a config that asks for what isn't built here.
+    """
+    towers = parse_towers(model)
+    if towers is None:
+        raise ValueError(f"model_cfg: expected one of OpenAI's architectures, got {dict(model)}")
+    clip = _build(model, *towers)
+    clip.visual.preprocess_cfg = {**PREPROCESSING, "size": clip.visual.image_size}
+    return clip
+
+
 def parse_towers(model: Mapping[str, Any]) -> tuple[TextConfig, TransformerConfig | ResNetConfig] | None:
     """The text's and the images' part of a config's `model_cfg`; None where it asks for what isn't built here."""
     flags = [model.get(key, False) for key in ("custom_text", "quick_gelu")]

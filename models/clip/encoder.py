@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
+from text2latent.models.acceleration import Run, directly
 from text2latent.models.clip.files import locate, own_prompts, read_model, read_tokenizer
 from text2latent.models.clip.saving import build_clip, save_hub_folder
 from text2latent.models.clip.text_tower import project
@@ -43,10 +44,18 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     Returns:
         Features `[N, D]`, not normalised, differentiable.
     """
-    tower: Any = getattr(model, "text", model)
+    return _encode_trimmed(model, trim_tokens(tokens) if _is_causal(_tower(model)) else tokens)
+
+
+def _tower(model: Any) -> Any:
+    return getattr(model, "text", model)
+
+
+def _encode_trimmed(model: Any, tokens: Tensor) -> Tensor:
+    """As `encode_tokens`, of tokens that have been trimmed as far as they are to be."""
+    tower = _tower(model)
     if not _is_causal(tower):
         return model.encode_text(tokens)
-    tokens = trim_tokens(tokens)
     length = tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
@@ -74,10 +83,13 @@ class ClipEncoder(nn.Module):
         embedding_dim: D, the length of an embedding.
         context_length: how many tokens of a text are read.
         padding_token: id of the token behind the end of a short text.
+        run: calls the towers where no gradients are needed, see `models.acceleration`.
 
     Raises:
         InputError: when the preprocessing is of a kind that open_clip does not know.
     """
+
+    run: Run = staticmethod(directly)
 
     def __init__(
         self,
@@ -138,9 +150,20 @@ class ClipEncoder(nn.Module):
         """
         batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
         with torch.inference_mode():
-            embeddings = [self.encode_tokens(self.tokenize(batch), normalized) for batch in batches]
+            embeddings = [self._encode_texts(batch, normalized) for batch in batches]
         # A tensor made in inference mode may not take part in a loss; one that is put together outside may.
         return torch.cat(embeddings) if embeddings else torch.empty(0, self.embedding_dim, device=self.device)
+
+    def _encode_texts(self, texts: Sequence[str], normalized: bool) -> Tensor:
+        tokens = self.read_tokens(texts)
+        if self.run is directly and _is_causal(_tower(self.model)):
+            # Before they are sent: looking at what is on the device would wait for it. A graph needs one length.
+            tokens = trim_tokens(tokens)
+        return self.run(self._encode_trimmed, tokens.to(self.device), normalized=normalized)
+
+    def _encode_trimmed(self, tokens: Tensor, normalized: bool) -> Tensor:
+        features = _encode_trimmed(self.model, tokens).float()
+        return normalize(features, dim=-1) if normalized else features
 
     def encode_tokens(self, tokens: Tensor, normalized: bool = True) -> Tensor:
         """Embed tokens `[N, context_length]` of `tokenize`: float32 `[N, D]` of unit length; differentiable.
@@ -166,30 +189,42 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"images: expected floats [N, 3, H, W] in [-1, 1], or of 1, 2 or 4 channels, got {found}")
         if not len(images):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        features = torch.cat([self._encode_batch(batch) for batch in images.split(batch_size)])
+        batches = images.to(self.device).split(batch_size)
+        features = torch.cat([self.run(self._encode_batch, batch) for batch in batches])
         return normalize(features, dim=-1) if normalized else features
 
     def _encode_batch(self, images: Tensor) -> Tensor:
-        pixels = self.preprocess(to_rgb(images.to(self.device).float()))
+        pixels = self.preprocess(to_rgb(images.float()))
         pixels = pixels.to(next(self.model.parameters()).dtype)
         features: Tensor = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
         return features.float()
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of texts, int64 `[N, context_length]` on the model's device; warns of each text that is cut."""
+        return self.read_tokens(texts).to(self.device)
+
+    def read_tokens(self, texts: Sequence[str]) -> Tensor:
+        """As `tokenize`, on the CPU."""
         tokens = self.tokenizer(list(texts))
         # The end-of-text token of some models is their padding, so that the last token alone doesn't show it.
         full = tokens[:, -2:].ne(self.padding_token).any(dim=1)
         for text in (text for text, is_full in zip(texts, full.tolist(), strict=True) if is_full):
             self._warn_if_cut(text)
-        return tokens.to(self.device)
+        return tokens
+
+    def compile_parts(self) -> None:
+        """Have `torch.compile` compile both towers, once they are called."""
+        self.model.visual.compile()
+        transformer = getattr(_tower(self.model), "transformer", None)
+        if transformer is not None:
+            transformer.compile()
 
     def _warn_if_cut(self, text: str) -> None:
         count = _count_tokens(self.tokenizer, text)
         if count > self.context_length:
             warnings.warn(
                 f"prompt {shortened(text)} has {count} tokens; this CLIP model reads the first {self.context_length}",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

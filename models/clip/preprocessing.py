@@ -69,8 +69,9 @@ class Preprocessing:
     def __call__(self, images: Tensor) -> Tensor:
         """Turn images `[N, 3, H, W]` in [-1, 1] into the network's input `[N, 3, *size]`; differentiable."""
         pixels = self._fit(self._resize(images.add(1).div(2)))
-        mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.mean, self.std))
-        return pixels.sub(mean).div(std)
+        # Channel by channel, whose numbers are arguments of kernels: a tensor of them would be sent to the device.
+        channels = zip(pixels.unbind(dim=1), self.mean, self.std, strict=True)
+        return torch.stack([channel.sub(mean).div(std) for channel, mean, std in channels], dim=1)
 
     def _resize(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from text2latent.models.acceleration import Run, directly
 from text2latent.models.network import Network
 from text2latent.models.sources.identity import Identity
 
@@ -45,6 +46,7 @@ class Generator(Network):
         class_spec: class path and arguments of a class of one's own.
         rough_options: keywords of `synthesis` that let it follow `torch.autocast` in all that it does, for images which
             only CLIP looks at.
+        run: calls `synthesis`, see `models.acceleration`.
     """
 
     z_dim: int
@@ -58,6 +60,7 @@ class Generator(Network):
     notes: tuple[str, ...] = ()
     class_spec: Mapping[str, Any] | None = None
     rough_options: Mapping[str, Any] = {}
+    run: Run = staticmethod(directly)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -114,8 +117,15 @@ class Generator(Network):
         """
         if latents.ndim != 3 or latents.shape[1] not in (1, self.num_ws) or latents.shape[2] != self.w_dim:
             raise ValueError(f"latents: expected [N, {self.num_ws} or 1, {self.w_dim}], got {list(latents.shape)}")
+        return self.run(self._synthesize, latents, **options)
+
+    def _synthesize(self, latents: Tensor, **options: Any) -> Tensor:
         ws = latents.expand(-1, self.num_ws, -1)
         return self.synthesis(ws, **options).float().clamp(-1, 1)
+
+    def compile_parts(self) -> None:
+        """Have `torch.compile` compile `synthesis`, once it is called."""
+        self.synthesis.compile()
 
     def forward(self, latents: Tensor, **options: Any) -> Tensor:
         """See `synthesize`; the hooks by which accelerate and diffusers offload networks are on this method."""

@@ -117,16 +117,20 @@ class SynthesisNetwork(nn.Module):
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         noise = self._noise(len(ws), noise_mode, generator)
-        image: Tensor | None = None
         with own_precision(ws.device, exact):
-            x = self.first_conv(self._first(ws))
-            for i in range(self.num_ws):
-                block = self.get_submodule(f"b{4 << i}")
-                if image is not None:
-                    x, image = upsample_bilinear(x), block.enlarge(image)  # type: ignore[operator]
-                # Height and width are exchanged, as the package has it.
-                part = noise[..., : x.shape[2], : x.shape[3]].transpose(-1, -2)
-                x, image = block(x, image, ws[:, i], part)
+            return self.compute(ws, noise)
+
+    def compute(self, ws: Tensor, noise: Tensor) -> Tensor:
+        """As `forward`, whose arguments are checked and whose precision is set; `noise` is the largest map."""
+        x = self.first_conv(self._first(ws))
+        image: Tensor | None = None
+        for i in range(self.num_ws):
+            block = self.get_submodule(f"b{4 << i}")
+            if image is not None:
+                x, image = upsample_bilinear(x), block.enlarge(image)  # type: ignore[operator]
+            # Height and width are exchanged, as the package has it.
+            part = noise[..., : x.shape[2], : x.shape[3]].transpose(-1, -2)
+            x, image = block(x, image, ws[:, i], part)
         assert image is not None  # there is at least one block
         return 2 * image.float() - 1
 

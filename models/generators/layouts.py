@@ -73,5 +73,5 @@ def w_statistics(mean: Tensor, std: Tensor, layout: str, generator: Generator) -
 
 
 def _spread_groups(latents: Tensor, generator: Generator) -> Tensor:
-    sizes = torch.tensor(group_sizes(generator.num_ws), device=latents.device)
-    return latents.repeat_interleave(sizes, dim=1)
+    groups = zip(latents.unbind(dim=1), group_sizes(generator.num_ws), strict=True)
+    return torch.cat([latent[:, None].expand(-1, layers, -1) for latent, layers in groups], dim=1)

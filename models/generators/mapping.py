@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from text2latent.models.acceleration import compile_method
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.layers import FullyConnectedLayer, normalize_second_moment, own_precision
 
@@ -79,7 +80,10 @@ class MappingNetwork(nn.Module):
 
 
 class MappedGenerator(Generator):
-    """Generator whose `mapping` gives one w per image, which `synthesis` takes once per layer."""
+    """Generator whose `mapping` gives one w per image, which `synthesis` takes once per layer.
+
+    All that `synthesis` computes it computes in its method `compute`.
+    """
 
     mapping: MappingNetwork
     rough_options: Mapping[str, Any] = {"exact": False}
@@ -94,6 +98,10 @@ class MappedGenerator(Generator):
         """
         ws = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
         return self.truncate(ws, truncation_psi, truncation_cutoff)
+
+    def compile_parts(self) -> None:
+        # What sets the precision stays outside: the compiler can't look into it.
+        compile_method(self.synthesis, "compute")
 
     def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """Move `w` [N, L, w_dim] towards `mapping.w_avg` (arXiv:1812.04948, section B): w_avg + psi (w - w_avg)."""

@@ -154,13 +154,17 @@ class SynthesisNetwork(nn.Module):
         check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
-        x: Tensor | None = None
         with own_precision(ws.device, exact):
-            for i, block in enumerate(self.blocks()):
-                noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in (block.style0, block.style1)]
-                x = block(x, ws[:, 2 * i : 2 * i + 2], noises)
-            assert x is not None  # there is at least one block
-            return (self.torgb(x) + self.torgb_bias[:, None, None]).float()
+            return self.compute(ws, noise_mode, generator)
+
+    def compute(self, ws: Tensor, noise_mode: str, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
+        """As `forward`, whose arguments are checked and whose precision is set."""
+        x: Tensor | None = None
+        for i, block in enumerate(self.blocks()):
+            noises = [layer.draw_noise(len(ws), noise_mode, generator) for layer in (block.style0, block.style1)]
+            x = block(x, ws[:, 2 * i : 2 * i + 2], noises)
+        assert x is not None  # there is at least one block
+        return (self.torgb(x) + self.torgb_bias[:, None, None]).float()
 
 
 class StyleGAN1Generator(MappedGenerator):

@@ -171,16 +171,26 @@ class SynthesisNetwork(nn.Module):
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         half = torch.float32 if force_fp32 else block_dtype(ws.device, half_dtype)
+        with own_precision(ws.device, exact):
+            return self.compute(ws, noise_mode, generator, half)
+
+    def compute(
+        self,
+        ws: Tensor,
+        noise_mode: str,
+        generator: torch.Generator | list[torch.Generator] | None,
+        half: torch.dtype,
+    ) -> Tensor:
+        """As `forward`, whose arguments are checked and whose precision is set; `half` is that of the last blocks."""
         x: Tensor | None = None
         image: Tensor | None = None
         start = 0
-        with own_precision(ws.device, exact):
-            for block in self.blocks():
-                noises = [layer.draw_noise(ws.shape[0], noise_mode, generator) for layer in block.convolutions()]
-                dtype = half if block.resolution >= self.smallest_half_resolution else torch.float32
-                x = None if x is None else to_block(x, dtype)
-                x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
-                start += block.num_convs
+        for block in self.blocks():
+            noises = [layer.draw_noise(ws.shape[0], noise_mode, generator) for layer in block.convolutions()]
+            dtype = half if block.resolution >= self.smallest_half_resolution else torch.float32
+            x = None if x is None else to_block(x, dtype)
+            x, image = block(x, image, ws[:, start : start + block.num_convs + 1], noises)
+            start += block.num_convs
         assert image is not None  # the last block draws one in every architecture
         return image
 

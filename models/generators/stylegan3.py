@@ -71,10 +71,13 @@ class FourierInput(nn.Module):
         self.register_buffer("freqs", torch.stack([angle.cos(), angle.sin()], dim=1) * radius[:, None])
         self.register_buffer("phases", torch.rand(band.channels) - 0.5)
 
-    def forward(self, w: Tensor, transform: Tensor) -> Tensor:
-        """`w` [N, w_dim] and the inverse `transform` [3, 3] of the image -> features [N, C, H, W], in float32."""
+    def forward(self, w: Tensor, transform: Tensor | None) -> Tensor:
+        """`w` [N, w_dim] and the inverse `transform` [3, 3] of the image, None for the image as it is -> features
+        [N, C, H, W], in float32.
+        """
         with torch.autocast(w.device.type, enabled=False):
-            matrices = self._learned_transform(w.float()) @ self.transform.float() @ transform.to(w.device)
+            matrices = self._learned_transform(w.float()) @ self.transform.float()
+            matrices = matrices if transform is None else matrices @ transform
             freqs = self.freqs.float() @ matrices[:, :2, :2]
             phases = self.phases + (self.freqs.float() @ matrices[:, :2, 2:])[..., 0]
             waves = self._waves(freqs, phases) * self._amplitudes(freqs)[:, None, None]
@@ -228,11 +231,17 @@ class SynthesisNetwork(nn.Module):
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}")
         half = torch.float32 if force_fp32 else block_dtype(ws.device, half_dtype)
+        moved = any(translate) or rotate != 0
+        transform = image_transform(translate, rotate).to(ws.device) if moved else None
         with own_precision(ws.device, exact):
-            x = self.input(ws[:, 0], image_transform(translate, rotate))
-            for i, (name, band) in enumerate(zip(self.layer_names, self.bands, strict=True)):
-                x = to_block(x, half if band.sampling_rate > self.half_above else torch.float32)
-                x = self.get_submodule(name)(x, ws[:, i + 1])
+            return self.compute(ws, transform, half)
+
+    def compute(self, ws: Tensor, transform: Tensor | None, half: torch.dtype) -> Tensor:
+        """As `forward`, whose arguments are checked and whose precision is set; `half` is that of the last layers."""
+        x = self.input(ws[:, 0], transform)
+        for i, (name, band) in enumerate(zip(self.layer_names, self.bands, strict=True)):
+            x = to_block(x, half if band.sampling_rate > self.half_above else torch.float32)
+            x = self.get_submodule(name)(x, ws[:, i + 1])
         return x.float() * self.output_scale
 
 

@@ -103,6 +103,7 @@ def sample(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
+    later: Tensor | None = None,
 ) -> Tensor:
     """Draw latents by going from noise to data with a scheduler.
 
@@ -115,11 +116,12 @@ def sample(
             the last, evaluations of the prior.
         guidance: guidance, or only its scale.
         noise: `[N, L, D]`, see `initial_noise`; later noise of a stochastic sampler follows from it, row by row.
+        later: that noise, if it has been drawn already by `SchedulerConfig.later_noise`.
 
     Returns:
         `[N, L, D]`, in the generator's own units.
     """
-    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise))
+    return prior.denormalize(integrate(prior, scheduler, condition, num_inference_steps, guidance, noise, later))
 
 
 @torch.no_grad()
@@ -130,6 +132,7 @@ def integrate(
     num_inference_steps: int,
     guidance: float | Guidance,
     noise: Tensor,
+    later: Tensor | None = None,
 ) -> Tensor:
     """As `sample`, in the prior's normalised units."""
     how = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
@@ -138,9 +141,10 @@ def integrate(
         return step_through(prior, fresh(scheduler), condition, num_inference_steps, how, noise)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        return guided_prediction(prior, x, t.expand(x.shape[0]), condition, how.scale_at(t), how.rescale)
+        times = torch.zeros(x.shape[0], dtype=t.dtype, device=x.device) + t  # `t` may be on the CPU
+        return guided_prediction(prior, x, times, condition, how.scale_at(t), how.rescale)
 
-    return own(predict, noise, num_inference_steps)
+    return own(predict, noise, num_inference_steps, later)
 
 
 def step_through(

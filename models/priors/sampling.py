@@ -1,7 +1,8 @@
 """Samplers: short functions from noise to data along a prior's predictions, in the manner of k-diffusion's `sampling`.
 
 `predict(x, t)` is what a prior predicts, guidance included, of normalised latents with noise `[N, L, D]` at a time in
-[0, 1], a scalar. Steps and arithmetic are those of diffusers' schedulers, which draw the same.
+[0, 1], a scalar. Steps and arithmetic are those of diffusers' schedulers, which draw the same. Times and what follows
+from them stay on the CPU, whose scalars kernels elsewhere take as arguments: no step waits for a transfer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor
 
 from text2latent.common.errors import UsageError
-from text2latent.models.noise import draw_normal
 from text2latent.models.priors.parametrization import COSINE_OFFSET, COSINE_STEPS
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -63,7 +63,7 @@ def sample_ddim(predict: Predict, x: Tensor, steps: Sequence[int], prediction_ty
     kept, stride = cosine_shares(), COSINE_STEPS // len(steps)
     for step in steps:
         after = kept[step - stride] if step >= stride else torch.ones(())
-        x0, noise = ends_of(predict(x, time_of(kept[step]).to(x.device)), x, kept[step], prediction_type)
+        x0, noise = ends_of(predict(x, time_of(kept[step])), x, kept[step], prediction_type)
         x = after**0.5 * x0 + (1 - after) ** 0.5 * noise
     return x
 
@@ -73,27 +73,27 @@ def sample_ddpm(
     x: Tensor,
     steps: Sequence[int],
     prediction_type: str,
-    generators: Sequence[torch.Generator],
+    noises: Tensor,
     whole_variance: bool = False,
 ) -> Tensor:
     """Ancestral sampling (DDPM, arXiv:2006.11239, eq. 7, with its smaller variance), on the cosine schedule.
 
     Args:
         predict, x, steps, prediction_type: as of `sample_ddim`; each step goes to the next of them.
-        generators: of the N rows' noise.
+        noises: `[K - 1, N, L, D]`, standard normal, of all steps but the last.
         whole_variance: whether the noise of a step is that of one step of the whole schedule, however far the step
             goes, as in clip2latent's code.
     """
     kept = cosine_shares()
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
+    for i, (step, following) in enumerate(zip(steps, [*steps[1:], None], strict=True)):
         now, after = kept[step], torch.ones(()) if following is None else kept[following]
-        x0, _ = ends_of(predict(x, time_of(now).to(x.device)), x, now, prediction_type)
+        x0, _ = ends_of(predict(x, time_of(now)), x, now, prediction_type)
         alpha = now / after
         beta = 1 - alpha
         x = (after**0.5 * beta) / (1 - now) * x0 + alpha**0.5 * (1 - after) / (1 - now) * x
         if following is not None:
             deviation = _deviation(now, kept[step - 1] if whole_variance else after)
-            x = x + deviation * draw_normal(x.shape, generators, x.device, x.dtype)
+            x = x + deviation * noises[i]
     return x
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from text2latent.common.errors import UsageError
 from text2latent.models.network import CLASS_NAME
-from text2latent.models.noise import row_generators
+from text2latent.models.noise import following_noise
 from text2latent.models.priors import sampling
 from text2latent.models.priors.sampling import Predict
 
@@ -60,26 +60,28 @@ _LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 _DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 
 
-def _euler(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
-    return sampling.sample_euler(predict, noise, sampling.euler_times(num_steps).to(noise.device))
+def _euler(predict: Predict, noise: Tensor, num_steps: int, later: Tensor | None, prediction_type: str) -> Tensor:
+    return sampling.sample_euler(predict, noise, sampling.euler_times(num_steps))
 
 
-def _heun(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
-    return sampling.sample_heun(predict, noise, sampling.heun_times(num_steps).to(noise.device))
+def _heun(predict: Predict, noise: Tensor, num_steps: int, later: Tensor | None, prediction_type: str) -> Tensor:
+    return sampling.sample_heun(predict, noise, sampling.heun_times(num_steps))
 
 
-def _ddim(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
+def _ddim(predict: Predict, noise: Tensor, num_steps: int, later: Tensor | None, prediction_type: str) -> Tensor:
     return sampling.sample_ddim(predict, noise, sampling.trailing_steps(num_steps), prediction_type)
 
 
-def _ddpm(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
-    steps, generators = sampling.trailing_steps(num_steps), row_generators(noise)
-    return sampling.sample_ddpm(predict, noise, steps, prediction_type, generators)
+def _ddpm(predict: Predict, noise: Tensor, num_steps: int, later: Tensor | None, prediction_type: str) -> Tensor:
+    steps = sampling.trailing_steps(num_steps)
+    later = following_noise(noise, num_steps - 1) if later is None else later
+    return sampling.sample_ddpm(predict, noise, steps, prediction_type, later)
 
 
-def _respaced(predict: Predict, noise: Tensor, num_steps: int, prediction_type: str) -> Tensor:
-    steps, generators = sampling.leading_steps(num_steps), row_generators(noise)
-    return sampling.sample_ddpm(predict, noise, steps, prediction_type, generators, whole_variance=True)
+def _respaced(predict: Predict, noise: Tensor, num_steps: int, later: Tensor | None, prediction_type: str) -> Tensor:
+    steps = sampling.leading_steps(num_steps)
+    later = following_noise(noise, num_steps - 1) if later is None else later
+    return sampling.sample_ddpm(predict, noise, steps, prediction_type, later, whole_variance=True)
 
 
 SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
@@ -161,11 +163,19 @@ class SchedulerConfig:
         text = json.dumps(record, indent=2, sort_keys=True) + "\n"
         (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
-    @property
-    def draws_with(self) -> Callable[[Predict, Tensor, int], Tensor] | None:
-        """A function of ours that draws what the scheduler draws, `f(predict, noise, num_inference_steps)`.
+    def later_noise(self, noise: Tensor, num_inference_steps: int) -> Tensor | None:
+        """The noise of all steps but the last, `[K - 1, N, L, D]`, which follows from the first, `[N, L, D]`.
 
-        None where only diffusers has one: other classes, and other settings than `OWN` has.
+        None for samplers that draw none.
+        """
+        return following_noise(noise, num_inference_steps - 1) if is_stochastic(self.name) else None
+
+    @property
+    def draws_with(self) -> Callable[[Predict, Tensor, int, Tensor | None], Tensor] | None:
+        """A function of ours that draws what the scheduler draws, `f(predict, noise, num_inference_steps, later)`.
+
+        `later` is what `later_noise` gives, or None to have it drawn. There is no function where only diffusers has
+        one: for other classes, and other settings than `OWN` has.
         """
         known = OWN.get(self.name)
         if known is None:

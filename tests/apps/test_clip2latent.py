@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +13,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from torch import Tensor
 
 from text2latent import infer, train
 from text2latent.apps import convert
@@ -25,7 +23,7 @@ from text2latent.inference.query import Query
 from text2latent.inference.settings import Settings
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
-from text2latent.models.priors import sampling
+from text2latent.models.priors import schedulers
 from text2latent.models.priors.clip2latent import is_checkpoint
 from text2latent.models.priors.folder import load_prior
 from text2latent.tests.conftest import save_tiny_clip, save_tiny_generator
@@ -67,8 +65,7 @@ def test_a_converted_checkpoint_draws_what_clip2latent_draws(
     with np.load(DATA / "small-w.io.npz") as file:
         embedding, noises = (torch.from_numpy(file[name]) for name in ("embedding", "noises_skip250"))
         expected = torch.from_numpy(file[f"w_skip250_scale{scale}_truncation{truncation}"])
-    rest: Iterator[Tensor] = iter(noises[1:, :, None])
-    monkeypatch.setattr(sampling, "draw_normal", lambda *_: next(rest))
+    monkeypatch.setattr(schedulers, "following_noise", lambda *_: noises[1:, :, None])
     drawn = pipeline.draw_latents(embedding, noises[0][:, None], Settings(4, scale, truncation))
     torch.testing.assert_close(drawn.expand(-1, 10, -1), expected, atol=1e-5, rtol=1e-5)
 

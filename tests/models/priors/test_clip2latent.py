@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from text2latent.common.errors import InputError
-from text2latent.models.priors import sampling
 from text2latent.models.priors.clip2latent import AVERAGED, LAYER, QUERY, is_checkpoint, read_prior, scheduler_of
 from text2latent.models.priors.clip2latent_yaml import Clip2LatentSettings, read_settings
 from text2latent.models.priors.diffusion import sample
@@ -43,38 +41,29 @@ def changed(state: dict[str, Tensor], **values: Any) -> dict[str, Any]:
     return {name: value for name, value in {**state, **named}.items() if value is not None}
 
 
-def given_noise(monkeypatch: pytest.MonkeyPatch, noises: Tensor) -> Tensor:
-    """The first of noises `[K, N, L, D]` to start from; the steps are given the others."""
-    rest: Iterator[Tensor] = iter(noises[1:])
-    monkeypatch.setattr(sampling, "draw_normal", lambda *_: next(rest))
-    return noises[0]
-
-
 @pytest.mark.parametrize(("scale", "truncation"), [(1, 1), (2, 1), (2, 0.7)])
-def test_what_is_drawn_is_what_clip2latent_draws(
-    monkeypatch: pytest.MonkeyPatch, scale: int, truncation: float
-) -> None:
+def test_what_is_drawn_is_what_clip2latent_draws(scale: int, truncation: float) -> None:
     prior = read_prior(DATA / "small-w.ckpt", SETTINGS)
     with np.load(DATA / "small-w.io.npz") as file:
         embedding, noises = (torch.from_numpy(file[name]) for name in ("embedding", "noises_skip250"))
         expected = torch.from_numpy(file[f"w_skip250_scale{scale}_truncation{truncation}"])
-    start = given_noise(monkeypatch, noises[:, :, None])
-    w = sample(prior, scheduler_of(), prior.text_condition(embedding), 4, scale, start)
+    start, *rest = noises[:, :, None]
+    w = sample(prior, scheduler_of(), prior.text_condition(embedding), 4, scale, start, torch.stack(rest))
     w = prior.latent_mean + truncation * (w - prior.latent_mean)
     torch.testing.assert_close(w.expand(-1, 10, -1), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_three_groups_are_drawn_as_by_dalle2_pytorchs_transformer(
-    state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int
+    state: dict[str, Tensor], tmp_path: Path, scale: int
 ) -> None:
     io = load_file(DATA / "small-w3.io.safetensors")
     three = {name: io[name] for name in ("latent_mean", "latent_std")}
     path = save(tmp_path / "w3.ckpt", changed(state, net__learned_query=io["learned_query"], **three))
     prior = read_prior(path, replace(SETTINGS, latent_repeats=(4, 4, 10)))
     assert (prior.latent_layout, prior.latent_shape) == ("w_k", (3, 64))
-    start = given_noise(monkeypatch, io["noises_skip250"])
-    w = sample(prior, scheduler_of(), io["embedding"], 4, scale, start)
+    start, *rest = io["noises_skip250"]
+    w = sample(prior, scheduler_of(), io["embedding"], 4, scale, start, torch.stack(rest))
     torch.testing.assert_close(w, io[f"w_skip250_scale{scale}"], atol=1e-5, rtol=1e-5)
 
 
