@@ -27,7 +27,8 @@ class SampleConfig:
         model: Generator and CLIP to use: a zoo name, or a folder or hf:// id that holds both.
         generator: Another than the model's: zoo name, file, folder, address, class path, or class_path and init_args.
         generator_args: YAML or JSON file of arguments that the generator's file doesn't show; better, convert with it.
-        clip: Another CLIP than the model's: zoo name, folder, hf-hub:NAME, hf:// id, MODEL/PRETRAINED or MODEL/FILE.
+        clip: Another CLIP than the model's: zoo name, folder, hf:// id, MODEL/PRETRAINED, MODEL/FILE, file, class path.
+        clip_args: What CLIP's files don't say, as KEY=VALUE,KEY=VALUE or a YAML or JSON file; see docs/clip.md.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
         batch_size: Images synthesised at once; changes speed and memory, not the pairs. Null: 16 on a CPU, else 64.
@@ -45,7 +46,8 @@ class SampleConfig:
     model: FilledText = "faces"
     generator: FilledText | dict[str, Any] | None = None
     generator_args: FilledText | None = None
-    clip: FilledText | None = None
+    clip: FilledText | dict[str, Any] | None = None
+    clip_args: FilledText | dict[str, Any] | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
     batch_size: PositiveInt | None = None

@@ -17,6 +17,7 @@ from text2latent.data.manifest import Manifest
 from text2latent.data.stats import PairStatistics
 from text2latent.inference.prompt_lists import embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.recorded import load_clip
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.layouts import layout_shape
@@ -89,7 +90,7 @@ def load_the_clip(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     """The CLIP of the model that the configuration names, else the pairs' own."""
     if config.model is not None:
         return ClipEncoder.from_pretrained(config.model)
-    return load_recorded(ClipEncoder.from_pretrained, recorded, "CLIP", "--model")
+    return load_clip(None, recorded, "--model")
 
 
 def find_text_mean(config: TrainConfig, data: PairDataModule) -> Tensor | None:

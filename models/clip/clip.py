@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from text2latent.models.clip.image_towers import ModifiedResNet, ResNetConfig, TransformerConfig, VisionTransformer
@@ -67,18 +65,19 @@ class Clip(TextTower):
         return self.visual(images)
 
 
-def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
+def build_plain_clip(
+    model: Mapping[str, Any], preprocessing: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> nn.Module | None:
     """A CLIP with its weights in float32, on the CPU; None where only open_clip can tell what its files say.
 
     Args:
-        config: what `open_clip_config.json` holds.
-        weights: a complete safetensors file.
+        model: what `model_cfg` of an `open_clip_config.json` holds.
+        preprocessing: what its `preprocess_cfg` holds.
+        state: the weights.
     """
-    preprocessing, model = config.get("preprocess_cfg", {}), config["model_cfg"]
     towers = parse_towers(model)
-    if weights.suffix != ".safetensors" or not isinstance(preprocessing, dict) or towers is None:
+    if towers is None:
         return None
-    state = load_file(weights)
     try:
         with Unfilled(state):
             clip = _build(model, *towers)
