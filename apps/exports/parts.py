@@ -97,6 +97,8 @@ def _is_complete(network: Network, weights: Path) -> bool:
 
 def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     identity = _known(clip.identity, "CLIP")
+    if not isinstance(clip.tokenizer, EXPORTED_TOKENIZERS) or identity.arguments.get("text"):
+        raise InputError(f"CLIP {identity}: expected one of open_clip's kind to export, which other tools read")
     located = files.locate(identity.source, parse_clip_arguments(identity.arguments))
     if located.head is not None:
         raise InputError(f"CLIP {identity}: it is a head on another CLIP's embeddings, which no other tool reads")

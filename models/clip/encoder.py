@@ -116,6 +116,9 @@ class ClipEncoder(nn.Module):
                 - `MODEL/PRETRAINED` with open_clip's names, where PRETRAINED may also be a weights file or its address
                   (`ViT-B-32/openai`, `ViT-B-32/weights.safetensors`), a checkpoint of training too;
                 - a file of OpenAI's own, such as `ViT-B-32.pt`, which says all of itself;
+                - a folder of the transformers library, its `hf://` id or its folder in the hub's cache;
+                - a class path `my_package.MyClip`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
+                  one: that class, a subclass of `ClipModel`, is imported;
                 - a mapping `{source: ..., arguments: {...}}`.
             arguments: what its files don't say, see `text2latent.models.clip.arguments.ClipArguments`.
             allow_import: whether a class path is imported. False for sources that a file names rather than the user.

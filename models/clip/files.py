@@ -165,7 +165,7 @@ def _locate_in_folder(folder: Path, source: str) -> Source:
     weights = next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: expected CLIP weights in {WEIGHTS_NAME}, found none")
-    return _of_config(f"{FOLDER_PREFIX}{folder}", weights, _folder_name(folder, source), source, config)
+    return _of_config(f"{FOLDER_PREFIX}{folder}", weights, folder_name(folder, source), source, config)
 
 
 def _of_config(model_name: str, weights: Path, name: str, source: str, config: Mapping[str, Any]) -> Source:
@@ -190,10 +190,11 @@ def _locate_headed(head: Path, source: str) -> Source:
     base = locate(name)
     if base.head is not None or base.identity.sha256 != sha256:
         raise InputError(f"{head}: expected the CLIP {name} ({sha256[:12]}) under it, got {base.identity}")
-    return replace(base, identity=Identity(_folder_name(head.parent, source), source, sha256_of(head)), head=head)
+    return replace(base, identity=Identity(folder_name(head.parent, source), source, sha256_of(head)), head=head)
 
 
-def _folder_name(folder: Path, source: str) -> str:
+def folder_name(folder: Path, source: str) -> str:
+    """What people call the CLIP in a folder: a zoo world's name, a cached repository's id, or the folder's name."""
     if is_zoo_name(source):
         return source
     repository = folder.resolve().parent.parent.name

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from text2latent.common.errors import UsageError
+from text2latent.common.errors import InputError, UsageError
+from text2latent.models import own_class
 from text2latent.models.clip.arguments import ClipArguments, parse_clip_arguments
 from text2latent.models.clip.building import read_model, read_tokenizer
-from text2latent.models.clip.files import locate, own_prompts
+from text2latent.models.clip.files import find_folder, folder_name, locate, own_prompts
 from text2latent.models.clip.languages import FLAG, LanguageTokenizer, has_languages
+from text2latent.models.clip.own import PART, load_own
 from text2latent.models.clip.preprocessing import Preprocessing
+from text2latent.models.clip.published import CONFIG_NAME
 from text2latent.models.clip.settings import network_settings, settings_of
+from text2latent.models.clip.text_folder import JoinedClip, is_text_folder, load_text_tower
+from text2latent.models.clip.transformers_folder import is_transformers_folder, load_transformers
 from text2latent.models.sources.identity import Identity
 
 KEYS = ("source", "arguments")
@@ -47,8 +54,13 @@ def load_clip_parts(
     values = dict(arguments or {})
     if isinstance(source, Mapping) and "class_path" not in source:
         source, values = _named(source, values)
+    own = _own_class(source)
+    if own is not None:
+        return _load_own(own, values, allow_import)
     said = parse_clip_arguments(values)
-    parts = _load_open_clip(str(source), said)
+    parts = _load(str(source), said)
+    if said.text is not None:
+        parts = _with_text_tower(parts, said.text, said)
     if said.language is not None:
         _say_language(parts.tokenizer, said.language)
     return replace(parts, identity=replace(parts.identity, arguments=_absolute(values)))
@@ -60,6 +72,63 @@ def _named(spec: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, dic
     if unknown or not isinstance(source, str) or not isinstance(own, Mapping):
         raise UsageError(f"clip: expected the keys {' and '.join(KEYS)}, got {dict(spec)!r:.200}")
     return source, {**own, **values}
+
+
+def _own_class(source: str | Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The class path and arguments that a source is or that its YAML file holds; None where it is something else."""
+    if isinstance(source, Mapping):
+        return source
+    if own_class.is_class_path(source):
+        return {"class_path": source}
+    path = Path(source)
+    is_yaml = path.suffix in own_class.YAML_SUFFIXES and path.is_file()
+    return own_class.read_class_file(path, PART) if is_yaml else None
+
+
+def _load_own(spec: Mapping[str, Any], values: Mapping[str, Any], allow_import: bool) -> ClipParts:
+    spec = {key: value for key, value in spec.items() if key != "arguments" or value}
+    if values or "arguments" in spec:
+        raise UsageError("--clip-args: expected none with a class of your own, whose arguments are init_args")
+    return ClipParts(*load_own(spec, allow_import))
+
+
+def _with_text_tower(parts: ClipParts, source: str, said: ClipArguments) -> ClipParts:
+    """A CLIP with another text tower in the place of its own; its identity is of both.
+
+    Raises:
+        InputError: when the two have embeddings of different lengths.
+    """
+    tower = load_text_tower(source, said)
+    images: Any = parts.model
+    with torch.inference_mode():
+        width = images.encode_text(parts.tokenizer(["size"])).shape[-1]
+    if tower.network.dense.out_features != width:
+        raise InputError(
+            f"--clip-args: text: expected features of {width} channels, as of the images of {parts.identity}, got "
+            f"{tower.network.dense.out_features}"
+        )
+    digest = hashlib.sha256(f"{parts.identity.sha256} {tower.sha256}".encode()).hexdigest()
+    preprocess = Preprocessing.from_config(images.visual.preprocess_cfg)
+    kept = {key: value for key, value in parts.identity.settings.items() if key in ("activation", "network")}
+    settings = settings_of(preprocess, tower.tokenizer, {**kept, **tower.settings})
+    identity = replace(parts.identity, sha256=digest, settings=settings)
+    return ClipParts(JoinedClip(parts.model, tower.network), tower.tokenizer, identity)
+
+
+def _load(source: str, said: ClipArguments) -> ClipParts:
+    folder = find_folder(source)
+    if folder is not None and is_text_folder(folder):
+        raise UsageError(
+            f"CLIP {source!r}: a text tower alone; expected the CLIP whose images it was made for, with --clip-args "
+            f"text={source}"
+        )
+    if folder is None or (folder / CONFIG_NAME).is_file() or not is_transformers_folder(folder):
+        return _load_open_clip(source, said)
+    model, tokenizer, identity = load_transformers(folder, source, folder_name(folder, source), said)
+    preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
+    return ClipParts(
+        model, tokenizer, replace(identity, settings=settings_of(preprocess, tokenizer, identity.settings))
+    )
 
 
 def _load_open_clip(source: str, said: ClipArguments) -> ClipParts:

@@ -47,21 +47,26 @@ DICTIONARIES = (
 """Dictionaries in which Lightning keeps hyperparameters."""
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, whole: bool = True) -> dict[str, Tensor]:
     """A CLIP's tensors by their plain names, on the CPU: float32, or as a safetensors file has them.
+
+    Args:
+        path: the file.
+        whole: whether it is known to hold a whole CLIP; else all its tensors are taken, under the names that it has.
 
     Raises:
         InputError: when the file is damaged, no file of weights, holds none or several CLIPs, or asks for anything
             but tensors and plain containers.
     """
     if path.suffix == ".safetensors" or _is_safetensors(path):
-        return _cleaned(_below_prefix(_read_safetensors(path), path))
+        state = _read_safetensors(path)
+        return _cleaned(_below_prefix(state, path) if whole else state)
     if not path.stat().st_size:
         raise InputError(f"{path}: expected weights of a CLIP, the file is empty")
     data = map_file(path)
     try:
-        records = _records(path, data)
-        section = _below_prefix(records, path)
+        records = _records(path, data, whole)
+        section = _below_prefix(records, path) if whole else records
         return _cleaned(load_tensors(section, len(data)))
     except PickleError as error:
         raise InputError(f"{path}: {_told(str(error))}") from error
@@ -95,7 +100,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: expected a complete safetensors file, got: {one_line(error)}") from error
 
 
-def _records(path: Path, data: memoryview) -> dict[str, Any]:
+def _records(path: Path, data: memoryview, whole: bool) -> dict[str, Any]:
     """Records of tensors, by name, of the part of a file that is a model's weights."""
     if not is_torch_file(data):
         raise PickleError(
@@ -108,7 +113,7 @@ def _records(path: Path, data: memoryview) -> dict[str, Any]:
         raise PickleError(f"a PyTorch file that holds {shown(value)}: expected a dictionary of weights")
     for section in _sections(value):
         tensors = {str(key): one for key, one in section.items() if isinstance(one, (TensorRecord, ArrayRecord))}
-        if any(_is_signature(name) for name in tensors):
+        if any(_is_signature(name) for name in tensors) or (tensors and not whole):
             return tensors
     names = ", ".join(shown(str(name), 40) for name in list(value)[:3])
     raise PickleError(f"expected a CLIP's weights, with a {SIGNATURE} among them; it holds {names or 'nothing'}")
