@@ -19,7 +19,10 @@ from text2latent.models.clip import files
 from text2latent.models.clip.arguments import parse_clip_arguments
 from text2latent.models.clip.building import read_tokenizer
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.languages import LanguageTokenizer
+from text2latent.models.clip.own import ByteTokenizer
 from text2latent.models.clip.saving import save_hub_folder
+from text2latent.models.clip.transformers_clip import TransformersTokenizer
 from text2latent.models.network import CONFIG, WEIGHTS, Network
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -97,7 +100,7 @@ def _is_complete(network: Network, weights: Path) -> bool:
 
 def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     identity = _known(clip.identity, "CLIP")
-    if not isinstance(clip.tokenizer, EXPORTED_TOKENIZERS) or identity.arguments.get("text"):
+    if isinstance(clip.tokenizer, (TransformersTokenizer, ByteTokenizer)):
         raise InputError(f"CLIP {identity}: expected one of open_clip's kind to export, which other tools read")
     located = files.locate(identity.source, parse_clip_arguments(identity.arguments))
     if located.head is not None:
@@ -125,9 +128,9 @@ def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, A
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Tokenizers of the transformers library go into the folder; open_clip's own needs no file."""
-    inner: Any = getattr(tokenizer, "tokenizer", None)
-    if hasattr(inner, "save_pretrained"):
-        inner.save_pretrained(folder)
+    saving = tokenizer if isinstance(tokenizer, LanguageTokenizer) else getattr(tokenizer, "tokenizer", None)
+    if hasattr(saving, "save_pretrained"):
+        saving.save_pretrained(folder)
 
 
 def _require_same_tokens(clip: ClipEncoder, folder: Path) -> None:

@@ -15,6 +15,7 @@ from text2latent.common.extras import require_extra
 from text2latent.models.clip.clip import build_plain_clip
 from text2latent.models.clip.files import CONFIG_NAME, TEXT_CONFIG_NAME, WEIGHTS_NAME, Source
 from text2latent.models.clip.head import HeadedClip, read_heads
+from text2latent.models.clip.languages import LanguageTokenizer, has_languages
 from text2latent.models.clip.shapes import refuse_other_shapes
 from text2latent.models.clip.tokenizer import CONTEXT_LENGTH, BytePairTokenizer, find_vocabulary
 from text2latent.models.clip.weights import read_weights
@@ -138,13 +139,14 @@ def read_tokenizer(source: Source) -> Any:
     # A config may ask for a tokenizer whose repository brings code along; said here, the refusal comes last and wins.
     arguments = {"trust_remote_code": False} if name else {}
     try:
-        return get_tokenizer(source.model_name or USUAL_MODEL, context_length=length, **arguments)
+        found = get_tokenizer(source.model_name or USUAL_MODEL, context_length=length, **arguments)
     except (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         where = source.weights.parent if source.is_in_folder else _hub_places()
         raise InputError(
             f"CLIP {source.identity.source!r}: looked for its tokenizer {name!r} in {where}, got: {one_line(error)}; "
             f"{LOCAL_TEXT_MODEL}"
         ) from error
+    return LanguageTokenizer(found) if has_languages(found) else found
 
 
 def _named_tokenizer(source: Source, name: str, context_length: int) -> Any:

@@ -45,7 +45,7 @@ def language_of(text: str) -> str:
 def has_languages(tokenizer: Any) -> bool:
     """Whether open_clip's wrapper of a tokenizer has one inside that is told the language of its texts."""
     inner = getattr(tokenizer, "tokenizer", None)
-    return callable(getattr(inner, "set_src_lang_special_tokens", None)) and knows(inner, DEFAULT)
+    return hasattr(inner, "src_lang") and knows(inner, DEFAULT)
 
 
 def knows(inner: Any, language: str) -> bool:
@@ -85,7 +85,7 @@ class LanguageTokenizer:
         rows = torch.zeros(len(texts), context_length or self.context_length, dtype=torch.long)
         for language in dict.fromkeys(languages):
             mine = [row for row, one in enumerate(languages) if one == language]
-            self.tokenizer.set_src_lang_special_tokens(language)
+            self.tokenizer.src_lang = language
             rows[mine] = self._wrapped([texts[row] for row in mine], context_length)
         return rows
 
@@ -94,5 +94,5 @@ class LanguageTokenizer:
 
     def save_pretrained(self, folder: Any) -> None:
         """Write the tokenizer's files, set to English as they came."""
-        self.tokenizer.set_src_lang_special_tokens(DEFAULT)
+        self.tokenizer.src_lang = DEFAULT
         self.tokenizer.save_pretrained(folder)

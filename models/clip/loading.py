@@ -16,7 +16,7 @@ from text2latent.models import own_class
 from text2latent.models.clip.arguments import ClipArguments, parse_clip_arguments
 from text2latent.models.clip.building import read_model, read_tokenizer
 from text2latent.models.clip.files import find_folder, folder_name, locate, own_prompts
-from text2latent.models.clip.languages import FLAG, LanguageTokenizer, has_languages
+from text2latent.models.clip.languages import FLAG, LanguageTokenizer
 from text2latent.models.clip.own import PART, load_own
 from text2latent.models.clip.preprocessing import Preprocessing
 from text2latent.models.clip.published import CONFIG_NAME
@@ -134,8 +134,6 @@ def _load(source: str, said: ClipArguments) -> ClipParts:
 def _load_open_clip(source: str, said: ClipArguments) -> ClipParts:
     located = locate(source, said)
     model, tokenizer = read_model(located), read_tokenizer(located)
-    if has_languages(tokenizer):
-        tokenizer = LanguageTokenizer(tokenizer)
     preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
     settings = settings_of(preprocess, tokenizer, network_settings(located.model_config))
     return ClipParts(model, tokenizer, replace(located.identity, settings=settings), own_prompts(located))

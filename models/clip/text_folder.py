@@ -40,6 +40,8 @@ MODULES_NAME = "modules.json"
 M_CLIP = "M-CLIP"
 """M-CLIP's `model_type`."""
 M_CLIP_TOWER, M_CLIP_MAP = "transformer.", "LinearTransformation."
+M_CLIP_BASES = {"xlm-roberta": "xlm-roberta", "labse": "bert"}
+"""What the name of the text model inside has in it, and its `model_type`."""
 HEAD_WIDTH = 64
 """Channels of an attention head of the text models that M-CLIP is of: XLM-RoBERTa and LaBSE, which is a BERT."""
 MODEL_CLASSES = {
@@ -169,9 +171,7 @@ def _m_clip_tower(folder: Path, said: ClipArguments) -> TextTower:
 def _m_clip_config(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The config of the text model inside, which M-CLIP's own gives by name only, by its tensors' shapes."""
     base = str(read_json(folder / CONFIG_NAME).get("modelBase", ""))
-    kind = next(
-        (kind for word, kind in (("xlm-roberta", "xlm-roberta"), ("labse", "bert")) if word in base.lower()), ""
-    )
+    kind = next((kind for word, kind in M_CLIP_BASES.items() if word in base.lower()), None)
     try:
         vocabulary, width = state["embeddings.word_embeddings.weight"].shape
         places = state["embeddings.position_embeddings.weight"].shape[0]
@@ -179,7 +179,7 @@ def _m_clip_config(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
         types = state["embeddings.token_type_embeddings.weight"].shape[0]
     except (KeyError, ValueError) as error:
         raise InputError(f"{folder}: expected the weights of M-CLIP, without {error}") from error
-    if not kind:
+    if kind is None:
         raise InputError(f"{folder}: modelBase: expected XLM-RoBERTa or LaBSE, got {base!r:.80}; {OWN_CODE}")
     layers = len({name.split(".")[2] for name in state if name.startswith("encoder.layer.")})
     sizes = {"hidden_size": width, "intermediate_size": inside, "max_position_embeddings": places}
@@ -225,7 +225,7 @@ def _modules(folder: Path) -> dict[str, Path]:
     found.pop("Normalize", None)
     if set(found) != {"Transformer", "Pooling", "Dense"} or any(Path(path).name != path for path in found.values()):
         raise InputError(
-            f"{folder / MODULES_NAME}: expected a text model, a pooling and a linear map (Transformer, Pooling, Dense), "
+            f"{folder / MODULES_NAME}: expected Transformer, Pooling and Dense (text model, pooling, linear map), "
             f"got {', '.join(found)[:100]}; {OWN_CODE}"
         )
     return {name: folder / path for name, path in found.items()}
