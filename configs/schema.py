@@ -194,6 +194,7 @@ class TrainConfig:
         data: The pairs to train on.
         model: Generator and CLIP to draw the grids with, a zoo name or a local folder; null takes the pairs' own.
         generator: Another generator than the model's, as for sampling; needed for pairs of a class of your own.
+        clip: The pairs' CLIP, if it has moved, as for sampling; needed for pairs of a class of your own.
         prior: The network.
         diffusion: What the network predicts, and the pseudo-text.
         text: How texts are brought to where image embeddings are.
@@ -223,6 +224,7 @@ class TrainConfig:
     data: DataConfig
     model: FilledText | None = None
     generator: FilledText | dict[str, Any] | None = None
+    clip: FilledText | dict[str, Any] | None = None
     prior: PriorConfig = field(default_factory=PriorConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     text: TextConfig = field(default_factory=TextConfig)

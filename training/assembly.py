@@ -87,10 +87,10 @@ def load_the_generator(config: TrainConfig, recorded: Identity) -> Generator:
 
 
 def load_the_clip(config: TrainConfig, recorded: Identity) -> ClipEncoder:
-    """The CLIP of the model that the configuration names, else the pairs' own."""
-    if config.model is not None:
+    """The CLIP that the configuration names, by itself or as its model's, else the pairs' own; no code is imported."""
+    if config.clip is None and config.model is not None:
         return ClipEncoder.from_pretrained(config.model)
-    return load_clip(None, recorded, "--model")
+    return load_clip(config.clip, recorded, "--clip")
 
 
 def find_text_mean(config: TrainConfig, data: PairDataModule) -> Tensor | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from text2latent.common.errors import InputError, UsageError, named_line
@@ -22,6 +23,7 @@ from text2latent.models.clip.building import UNREADABLE
 from text2latent.models.clip.settings import digest_of
 from text2latent.models.clip.transformers_clip import TransformersClip, TransformersTokenizer
 from text2latent.models.clip.weights import read_weights
+from text2latent.models.network import SPARE_NUMBERS
 from text2latent.models.sources.identity import Identity, sha256_of
 
 CONFIG_NAME = "config.json"
@@ -162,6 +164,7 @@ def build_model(
     model_class = getattr(transformers, class_name)
     try:
         with _quiet():
+            _refuse_size(model_class, config, state)
             model, report = model_class.from_pretrained(
                 None, config=config, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
             )
@@ -179,6 +182,15 @@ def build_model(
         raise InputError(f"{folder}: expected weights that fit {CONFIG_NAME}; {told}")
     found: nn.Module = model.float().eval()
     return found
+
+
+def _refuse_size(model_class: Any, config: Any, state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a config of a far larger network than there are weights for, before memory is taken."""
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
+    there = sum(value.numel() for value in state.values())
+    if wanted > 2 * there + SPARE_NUMBERS:
+        raise ValueError(f"it would be of {wanted} numbers, where the weights have {there}")
 
 
 def _names(found: Any) -> list[str]:

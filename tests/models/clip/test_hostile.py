@@ -127,7 +127,9 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         "script-other-class.pt": (archive(module(b"}", "training.networks\nCLIP")), "training.networks.CLIP is not"),
         "script-no-module.pt": (archive(b"}"), "expected a module in a TorchScript archive"),
         "script-compressed.pt": (
-            zipped({"m/data.pkl": b"\x80\x02}.", "m/data/0": bytes(1 << 28), "m/constants.pkl": b""}, zipfile.ZIP_DEFLATED),
+            zipped(
+                {"m/data.pkl": b"\x80\x02}.", "m/data/0": bytes(1 << 28), "m/constants.pkl": b""}, zipfile.ZIP_DEFLATED
+            ),
             "a zip whose files are compressed",
         ),
         "script-code-bomb.pt": (archive(module(b"}"), code=b" " * (1 << 28)), NO_WEIGHTS),
@@ -198,11 +200,12 @@ HEADER = {"logit_scale": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}
 FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     "weights-code": ({"pytorch_model.bin": zipped({"a/data.pkl": EVIL})}, "global posix.system is not allowed"),
     "weights-claim": (
-        {"model.safetensors": safetensors_file(b'{"logit_scale":{"dtype":"F32","shape":[99999999],"data_offsets":[0,9]}}')},
+        {"model.safetensors": safetensors_file(b'{"a":{"dtype":"F32","shape":[99999999],"data_offsets":[0,9]}}')},
         "expected a complete safetensors file",
     ),
     "index-outside": (
-        {"model.safetensors.index.json": b'{"weight_map": {"a": "/etc/passwd"}}'}, "expected the names of files in the folder"
+        {"model.safetensors.index.json": b'{"weight_map": {"a": "/etc/passwd"}}'},
+        "expected the names of files in the folder",
     ),
     "no-json": ({"config.json": b"{" * 5000}, "expected open_clip's config of a CLIP model, the file is missing"),
     "huge": (
@@ -212,7 +215,7 @@ FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "nested": ({"config.json": b'{"model_type": ["clip"]}'}, "model_type: expected one of"),
     "kernel": (
-        {"config.json": b'{"model_type": "clip", "attn_implementation": "evil/kernel", "text_config": {}, "vision_config": {}}',
+        {"config.json": b'{"model_type": "clip", "attn_implementation": "evil/kernel", "text_config": {}}',
          "model.safetensors": safetensors_file(json.dumps(HEADER).encode(), bytes(4))},
         "expected weights that fit config.json",
     ),
