@@ -111,11 +111,9 @@ def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     except InputError as error:
         raise type(error)(f"{error}; --text.prompts null trains without asking it where texts lie") from error
     assert clip.identity is not None
-    require_same(
-        recorded,
-        clip.identity,
-        "CLIP" if config.model is None else f"--model {config.model}: CLIP of the pairs {config.data.path}",
-    )
+    of_model = config.clip is None and config.model is not None
+    what = f"--model {config.model}: CLIP of the pairs {config.data.path}" if of_model else "CLIP"
+    require_same(recorded, clip.identity, what)
     return clip
 
 

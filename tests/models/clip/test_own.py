@@ -78,17 +78,12 @@ def test_the_route_from_pairs_to_pictures(module, japanese, tiny_world, tmp_path
     named = ("--clip", str(tmp_path / "japanese.yaml"))
     pairs = ["--generator", str(tiny_world), "--num-pairs", "40", "--shard-size", "20", "--device", "cpu"]
     assert sample.main([*pairs, *named, "--output", str(tmp_path / "pairs")]) == 0
-    assert train.main([*arguments(tmp_path / "pairs", tmp_path / "run"), "--text.prompts", "null"]) == 0
-    wanted = [
-        "--model",
-        str(tmp_path / "run"),
-        "--text",
-        "女性",
-        "--device",
-        "cpu",
-        "--output",
-        str(tmp_path / "a.png"),
-    ]
+    training = arguments(tmp_path / "pairs", tmp_path / "run")
+    assert train.main(training) == 1
+    assert f"expected --clip {MODULE}.JapaneseClip" in capsys.readouterr().err
+    assert train.main([*training, *named]) == 0
+    picture = tmp_path / "a.png"
+    wanted = ["--model", str(tmp_path / "run"), "--text", "女性", "--device", "cpu", "--output", str(picture)]
     capsys.readouterr()
     assert infer.main(wanted) == 1
     assert f"imported only when you name it yourself; expected --clip {MODULE}.JapaneseClip" in capsys.readouterr().err
