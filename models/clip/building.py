@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from text2latent.common.errors import InputError, one_line
 from text2latent.common.extras import require_extra
-from text2latent.models.clip.clip import build_plain_clip
+from text2latent.models.clip.clip import as_named_in, build_plain_clip, has_plain_names, parse_towers
 from text2latent.models.clip.files import CONFIG_NAME, TEXT_CONFIG_NAME, WEIGHTS_NAME, Source
 from text2latent.models.clip.head import HeadedClip, read_heads
 from text2latent.models.clip.languages import LanguageTokenizer, has_languages
-from text2latent.models.clip.shapes import refuse_other_shapes
+from text2latent.models.clip.shapes import fitting_hint, refuse_other_shapes
 from text2latent.models.clip.tokenizer import CONTEXT_LENGTH, BytePairTokenizer, find_vocabulary
 from text2latent.models.clip.weights import read_weights
 
@@ -52,14 +52,28 @@ def read_model(source: Source) -> nn.Module:
     """
     _check_text_model(source)
     state = None if source.weights.suffix == BIG_VISION else read_weights(source.weights)
-    model = None
-    if state is not None and source.text_folder is None:
-        model = build_plain_clip(source.model_config, source.preprocessing, state)
-    if model is None:
-        model = _build_with_open_clip(source, state)
+    is_plain = state is not None and has_plain_names(state) and parse_towers(source.model_config) is not None
+    model = _build_plain(source, state or {}) if is_plain else _build_with_open_clip(source, state)
     if source.head is None:
         return model
     return HeadedClip(model, *read_heads(source.head, source.model_config["embed_dim"]))
+
+
+def _build_plain(source: Source, state: Mapping[str, Tensor]) -> nn.Module:
+    try:
+        clip = build_plain_clip(source.model_config, source.preprocessing, state)
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        told = f"expected weights that fit {_name_of(source)}, got: {one_line(error)}"
+        raise InputError(f"{source.weights}: {told}{fitting_hint(state)}") from error
+    found = as_named_in(clip, state)
+    found["logit_scale"] = found["logit_scale"].reshape(clip.logit_scale.shape)
+    refuse_other_shapes(_shapes(clip), found, source.weights, _name_of(source))
+    clip.load_state_dict(found)
+    return clip
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _build_with_open_clip(source: Source, state: dict[str, Tensor] | None) -> nn.Module:
@@ -110,8 +124,7 @@ def _load(model: Any, state: Mapping[str, Tensor], source: Source) -> None:
             found[name] = found[name].reshape(own.shape)
     if getattr(model, "logit_bias", None) is not None and "logit_bias" not in found:
         found["logit_bias"] = found["logit_scale"].new_zeros(model.logit_bias.shape)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    refuse_other_shapes(shapes, found, source.weights, _name_of(source))
+    refuse_other_shapes(_shapes(model), found, source.weights, _name_of(source))
     model.load_state_dict(found)
 
 

@@ -19,7 +19,7 @@ from text2latent.models.clip.head import HEAD_NAME, read_base
 from text2latent.models.clip.published import CONFIG_NAME, recognise, settings_of_file, tag_settings
 from text2latent.models.clip.shapes import fitting_models, openai_config
 from text2latent.models.clip.torchscript import is_torchscript, uses_quick_gelu
-from text2latent.models.clip.weights import read_weights
+from text2latent.models.clip.weights import read_shapes, read_weights
 from text2latent.models.sources.fetching import HUB_SCHEME, fetch, is_remote
 from text2latent.models.sources.hub import NotInRepository, fetch_from_hub
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -101,8 +101,8 @@ def locate(source: str, said: ClipArguments | None = None) -> Source:
         found = _locate_on_hub(source)
     elif (folder := find_folder(source)) is not None:
         found = _locate_in_folder(folder, source)
-    elif Path(source).is_file():
-        return _locate_file(source, Path(source), said)
+    elif Path(source).is_file() or is_remote(source):
+        return _locate_file(source, fetch(source), said)
     else:
         return _locate_by_name(source, said)
     return _with_said(found, said)
@@ -251,7 +251,7 @@ def _locate_by_name(source: str, said: ClipArguments) -> Source:
         return _locate_file(source, _weights_file(source, model, pretrained), said, model)
     weights = _download(source, published)
     found = {**tag_settings(model, pretrained), **said.preprocessing, **said.said("quick_gelu")}
-    return _named(source, model, weights, source, found, said)
+    return _named(Identity(source, source, sha256_of(weights)), model, weights, found, said)
 
 
 def _locate_file(source: str, path: Path, said: ClipArguments, named: str | None = None) -> Source:
@@ -271,7 +271,7 @@ def _locate_file(source: str, path: Path, said: ClipArguments, named: str | None
     if model is None:
         raise _nameless(source, path)
     settings = settings_of_file(source, _known_model(model), path, sha256, said)
-    return _named(source, model, path, f"{model}/{path.name}", settings, said)
+    return _named(Identity(f"{model}/{path.name}", source, sha256), model, path, settings, said)
 
 
 def _known_model(model: str) -> str:
@@ -283,15 +283,12 @@ def _known_model(model: str) -> str:
     return model
 
 
-def _named(
-    source: str, model: str, weights: Path, name: str, settings: Mapping[str, Any], said: ClipArguments
-) -> Source:
+def _named(identity: Identity, model: str, weights: Path, settings: Mapping[str, Any], said: ClipArguments) -> Source:
     """Weights of one of open_clip's architectures, with activation and preprocessing."""
     from open_clip import get_model_config
 
     config = {**(get_model_config(model) or {}), "quick_gelu": bool(settings["quick_gelu"])}
     preprocessing = {key: value for key, value in settings.items() if key not in ("quick_gelu", "size")}
-    identity = Identity(name, source, sha256_of(weights))
     return Source(model, weights, identity, _changed(config, said), preprocessing, tokenizer=said.tokenizer)
 
 
@@ -303,7 +300,7 @@ def _locate_openai(source: str, path: Path, said: ClipArguments) -> Source:
             f"CLIP {source!r}: it doesn't show its activation; expected --clip-args quick_gelu=true or false"
         )
     try:
-        config = openai_config(read_weights(path))
+        config = openai_config(read_shapes(path))
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(
             f"{path}: expected a TorchScript archive of OpenAI's CLIP, got: {named_line(error)}"

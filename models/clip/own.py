@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ class ClipModel(nn.Module):
             values in [-1, 1].
         interpolation: `bicubic` or `bilinear`.
         resize_mode: how other images are brought to `image_size`, see `preprocessing.Preprocessing`.
+        logit_scale: logarithm of what cosines are multiplied with to make probabilities of them, as `classify` does.
         settings: short texts by name of whatever else changes the embeddings and is no tensor of the model, such as the
             tokenizer's version; they are a part of its identity.
     """
@@ -43,6 +45,7 @@ class ClipModel(nn.Module):
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
     fill_color: int = 0
+    logit_scale: Tensor | nn.Parameter = torch.tensor(math.log(100.0))
     settings: Mapping[str, str] = {}
 
     @abstractmethod
@@ -86,6 +89,11 @@ class OwnClip(nn.Module):
         self.clip = clip
         told = {name: getattr(clip, name) for name in PREPROCESSING}
         self.visual = SimpleNamespace(preprocess_cfg={"size": clip.image_size, **told})
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Logarithm of what cosines are multiplied with."""
+        return self.clip.logit_scale
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Features `[N, D]` of preprocessed images."""

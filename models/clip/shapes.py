@@ -21,8 +21,11 @@ MOST_NAMED = 3
 Shape = tuple[int, ...]
 
 
-def openai_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """open_clip's `model_cfg` of weights under OpenAI's names, with heads of 64 channels as all of theirs have.
+def openai_config(state: Mapping[str, Any]) -> dict[str, Any]:
+    """open_clip's `model_cfg` of tensors under OpenAI's names, with heads of 64 channels as all of theirs have.
+
+    Args:
+        state: tensors, or what else has a `shape`, by name.
 
     Raises:
         KeyError, IndexError, ValueError: when they are of something else.
@@ -41,7 +44,7 @@ def openai_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _transformer(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _transformer(state: Mapping[str, Any]) -> dict[str, Any]:
     width, _, patch, _ = state["visual.conv1.weight"].shape
     return {
         "image_size": patch * _grid(state["visual.positional_embedding"].shape[0]),
@@ -51,7 +54,7 @@ def _transformer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _resnet(state: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "image_size": STRIDE * _grid(state["visual.attnpool.positional_embedding"].shape[0]),
         "layers": [_count(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
@@ -59,7 +62,7 @@ def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+def _count(state: Mapping[str, Any], prefix: str) -> int:
     """Numbered parts below a name."""
     return len({name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)})
 
@@ -89,9 +92,8 @@ def refuse_other_shapes(expected: Mapping[str, Shape], found: Mapping[str, Tenso
     if other and not missing and not spare and all(POSITIONS.search(name) for name in other):
         raise InputError(f"{path}: {_about_positions(other[0], expected, found)}")
     if other or missing or spare:
-        raise InputError(
-            f"{path}: expected weights that fit {model}; {_first(other, missing, spare, expected, found)}{_hint(found)}"
-        )
+        told = _first(other, missing, spare, expected, found)
+        raise InputError(f"{path}: expected weights that fit {model}; {told}{fitting_hint(found)}")
 
 
 def _about_positions(name: str, expected: Mapping[str, Shape], found: Mapping[str, Tensor]) -> str:
@@ -127,7 +129,8 @@ def _plain(name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in name)[:80]
 
 
-def _hint(found: Mapping[str, Tensor]) -> str:
+def fitting_hint(found: Mapping[str, Tensor]) -> str:
+    """The end of a message about weights of another model: what they are of, as far as that shows."""
     if any(name.startswith(("text_model.", "vision_model.")) for name in found):
         return ". They have the transformers library's names: give the folder with config.json that they come from"
     models = fitting_models(found)

@@ -121,6 +121,12 @@ class JoinedClip(nn.Module):
         """The images' tower, with its preprocessing."""
         return self.image_clip.visual
 
+    @property
+    def logit_scale(self) -> Tensor:
+        """Logarithm of what cosines are multiplied with."""
+        scale: Tensor = self.image_clip.logit_scale
+        return scale
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Features `[N, D]` of preprocessed images."""
         features: Tensor = self.image_clip.encode_image(images)

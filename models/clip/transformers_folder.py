@@ -102,12 +102,13 @@ def refuse_unsuitable(said: ClipArguments, names: Sequence[str]) -> None:
 def known_kind(raw: Mapping[str, Any], folder: Path) -> str:
     """The `model_type` of a config; raises InputError for one that isn't a CLIP, or that code comes with."""
     kind = raw.get("model_type")
-    if "auto_map" in raw or (isinstance(kind, str) and kind not in KINDS and not _is_of_library(kind)):
+    known = isinstance(kind, str) and (kind in KINDS or _is_of_library(kind))
+    if "auto_map" in raw or (isinstance(kind, str) and not known):
         told = f"a model of the type {kind!r:.60}, whose code comes with it and is not run"
         raise InputError(f"{folder}: {told}; {OWN_CODE}")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{folder / CONFIG_NAME}: model_type: expected one of {', '.join(KINDS)}, got {kind!r:.60}")
-    return str(kind)
+    return kind
 
 
 def _is_of_library(kind: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -73,6 +74,15 @@ def read_weights(path: Path, whole: bool = True) -> dict[str, Tensor]:
     except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         # Shapes are anyone's data: absurd ones can fail anywhere on their way into a tensor.
         raise InputError(f"{path}: not what a CLIP is made of: {one_line(error)}") from error
+
+
+def read_shapes(path: Path) -> dict[str, Any]:
+    """What has the `shape` of each tensor of a TorchScript archive, without reading the tensors; errors likewise."""
+    try:
+        records = read_torchscript(path, map_file(path))
+    except PickleError as error:
+        raise InputError(f"{path}: {_told(str(error))}") from error
+    return {name: SimpleNamespace(shape=record.size) for name, record in records.items()}
 
 
 def _told(message: str) -> str:

@@ -135,10 +135,10 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         "script-code-bomb.pt": (archive(module(b"}"), code=b" " * (1 << 28)), NO_WEIGHTS),
         "zip-with-code.pt": (zipped({"archive/data.pkl": EVIL}), "global posix.system is not allowed"),
         "whole-model.pt": (
-            zip_of(b"copen_clip.model\nCLIP\n)\x81}b"), r"a model saved whole, .* --clip my_package.MyClip"
+            zip_of(b"copen_clip.model\nCLIP\n)\x81}b"), r"a model saved whole, .*--clip my_package.MyClip"
         ),
         "empty.pt": (b"", "the file is empty"),
-        "text.pt": (b"hello", "expected weights of a CLIP, in a file of"),
+        "text.pt": (b"hello", "expected weights of a CLIP: "),
         "claims.safetensors": (
             safetensors_file(b'{"a":{"dtype":"F32","shape":[99999999],"data_offsets":[0,399999996]}}', FOUR),
             "expected a complete safetensors file",
@@ -159,7 +159,7 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (98 + i, 98 + i, 97 + i, 97 + i) for i in range(20)),
             "expected a plain value|expected any of",
         ),
-        "args-deep.yaml": (b"[" * 20_000, "expected a YAML or JSON file"),
+        "args-deep.yaml": (b"[" * 5_000, "expected a YAML or JSON file"),
         "args-claims.yaml": (b"image_size: 99999999999", "image_size: expected a whole number of pixels from 1"),
     }  # fmt: skip
     return found

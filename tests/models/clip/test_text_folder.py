@@ -26,7 +26,12 @@ def save_m_clip(folder: Path) -> tuple[Any, nn.Linear]:
     """A folder as M-CLIP's program writes it; returns its text model and its linear map."""
     torch.manual_seed(0)
     config = transformers.XLMRobertaConfig(
-        hidden_size=64, num_attention_heads=1, max_position_embeddings=34, type_vocab_size=1, **TEXT
+        hidden_size=64,
+        num_attention_heads=1,
+        max_position_embeddings=34,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        **TEXT,
     )
     model, dense = transformers.XLMRobertaModel(config).eval(), nn.Linear(64, DIM)
     for parameter in model.parameters():
