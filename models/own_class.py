@@ -19,7 +19,9 @@ from text2latent.common.errors import InputError, UsageError, named_line, one_li
 from text2latent.models.sources import zoo
 
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-FILE_SUFFIXES = frozenset((".pkl", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".safetensors", ".zip", ".bin", ".tar"))
+FILE_SUFFIXES = frozenset(
+    (".pkl", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".safetensors", ".zip", ".bin", ".tar", ".npz")
+)
 YAML_SUFFIXES = (".yaml", ".yml")
 KEYS = ("class_path", "init_args")
 Own = TypeVar("Own", bound=nn.Module)

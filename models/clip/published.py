@@ -68,7 +68,7 @@ def settings_of_file(source: str, model: str, path: Path, sha256: str, said: Cli
         said: what the user says of it, which wins.
 
     Raises:
-        UsageError: when something is left open, with the choices that there are.
+        UsageError: when something is left open, with the choices that there are, or said in two ways.
     """
     own = {**said.preprocessing, **said.said("quick_gelu")}
     if said.pretrained is not None:
@@ -78,7 +78,13 @@ def settings_of_file(source: str, model: str, path: Path, sha256: str, said: Cli
         return {**tag_settings(*known), **own}
     beside = _settings_beside(path)
     if beside is not None:
-        return {**beside, **own}
+        found = {**beside, **own}
+        if model.endswith(QUICK) and not found["quick_gelu"]:
+            raise UsageError(
+                f"CLIP {source!r}: {model} has QuickGELU, {path.parent / CONFIG_NAME} says GELU; expected --clip-args "
+                "quick_gelu=true or false"
+            )
+        return found
     return _agreed(source, model, own)
 
 

@@ -234,7 +234,8 @@ def weights_files(folder: Path) -> list[Path]:
             if not names or any(not isinstance(one, str) or Path(one).name != one for one in names):
                 raise InputError(f"{folder / index}: expected the names of files in the folder")
             return [folder / one for one in names]
-    raise InputError(f"{folder}: expected weights in {' or '.join(WEIGHTS_NAMES)}, found none")
+    told = "of a repository only safetensors are fetched; a folder may have the other"
+    raise InputError(f"{folder}: expected weights in {' or '.join(WEIGHTS_NAMES)}, found none ({told})")
 
 
 def read_files(files: Sequence[Path], whole: bool = True) -> dict[str, Tensor]:
