@@ -159,7 +159,7 @@ def test_a_config_beside_a_file_says_the_rest(with_tags, tmp_path):
     assert_embeds_as(ClipEncoder.from_pretrained(f"{name}/{path}"), model_of(quick_gelu=True), mean=(0.5,) * 3)
     config["model_cfg"]["quick_gelu"] = False
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match="ViT-B-32-quickgelu has QuickGELU, .*open_clip_config.json says GELU"):
+    with pytest.raises(UsageError, match=r"ViT-B-32-quickgelu has QuickGELU, .*open_clip_config\.json says GELU"):
         locate(f"ViT-B-32-quickgelu/{path}")
     config["model_cfg"]["quick_gelu"] = True
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
