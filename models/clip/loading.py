@@ -19,10 +19,9 @@ from text2latent.models.clip.files import find_folder, folder_name, locate, own_
 from text2latent.models.clip.languages import FLAG, LanguageTokenizer
 from text2latent.models.clip.own import PART, load_own
 from text2latent.models.clip.preprocessing import Preprocessing
-from text2latent.models.clip.published import CONFIG_NAME
 from text2latent.models.clip.settings import network_settings, settings_of
-from text2latent.models.clip.text_folder import JoinedClip, is_text_folder, load_text_tower
-from text2latent.models.clip.transformers_folder import is_transformers_folder, load_transformers
+from text2latent.models.clip.text_folder import JoinedClip, clip_inside, is_text_folder, load_text_tower
+from text2latent.models.clip.transformers_folder import load_transformers
 from text2latent.models.sources.identity import Identity
 
 KEYS = ("source", "arguments")
@@ -122,13 +121,16 @@ def _load(source: str, said: ClipArguments) -> ClipParts:
             f"CLIP {source!r}: a text tower alone; expected the CLIP whose images it was made for, with --clip-args "
             f"text={source}"
         )
-    if folder is None or (folder / CONFIG_NAME).is_file() or not is_transformers_folder(folder):
+    if said.text is not None:
+        # What is said of texts is for the tower that takes them.
+        said = replace(said, text=None, context_length=None, tokenizer=None)
+    inside = None if folder is None else clip_inside(folder)
+    if folder is None or inside is None:
         return _load_open_clip(source, said)
-    model, tokenizer, identity = load_transformers(folder, source, folder_name(folder, source), said)
+    model, tokenizer, identity = load_transformers(inside, source, folder_name(folder, source), said)
     preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
-    return ClipParts(
-        model, tokenizer, replace(identity, settings=settings_of(preprocess, tokenizer, identity.settings))
-    )
+    settings = settings_of(preprocess, tokenizer, identity.settings)
+    return ClipParts(model, tokenizer, replace(identity, settings=settings))
 
 
 def _load_open_clip(source: str, said: ClipArguments) -> ClipParts:

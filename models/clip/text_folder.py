@@ -20,15 +20,18 @@ from torch import Tensor, nn
 from text2latent.common.errors import InputError
 from text2latent.common.extras import require_extra
 from text2latent.models.clip.arguments import ClipArguments
-from text2latent.models.clip.files import find_folder
+from text2latent.models.clip.files import WEIGHTS_NAMES, find_folder
+from text2latent.models.clip.published import CONFIG_NAME as OPEN_CLIP_CONFIG
 from text2latent.models.clip.settings import digest_of
 from text2latent.models.clip.transformers_clip import TransformersTokenizer
 from text2latent.models.clip.transformers_folder import (
     CONFIG_NAME,
+    KINDS,
     OWN_CODE,
     build_config,
     build_model,
     choose_context_length,
+    is_transformers_folder,
     read_files,
     read_json,
     read_tokenizer,
@@ -144,7 +147,21 @@ def is_text_folder(folder: Path) -> bool:
 
 
 def _is_sentence_folder(folder: Path) -> bool:
-    return (folder / MODULES_NAME).is_file()
+    return (folder / MODULES_NAME).is_file() and "CLIPModel" not in _modules(folder)
+
+
+def clip_inside(folder: Path) -> Path | None:
+    """The transformers library's folder of a CLIP: this one, or the one in a folder of sentence-transformers.
+
+    None where it is open_clip's, whose weights go before others in repositories that hold both.
+    """
+    if (folder / MODULES_NAME).is_file():
+        return folder / _modules(folder)["CLIPModel"]
+    of_open_clip = (folder / OPEN_CLIP_CONFIG).is_file()
+    has_its_weights = any((folder / name).is_file() for name in WEIGHTS_NAMES if name.startswith("open_clip"))
+    if of_open_clip and (has_its_weights or read_json(folder / CONFIG_NAME).get("model_type") not in KINDS):
+        return None
+    return folder if is_transformers_folder(folder) else None
 
 
 def load_text_tower(source: str, said: ClipArguments) -> TextTower:
@@ -200,7 +217,7 @@ def _m_clip_config(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _sentence_tower(folder: Path, said: ClipArguments) -> TextTower:
     """A text model, a pooling and a linear map, as `modules.json` lists them."""
-    places = _modules(folder)
+    places = _places(folder)
     raw = read_json(places["Transformer"] / CONFIG_NAME)
     kind = raw.get("model_type")
     if kind not in MODEL_CLASSES or "auto_map" in raw:
@@ -221,15 +238,24 @@ def _sentence_tower(folder: Path, said: ClipArguments) -> TextTower:
     return _tower(folder, [*files, *dense_files], model, dense, config, said, told)
 
 
-def _modules(folder: Path) -> dict[str, Path]:
-    """Folder of each of the three modules, by the name of its class."""
+def _modules(folder: Path) -> dict[str, str]:
+    """Path in the folder of each module that `modules.json` lists, by the name of its class."""
     try:
         listed = json.loads((folder / MODULES_NAME).read_text(encoding="utf-8"))
         found = {str(one["type"]).rpartition(".")[2]: str(one["path"]) for one in listed}
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{folder / MODULES_NAME}: expected a list of modules, got: {error!r:.100}") from error
-    found.pop("Normalize", None)
-    if set(found) != {"Transformer", "Pooling", "Dense"} or any(Path(path).name != path for path in found.values()):
+    if any(Path(path).name != path for path in found.values()):
+        raise InputError(
+            f"{folder / MODULES_NAME}: expected the names of folders in it, got {list(found.values())!r:.99}"
+        )
+    return found
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """Folder of each of the three modules of a text tower, by the name of its class."""
+    found = {name: path for name, path in _modules(folder).items() if name != "Normalize"}
+    if set(found) != {"Transformer", "Pooling", "Dense"}:
         raise InputError(
             f"{folder / MODULES_NAME}: expected Transformer, Pooling and Dense (text model, pooling, linear map), "
             f"got {', '.join(found)[:100]}; {OWN_CODE}"

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.tests.models.clip.small_transformers import TEXTS, VOCABULARY, edit, save_tokenizer
+from text2latent.tests.models.clip.small_transformers import TEXTS, VOCABULARY, edit, save, save_tokenizer
 
 transformers = pytest.importorskip("transformers")
 TEXT = {"intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -141,8 +141,25 @@ def test_modules_outside_of_the_folder_are_refused(towers, tiny_world, tmp_path)
     listed = json.loads((folder / "modules.json").read_text())
     listed[2]["path"] = "../2_Dense"
     (folder / "modules.json").write_text(json.dumps(listed))
-    with pytest.raises(InputError, match="expected Transformer, Pooling and Dense"):
+    with pytest.raises(InputError, match="expected the names of folders in it"):
         ClipEncoder.from_pretrained(str(tiny_world), {"text": str(folder)})
+
+
+def test_what_is_said_of_texts_is_for_the_tower(towers, tiny_world):
+    said = {"text": str(towers["m-clip"][0]), "context_length": 10}
+    assert ClipEncoder.from_pretrained(str(tiny_world), said).context_length == 10
+
+
+def test_a_clip_of_sentence_transformers_is_the_one_inside(towers, tmp_path):
+    """As `clip-ViT-B-32` is published, whose images the multilingual tower is for."""
+    inside = tmp_path / "clip-ViT-B-32" / "0_CLIPModel"
+    model = save(inside, "clip")
+    listed = [{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
+    (inside.parent / "modules.json").write_text(json.dumps(listed))
+    encoder, plain = (ClipEncoder.from_pretrained(str(folder)) for folder in (inside.parent, inside))
+    assert torch.equal(encoder.encode_text(TEXTS), plain.encode_text(TEXTS))
+    assert (encoder.identity.name, encoder.identity.sha256) == ("clip-ViT-B-32", plain.identity.sha256)
+    assert model.config.projection_dim == encoder.embedding_dim
 
 
 def test_features_of_another_length_are_refused(towers):

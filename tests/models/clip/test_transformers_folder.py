@@ -16,12 +16,18 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.encoder import ClipEncoder, build_clip
 from text2latent.models.clip.preprocessing import patch_grid
 from text2latent.models.sources.identity import sha256_of
 from text2latent.tests.models.clip.small_transformers import KINDS, TEXTS, edit, save
 
 transformers = pytest.importorskip("transformers")
+MODEL = {
+    "embed_dim": 20,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"width": 64, "heads": 1, "layers": 1},
+}
+"""open_clip's config of a small CLIP."""
 RESIZED = 4e-3
 """Most that a coordinate of an embedding of a resized image differs, as the library rounds each pixel."""
 
@@ -102,6 +108,16 @@ def test_a_repository_is_read_as_its_folder(folders, tmp_path, monkeypatch):
         encoder = ClipEncoder.from_pretrained(source)
         assert torch.equal(encoder.encode_text(TEXTS), expected)
         assert (encoder.identity.name, encoder.identity.source) == ("org/clip", source)
+
+
+def test_a_repository_of_both_libraries_is_read_by_the_weights_that_are_there(folders, tmp_path):
+    """Some repositories hold open_clip's files and the transformers library's; caches may have either's weights."""
+    folder = copy_of(folders, "clip", tmp_path)
+    expected = ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL}))
+    assert torch.equal(ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS), expected)
+    save_file(build_clip({"model_cfg": MODEL}).state_dict(), folder / "open_clip_model.safetensors")
+    assert ClipEncoder.from_pretrained(str(folder)).embedding_dim == MODEL["embed_dim"]
 
 
 def test_a_long_text_is_cut_with_a_warning(folders):
