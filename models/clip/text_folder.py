@@ -245,10 +245,9 @@ def _modules(folder: Path) -> dict[str, str]:
         found = {str(one["type"]).rpartition(".")[2]: str(one["path"]) for one in listed}
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{folder / MODULES_NAME}: expected a list of modules, got: {error!r:.100}") from error
-    if any(Path(path).name != path for path in found.values()):
-        raise InputError(
-            f"{folder / MODULES_NAME}: expected the names of folders in it, got {list(found.values())!r:.99}"
-        )
+    outside = [path for path in found.values() if Path(path).name != path or path == ".."]
+    if outside:
+        raise InputError(f"{folder / MODULES_NAME}: expected the names of folders in it, got {outside[0]!r:.100}")
     return found
 
 
