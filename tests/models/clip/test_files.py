@@ -288,6 +288,7 @@ def test_checkpoints_of_training_are_read(kind, layout, tmp_path):
     assert all(torch.equal(found[name], state[name]) for name in state)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_lightning_is_read(small_name, tmp_path):
     import lightning
 

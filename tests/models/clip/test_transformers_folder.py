@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -30,6 +31,12 @@ MODEL = {
 """open_clip's config of a small CLIP."""
 RESIZED = 4e-3
 """Most that a coordinate of an embedding of a resized image differs, as the library rounds each pixel."""
+
+
+@functools.cache
+def encoder_of(folder: Path) -> ClipEncoder:
+    """The encoder of a folder that no test changes."""
+    return ClipEncoder.from_pretrained(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def recipe(folder: Path, model: Any, kind: str, image: np.ndarray) -> tuple[Tens
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_are_those_of_the_librarys_recipe(kind, folders):
     folder, model = folders[kind]
-    encoder = ClipEncoder.from_pretrained(str(folder))
+    encoder = encoder_of(folder)
     text, image = recipe(folder, model, kind, picture(32, 32) if kind != "siglip2" else picture(64, 64))
     assert (text[0] - text[2]).abs().max() > 1e-3, "a reference that tells its texts apart"
     torch.testing.assert_close(encoder.encode_text(TEXTS), text, atol=1e-6, rtol=0)
@@ -83,7 +90,7 @@ def test_images_that_are_resized_differ_by_rounding(kind, shape, folders):
     folder, model = folders[kind]
     smooth = np.asarray(Image.fromarray(picture(5, 7)).resize(shape[::-1], Image.Resampling.BICUBIC))
     image = recipe(folder, model, kind, smooth)[1]
-    found = ClipEncoder.from_pretrained(str(folder)).encode_image(in_range(smooth))
+    found = encoder_of(folder).encode_image(in_range(smooth))
     torch.testing.assert_close(found, image, atol=RESIZED, rtol=0)
 
 
@@ -103,7 +110,7 @@ def test_a_repository_is_read_as_its_folder(folders, tmp_path, monkeypatch):
     (root / "refs" / "main").write_text("c0ffee")
     folder = folders["clip"][0]
     shutil.copytree(folder, root / "snapshots" / "c0ffee")
-    expected = ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS)
+    expected = encoder_of(folder).encode_text(TEXTS)
     for source in ("hf://org/clip", str(root)):
         encoder = ClipEncoder.from_pretrained(source)
         assert torch.equal(encoder.encode_text(TEXTS), expected)
@@ -112,8 +119,7 @@ def test_a_repository_is_read_as_its_folder(folders, tmp_path, monkeypatch):
 
 def test_a_repository_of_both_libraries_is_read_by_the_weights_that_are_there(folders, tmp_path):
     """Some repositories hold open_clip's files and the transformers library's; caches may have either's weights."""
-    folder = copy_of(folders, "clip", tmp_path)
-    expected = ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS)
+    folder, expected = copy_of(folders, "clip", tmp_path), encoder_of(folders["clip"][0]).encode_text(TEXTS)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL}))
     assert torch.equal(ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS), expected)
     save_file(build_clip({"model_cfg": MODEL}).state_dict(), folder / "open_clip_model.safetensors")
@@ -121,7 +127,7 @@ def test_a_repository_of_both_libraries_is_read_by_the_weights_that_are_there(fo
 
 
 def test_a_long_text_is_cut_with_a_warning(folders):
-    encoder = ClipEncoder.from_pretrained(str(folders["clip"][0]))
+    encoder = encoder_of(folders["clip"][0])
     assert encoder.context_length == 20
     with pytest.warns(UserWarning, match="this CLIP model reads the first 20"):
         encoder.encode_text(["old " * 40])
@@ -132,8 +138,7 @@ def copy_of(folders: dict[str, tuple[Path, Any]], kind: str, tmp_path: Path) -> 
 
 
 def test_weights_in_several_files_and_in_those_of_torch_are_the_same(folders, tmp_path):
-    folder = copy_of(folders, "clip", tmp_path)
-    expected = ClipEncoder.from_pretrained(str(folder)).encode_text(TEXTS)
+    folder, expected = copy_of(folders, "clip", tmp_path), encoder_of(folders["clip"][0]).encode_text(TEXTS)
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(state, folder / "pytorch_model.bin")
