@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
-from text2latent.models.clip.loading import load_clip_parts
+from text2latent.models.clip.parts import load_clip_parts
 from text2latent.models.clip.saving import build_clip, save_hub_folder
 from text2latent.models.clip.text_tower import project
 from text2latent.models.colours import MODES, to_rgb
