@@ -166,13 +166,17 @@ def _below_prefix(state: dict[str, Any], path: Path) -> dict[str, Any]:
         InputError: when there are several CLIPs.
     """
     plain = {_without_wrappers(name): value for name, value in state.items()}
-    prefixes = sorted({name.removesuffix(SIGNATURE) for name in plain if _is_signature(name)}, key=len)
+    prefixes = sorted({name.removesuffix(SIGNATURE) for name in plain if _is_signature(name)}, key=_length)
     if not prefixes or prefixes[0] == "":
         return plain
     if len(prefixes) > 1:
         names = ", ".join(shown(prefix, 40) for prefix in prefixes[:4])
         raise InputError(f"{path}: expected the weights of one CLIP, it holds several, below {names}: save one alone")
     return {name[len(prefixes[0]) :]: value for name, value in plain.items() if name.startswith(prefixes[0])}
+
+
+def _length(prefix: str) -> tuple[int, str]:
+    return len(prefix), prefix
 
 
 def _without_wrappers(name: str) -> str:

@@ -317,7 +317,7 @@ def test_a_checkpoint_of_lightning_is_read(small_name, tmp_path):
 def test_two_clips_in_one_file_are_told(tmp_path):
     state = model_of().state_dict()
     torch.save({**prefixed(state, "student."), **prefixed(state, "teacher.")}, tmp_path / "two.pt")
-    with pytest.raises(InputError, match=r"it holds several, below teacher\., student\.: save one alone"):
+    with pytest.raises(InputError, match=r"it holds several, below student\., teacher\.: save one alone"):
         read_weights(tmp_path / "two.pt")
 
 

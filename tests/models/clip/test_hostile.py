@@ -217,7 +217,7 @@ FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     "kernel": (
         {"config.json": b'{"model_type": "clip", "attn_implementation": "evil/kernel", "text_config": {}}',
          "model.safetensors": safetensors_file(json.dumps(HEADER).encode(), bytes(4))},
-        "expected weights that fit config.json",
+        "not a config and weights of CLIPModel: ValueError: it would be of 151277313 numbers",
     ),
     "template": (
         {"config.json": b'{"model_type": "vision-text-dual-encoder", "auto_map": {"AutoModel": "evil--code.A"}}'},

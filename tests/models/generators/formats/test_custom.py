@@ -203,7 +203,7 @@ def test_a_gan_from_pypi_is_sampled_trained_and_drawn_as_documented(tmp_path, mo
     generator = load_generator("dcgan_faces.DCGANFaces")
     reference = network.Generator(1, 3, 100, 64).eval()
     weights = Path(network.__file__).parent / "weights.tar"
-    reference.load_state_dict(torch.load(weights, weights_only=True)["netG_state_dict"])
+    reference.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu")["netG_state_dict"])
     z = generator.sample_latents(4, seed=0)
     with torch.no_grad():
         assert torch.equal(generator.synthesize(generator.map(z)), reference(z[:, :, None, None]))
