@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from text2latent.inference.settings import Settings
     from text2latent.inference.wording import fit_wording
     from text2latent.models.clip.encoder import ClipEncoder
+    from text2latent.models.clip.own import ClipModel
     from text2latent.models.generators import Generator, load_generator
 
 __all__ = [
     "ClipEncoder",
+    "ClipModel",
     "Generator",
     "Optimization",
     "Query",
@@ -44,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "ClipEncoder": "text2latent.models.clip.encoder",
+    "ClipModel": "text2latent.models.clip.own",
     "Generator": "text2latent.models.generators",
     "Optimization": "text2latent.inference.optimization.refine",
     "Query": "text2latent.inference.query",

@@ -97,12 +97,13 @@ def load(config: Namespace) -> tuple[Text2LatentPipeline, float]:
     acceleration = read_acceleration(config, device)
 
     from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.clip.arguments import named_clip
 
     with warnings_in_one_line("infer"):
         started = time.perf_counter()
-        pipeline = Text2LatentPipeline.from_pretrained(
-            config.model, device, config.generator, config.clip, config.force
-        ).accelerate(acceleration)
+        clip = named_clip(config.clip, config.clip_args, config.clip_language)
+        pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, clip, config.force)
+        pipeline.accelerate(acceleration)
     return pipeline, time.perf_counter() - started
 
 

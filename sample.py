@@ -47,6 +47,7 @@ def idle_keys(config: SampleConfig) -> dict[str, str]:
 def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator, ClipEncoder]:
     """Generator and CLIP encoder that the configuration names, on `device`."""
     from text2latent.models.acceleration import Acceleration
+    from text2latent.models.clip.arguments import named_clip, with_source
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
     from text2latent.models.generators.formats.arguments import read_arguments
@@ -55,7 +56,7 @@ def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator
     generator = load_generator(config.generator or config.model, arguments=arguments)
     for note in generator.notes:
         announce(note)
-    clip = ClipEncoder.from_pretrained(config.clip or config.model)
+    clip = ClipEncoder.from_pretrained(with_source(named_clip(config.clip, config.clip_args), config.model))
     generator.eval().to(device)
     clip.to(device)
     Acceleration(config.compile, config.cuda_graph).apply(generator, clip)

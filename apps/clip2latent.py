@@ -103,11 +103,13 @@ def warn(line: str) -> None:
 
 def _load(config: Namespace) -> tuple[Generator | None, ClipEncoder | None]:
     """Generator and CLIP that the flags name, if they do."""
+    from text2latent.models.clip.arguments import named_clip
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
 
     generator = None if config.generator is None else load_generator(config.generator)
-    return generator, None if config.clip is None else ClipEncoder.from_pretrained(config.clip)
+    clip = named_clip(config.clip, config.clip_args)
+    return generator, None if config.clip is None or clip is None else ClipEncoder.from_pretrained(clip)
 
 
 def _identify(network: Generator | ClipEncoder | None, named: str | None, part: str) -> Identity:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from text2latent.common.command import CommandParser, check_output_folder, run_command
 from text2latent.common.errors import UsageError
 from text2latent.common.validation import option_name, refuse
+from text2latent.inference.flags import add_clip_args_flag
 
 if TYPE_CHECKING:
     from text2latent.models.generators.base import Generator
@@ -43,6 +44,7 @@ def build_parser() -> CommandParser:
     add("--generator", default=None, metavar="SOURCE",
         help="Generator of clip2latent's checkpoint or pairs, as for sample; its checksum is kept.")  # fmt: skip
     add("--clip", default=None, metavar="SOURCE", help="CLIP of the same, as for sample.")
+    add_clip_args_flag(parser)
     add("--half", action="store_true", help="Store parameters in float16: half the size, images differ slightly.")
     add("--generator-args", default=None, metavar="FILE",
         help="YAML or JSON file of arguments that weights don't show, such as conv_clamp: 256.")  # fmt: skip
@@ -69,7 +71,7 @@ def kind_of(config: Namespace) -> str:
 def idle_flags(kind: str) -> dict[str, str]:
     """Flags that would be ignored where a `kind` is converted, each with what was expected instead."""
     if kind == "generator":
-        return dict.fromkeys(("generator", "clip"), "expected clip2latent's checkpoint or pairs with it")
+        return dict.fromkeys(("generator", "clip", "clip_args"), "expected clip2latent's checkpoint or pairs with it")
     idle = dict.fromkeys(("half", "generator_args"), "expected a generator with it")
     return idle if kind == "prior" else {**idle, "overwrite": "expected none for pairs, which need a new folder"}
 

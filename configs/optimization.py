@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from text2latent.common.constraints import (
     FilledText,
@@ -71,6 +71,8 @@ class OptimizeConfig:
         model: Zoo name, run or prior folder: its generator and CLIP, and its prior with --init prior.
         generator: Another generator; biggan-deep-128, -256 or -512, dalle-dvae, a zoo name, file, folder or address.
         clip: Another CLIP; null is the model's, or, with another generator, ViT-B-32/openai.
+        clip_args: What CLIP's files don't say, as KEY=VALUE,KEY=VALUE or a YAML or JSON file; see docs/clip.md.
+        clip_language: Language of all texts, such as jpn_Jpan, for an nllb CLIP; null is that of each text's script.
         init: Start from a random latent, from the mean one, or from what the model's prior draws.
         latent: One latent for all layers of the generator, or one for each.
         iterations: Gradient steps of an epoch.
@@ -109,7 +111,9 @@ class OptimizeConfig:
     image_weight: UnitInterval = 0.5
     model: FilledText = "faces"
     generator: FilledText | None = None
-    clip: FilledText | None = None
+    clip: FilledText | dict[str, Any] | None = None
+    clip_args: FilledText | dict[str, Any] | None = None
+    clip_language: FilledText | None = None
     init: Literal["random", "mean", "prior"] = "random"
     latent: Literal["w", "w_plus"] = "w_plus"
     iterations: NonNegativeInt = 200

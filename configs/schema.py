@@ -27,7 +27,8 @@ class SampleConfig:
         model: Generator and CLIP to use: a zoo name, or a folder or hf:// id that holds both.
         generator: Another than the model's: zoo name, file, folder, address, class path, or class_path and init_args.
         generator_args: YAML or JSON file of arguments that the generator's file doesn't show; better, convert with it.
-        clip: Another CLIP than the model's: zoo name, folder, hf-hub:NAME, hf:// id, MODEL/PRETRAINED or MODEL/FILE.
+        clip: Another CLIP than the model's: zoo name, folder, hf:// id, MODEL/PRETRAINED, MODEL/FILE, file, class path.
+        clip_args: What CLIP's files don't say, as KEY=VALUE,KEY=VALUE or a YAML or JSON file; see docs/clip.md.
         num_pairs: Number of (latent, embedding) pairs in all.
         seed: Seed of the first pair; pair i is drawn from seed + i.
         batch_size: Images synthesised at once; changes speed and memory, not the pairs. Null: 16 on a CPU, else 64.
@@ -47,7 +48,8 @@ class SampleConfig:
     model: FilledText = "faces"
     generator: FilledText | dict[str, Any] | None = None
     generator_args: FilledText | None = None
-    clip: FilledText | None = None
+    clip: FilledText | dict[str, Any] | None = None
+    clip_args: FilledText | dict[str, Any] | None = None
     num_pairs: PositiveInt = 50_000
     seed: Seed = 0
     batch_size: PositiveInt | None = None
@@ -196,6 +198,7 @@ class TrainConfig:
         data: The pairs to train on.
         model: Generator and CLIP to draw the grids with, a zoo name or a local folder; null takes the pairs' own.
         generator: Another generator than the model's, as for sampling; needed for pairs of a class of your own.
+        clip: The pairs' CLIP, if it has moved, as for sampling; needed for pairs of a class of your own.
         prior: The network.
         diffusion: What the network predicts, and the pseudo-text.
         text: How texts are brought to where image embeddings are.
@@ -228,6 +231,7 @@ class TrainConfig:
     data: DataConfig
     model: FilledText | None = None
     generator: FilledText | dict[str, Any] | None = None
+    clip: FilledText | dict[str, Any] | None = None
     prior: PriorConfig = field(default_factory=PriorConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     text: TextConfig = field(default_factory=TextConfig)

@@ -92,7 +92,8 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+        networks = {"generator": self.generator.to_dict(), "clip": self.clip.to_dict()}
+        return {"format": FORMAT, "version": VERSION, **asdict(self), **networks}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Manifest:

@@ -23,6 +23,7 @@ from text2latent.common.files import is_unfinished, remove_unfinished
 from text2latent.common.litter import name_files
 from text2latent.data.manifest import Manifest, ShardRecord, shard_name
 from text2latent.data.storage import LocalStore, Store, open_store
+from text2latent.models.sources.identity import Identity
 
 MANIFEST = "manifest.json"
 
@@ -178,14 +179,21 @@ def _require_listing(store: Store) -> None:
 def _require_same_settings(store: Store, found: Manifest, wanted: Manifest) -> None:
     pairs = {name: (getattr(found, name), getattr(wanted, name)) for name in SETTINGS}
     differing = [
-        f"{SETTINGS[name]}: {there} there, {asked} asked"
+        f"{SETTINGS[name]}: {there} there, {asked} asked{_how_they_differ(there, asked)}"
         for name, (there, asked) in pairs.items()
-        if getattr(there, "sha256", there) != getattr(asked, "sha256", asked)
+        if (there.differences(asked) if isinstance(there, Identity) else there != asked)
     ]
     if wanted.num_pairs < found.num_pairs:
         differing.append(f"--num-pairs: {found.num_pairs} there, only {wanted.num_pairs} asked")
     if differing:
         raise InputError(f"--output {store} holds pairs made otherwise ({'; '.join(differing)}); name another folder")
+
+
+def _how_they_differ(there: Any, asked: Any) -> str:
+    """What sets networks of the same weights apart; nothing for other settings and weights."""
+    if not isinstance(there, Identity) or there.sha256 != asked.sha256:
+        return ""
+    return f", of the same weights: {', '.join(there.differences(asked))}"
 
 
 def gather_records(store: Store, manifest: Manifest) -> None:

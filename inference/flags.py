@@ -56,7 +56,10 @@ def add_model_flags(parser: CommandParser) -> None:
     add("--generator", default=None, metavar="SOURCE",
         help="Where the model's generator is, if it has moved: file, folder, https:// or hf:// address.")  # fmt: skip
     add("--clip", default=None, metavar="SOURCE",
-        help="Where the model's CLIP is, if it has moved: a folder, hf-hub:NAME, hf:// id or MODEL/FILE.")  # fmt: skip
+        help="Where the model's CLIP is, if it has moved: folder, file, hf:// id, MODEL/FILE, class path.")  # fmt: skip
+    add_clip_args_flag(parser)
+    add("--clip-language", default=None, metavar="LANGUAGE",
+        help="Language of all texts, such as jpn_Jpan, for an nllb CLIP. Default: by each text's script.")  # fmt: skip
     add_force_flag(parser)
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
     add_acceleration_flags(parser)
@@ -70,6 +73,12 @@ def add_acceleration_flags(parser: CommandParser) -> None:
     add("--cuda-graph", action="store_true",
         help="On CUDA: capture what is launched as graphs, one for each number of images at once, and replay "
         "them.")  # fmt: skip
+
+
+def add_clip_args_flag(parser: CommandParser) -> None:
+    """Add `--clip-args`, for verbs that take `--clip`."""
+    parser.add_argument("--clip-args", default=None, metavar="ARGS",
+        help="What CLIP's files don't say: KEY=VALUE,KEY=VALUE, or a YAML or JSON file; see docs/clip.md.")  # fmt: skip
 
 
 def add_force_flag(parser: CommandParser) -> None:

@@ -82,7 +82,7 @@ class Text2LatentPipeline(BasePipeline):
         model: str = DEFAULT_MODEL,
         device: str | torch.device = "cpu",
         generator: str | Mapping[str, Any] | None = None,
-        clip: str | None = None,
+        clip: str | Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> Text2LatentPipeline:
         """Load the prior, and the generator and CLIP that it was trained with.
@@ -93,7 +93,8 @@ class Text2LatentPipeline(BasePipeline):
             device: where to compute.
             generator: where the generator is now, if not where it was in training; see `load_generator`. A generator of
                 a class of your own has to be named, since a model's record never makes code be imported.
-            clip: likewise, where CLIP is.
+            clip: likewise, where CLIP is; see `ClipEncoder.from_pretrained`. A mapping of `arguments` alone is for the
+                CLIP that the model names.
             force: take generator and CLIP with a warning although the prior was trained with others.
 
         Raises:
@@ -101,7 +102,7 @@ class Text2LatentPipeline(BasePipeline):
             InputError: for files that are missing, damaged, foreign, or not the ones the prior was trained with.
         """
         from text2latent.inference.domain import load_domain
-        from text2latent.models.clip.encoder import ClipEncoder
+        from text2latent.models.clip.recorded import load_clip
         from text2latent.models.generators import load_generator
 
         found = locate(model, "prior")
@@ -113,11 +114,7 @@ class Text2LatentPipeline(BasePipeline):
             if generator is not None
             else load_recorded(recorded_generator, trained.generator, "generator", "--generator")
         )
-        loaded_clip = (
-            ClipEncoder.from_pretrained(clip)
-            if clip is not None
-            else load_recorded(ClipEncoder.from_pretrained, trained.clip, "CLIP", "--clip")
-        )
+        loaded_clip = load_clip(clip, trained.clip)
         if force:
             trained = trained.paired_with(loaded_generator.identity, loaded_clip.identity)
         return cls(loaded_generator, loaded_clip, trained, domain).to(device)

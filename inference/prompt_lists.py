@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -84,10 +85,11 @@ def _embed_by_length(clip: ClipEncoder, texts: Sequence[str]) -> Tensor:
 
 
 def _kept_file(clip: ClipEncoder, texts: Sequence[str]) -> Path | None:
-    """Where the embeddings of texts are kept, which all of them and the CLIP's weights decide."""
+    """Where the embeddings of texts are kept, which all of them and the CLIP's identity decide."""
     if clip.identity is None:
         return None
-    digest = hashlib.sha256("\0".join([clip.identity.sha256, *texts]).encode()).hexdigest()
+    identity = [clip.identity.sha256, *itertools.chain(*sorted(clip.identity.settings.items()))]
+    digest = hashlib.sha256("\0".join([*identity, *texts]).encode()).hexdigest()
     return cache_folder() / "prompts" / f"{digest}.safetensors"
 
 

@@ -220,7 +220,7 @@ def idle_flags(config: Namespace) -> dict[str, str]:
     needed = {
         "image_weight": "" if mixes else "--image and a text",
         "frames": "" if config.interpolate else "--interpolate",
-        "force": "" if config.generator or config.clip else "--generator or --clip",
+        "force": "" if config.generator or config.clip or config.clip_args else "--generator or --clip",
     }
     idle = {name: f"expected {what} with it, which it is for" for name, what in needed.items() if what}
     refused = []

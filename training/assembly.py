@@ -18,6 +18,7 @@ from text2latent.data.manifest import Manifest
 from text2latent.data.stats import PairStatistics
 from text2latent.inference.prompt_lists import embed_prompt_list
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.recorded import load_clip
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.layouts import layout_shape
@@ -88,10 +89,10 @@ def load_the_generator(config: TrainConfig, recorded: Identity) -> Generator:
 
 
 def load_the_clip(config: TrainConfig, recorded: Identity) -> ClipEncoder:
-    """The CLIP of the model that the configuration names, else the pairs' own."""
-    if config.model is not None:
+    """The CLIP that the configuration names, by itself or as its model's, else the pairs' own; no code is imported."""
+    if config.clip is None and config.model is not None:
         return ClipEncoder.from_pretrained(config.model)
-    return load_recorded(ClipEncoder.from_pretrained, recorded, "CLIP", "--model")
+    return load_clip(config.clip, recorded, "--clip")
 
 
 def find_text_mean(config: TrainConfig, data: PairDataModule) -> Tensor | None:
@@ -112,11 +113,9 @@ def ask_where_texts_lie(config: TrainConfig, recorded: Identity) -> ClipEncoder:
     except InputError as error:
         raise type(error)(f"{error}; --text.prompts null trains without asking it where texts lie") from error
     assert clip.identity is not None
-    require_same(
-        recorded,
-        clip.identity,
-        "CLIP" if config.model is None else f"--model {config.model}: CLIP of the pairs {config.data.path}",
-    )
+    of_model = config.clip is None and config.model is not None
+    what = f"--model {config.model}: CLIP of the pairs {config.data.path}" if of_model else "CLIP"
+    require_same(recorded, clip.identity, what)
     return clip
 
 

@@ -31,7 +31,8 @@ LOCK_SECONDS = 10.0  # for one that is at its end, such as a run that was asked 
 # What a later session may change: it decides where, how long and how visibly to train, not what is trained.
 FREE_KEYS = frozenset(
     (
-        *("output", "resume", "device", "model", "generator", "data.path", "data.num_workers", "data.in_memory"),
+        *("output", "resume", "device", "model", "generator", "clip"),
+        *("data.path", "data.num_workers", "data.in_memory"),
         *("max_steps", "max_minutes", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"),
         *("csv", "tensorboard", "wandb", "validation", "devices", "num_nodes", "strategy", "on_non_finite"),
         "launch_timeout",

@@ -11,6 +11,7 @@ from typing import Any
 
 from text2latent.common.command import CommandParser, positive_int, progress, run_command, select_device
 from text2latent.common.errors import UsageError
+from text2latent.inference.flags import add_clip_args_flag
 
 DEFAULT_CLIP = "ViT-B-32/openai"
 SHOWN_PROGRESS = 16
@@ -28,6 +29,7 @@ def build_parser() -> CommandParser:
     add("--top", type=positive_int, default=5, metavar="N", help="Labels to print per image.")
     add("--clip", default=DEFAULT_CLIP, metavar="CLIP",
         help="A zoo name, a folder, hf-hub:NAME or MODEL/PRETRAINED of open_clip.")  # fmt: skip
+    add_clip_args_flag(parser)
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
     add("--json", action="store_true", help="Print as JSON: files, labels and probabilities.")
     return parser
@@ -48,9 +50,11 @@ def run(config: Namespace) -> None:
         read_picture(file, "IMAGE")
     device = select_device(config.device)
 
+    from text2latent.models.clip.arguments import named_clip, with_source
     from text2latent.models.clip.encoder import ClipEncoder
 
-    clip = ClipEncoder.from_pretrained(config.clip).to(device)
+    named = with_source(named_clip(config.clip, config.clip_args), DEFAULT_CLIP)
+    clip = ClipEncoder.from_pretrained(named).to(device)
     found = score(clip, files, labels, embed_labels(clip, labels, templates), config.top)
     shown = progress(found, len(files), "images") if len(files) > SHOWN_PROGRESS else found
     report = list(shown)

@@ -29,7 +29,7 @@ SEGMENTATION = "segmentation.json"
 RESULTS = ("metrics.json", "metrics.md", "plots.png")
 DRAWING = (
     *("num_images", "seed", "negative_text", "guidance_scale", "steps", "truncation", "rerank", "refine", "batch_size"),
-    *("model", "generator", "clip", "force", "world", "num_own"),
+    *("model", "generator", "clip", "clip_args", "clip_language", "force", "world", "num_own"),
 )
 """Flags of what is drawn to be measured."""
 
@@ -60,7 +60,7 @@ def build_parser() -> CommandParser:
 def idle_flags(config: Namespace) -> dict[str, str]:
     """Flags that would be ignored, each with what was expected instead."""
     idle = {"force": "expected --generator or --clip with it, which it is for"}
-    if config.generator or config.clip:
+    if config.generator or config.clip or config.clip_args:
         idle = {}
     if config.images:
         idle |= dict.fromkeys(DRAWING, "expected no such flag with --images, which draws nothing")
@@ -81,8 +81,10 @@ def run(config: Namespace) -> None:
     segmenter = load_segmenter(config, device)
 
     from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.clip.arguments import named_clip
 
-    pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, config.clip, config.force)
+    clip = named_clip(config.clip, config.clip_args, config.clip_language)
+    pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, clip, config.force)
     pipeline.accelerate(acceleration)
     with warnings.catch_warnings():
         warnings.showwarning = show_warning

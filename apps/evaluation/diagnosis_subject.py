@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from text2latent.data.storage import is_address
 from text2latent.data.streaming import finite_rows
 from text2latent.inference.images import to_pil
 from text2latent.inference.prompt_lists import AUTO, embed_prompt_list
-from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.recorded import load_clip
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layouts import to_w
 from text2latent.models.priors.folder import TrainedPrior, load_prior
@@ -49,7 +49,7 @@ class Sources:
 
     source: str
     pairs: str | None = None
-    clip: str | None = None
+    clip: str | Mapping[str, Any] | None = None
 
 
 def gather(sources: Sources, prompts: Sequence[str]) -> tuple[Subject, Show | None]:
@@ -65,7 +65,7 @@ def gather(sources: Sources, prompts: Sequence[str]) -> tuple[Subject, Show | No
     place, trained = _find_pairs(sources)
     manifest = read_manifest(place)
     latents, images = _read_some(place, manifest)
-    clip = ClipEncoder.from_pretrained(sources.clip or manifest.clip.source)
+    clip = load_clip(sources.clip, manifest.clip)
     assert clip.identity is not None
     require_same(manifest.clip, clip.identity, "CLIP")
     if trained is not None:

@@ -21,7 +21,7 @@ from text2latent.common.command import (
 from text2latent.common.constraints import Range, whole_number
 from text2latent.common.errors import InputError, UsageError
 from text2latent.common.files import read_object
-from text2latent.inference.flags import add_force_flag
+from text2latent.inference.flags import add_clip_args_flag, add_force_flag
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def build_parser() -> CommandParser:
     add("--overwrite", action="store_true", help="Replace an exported folder.")
     add("--generator", default=None, metavar="PATH", help="Where the model's generator is, if it has moved.")
     add("--clip", default=None, metavar="PATH", help="Where the model's CLIP is, if it has moved.")
+    add_clip_args_flag(parser)
     add_force_flag(parser)
     _add_graph_flags(parser)
     add("--license", default="unknown", metavar="ID",
@@ -61,7 +62,7 @@ def idle_flags(config: Namespace) -> dict[str, str]:
         "guidance_scale": graphs,
         "int8": "" if "onnx" in formats else "--format onnx",
         "compile": "" if "pt2" in formats else "--format pt2",
-        "force": "" if config.generator or config.clip else "--generator or --clip",
+        "force": "" if config.generator or config.clip or config.clip_args else "--generator or --clip",
     }
     return {name: f"expected {what} with it, which it is for" for name, what in needed.items() if what}
 
@@ -92,11 +93,13 @@ def run(config: Namespace) -> None:
 
     from text2latent.apps.exports.exporting import check_output, export_model
     from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.clip.arguments import named_clip
 
     check_output(output, config.overwrite)
     wanted = build_export(config, formats, metrics)
     with warnings_in_one_line("export"):
-        pipeline = Text2LatentPipeline.from_pretrained(config.model, "cpu", config.generator, config.clip, config.force)
+        clip = named_clip(config.clip, config.clip_args)
+        pipeline = Text2LatentPipeline.from_pretrained(config.model, "cpu", config.generator, clip, config.force)
         record = export_model(pipeline, output, wanted, lambda steps: progress(steps, len(steps), "steps"))
     print(json.dumps(record, ensure_ascii=False, indent=2) if config.json else output)
 

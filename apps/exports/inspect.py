@@ -14,6 +14,7 @@ from pathlib import Path
 
 from text2latent.common.command import CommandParser, check_output_file, run_command
 from text2latent.common.errors import UsageError
+from text2latent.inference.flags import add_clip_args_flag
 
 
 def build_parser() -> CommandParser:
@@ -30,6 +31,7 @@ def build_parser() -> CommandParser:
     add("--overwrite", action="store_true", help="Replace that file.")
     add("--pairs", default=None, metavar="FOLDER", help="Where a prior's dataset is now.")
     add("--clip", default=None, metavar="SOURCE", help="Where the dataset's CLIP is now.")
+    add_clip_args_flag(parser)
     return parser
 
 
@@ -37,7 +39,11 @@ def run(config: Namespace) -> None:
     """Read what the source records about itself and print it, or diagnose it."""
     if config.texts is not None:
         return diagnose(config)
-    stray = [f"--{name}" for name in ("output", "overwrite", "pairs", "clip") if getattr(config, name)]
+    stray = [
+        f"--{name.replace('_', '-')}"
+        for name in ("output", "overwrite", "pairs", "clip", "clip_args")
+        if getattr(config, name)
+    ]
     if stray:
         raise UsageError(f"{stray[0]}: expected --texts with it")
     from text2latent.apps.exports.inspection import inspect_source, summary
@@ -57,8 +63,9 @@ def diagnose(config: Namespace) -> None:
     prompts = [line.text for line in read_prompt_file(config.texts, "--texts")]
     from text2latent.apps.evaluation import diagnosis, diagnosis_page, diagnosis_picture
     from text2latent.apps.evaluation.diagnosis_subject import Sources, gather
+    from text2latent.models.clip.arguments import named_clip
 
-    subject, show = gather(Sources(config.source, config.pairs, config.clip), prompts)
+    subject, show = gather(Sources(config.source, config.pairs, named_clip(config.clip, config.clip_args)), prompts)
     found = diagnosis.diagnose(subject)
     report = diagnosis.to_dict(subject, found)
     print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else diagnosis_page.page(subject, found))

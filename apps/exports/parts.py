@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,13 @@ from text2latent.common.errors import InputError
 from text2latent.inference.domain import save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip import files
+from text2latent.models.clip.arguments import parse_clip_arguments
+from text2latent.models.clip.building import read_tokenizer
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.languages import LanguageTokenizer
+from text2latent.models.clip.own import ByteTokenizer
 from text2latent.models.clip.saving import save_hub_folder
+from text2latent.models.clip.transformers_clip import TransformersTokenizer
 from text2latent.models.network import CONFIG, WEIGHTS, Network
 from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
@@ -95,11 +100,13 @@ def _is_complete(network: Network, weights: Path) -> bool:
 
 def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     identity = _known(clip.identity, "CLIP")
-    located = files.locate(identity.source)
+    if isinstance(clip.tokenizer, (TransformersTokenizer, ByteTokenizer)):
+        raise InputError(f"CLIP {identity}: expected one of open_clip's kind to export, which other tools read")
+    located = files.locate(identity.source, parse_clip_arguments(identity.arguments))
     if located.head is not None:
         raise InputError(f"CLIP {identity}: it is a head on another CLIP's embeddings, which no other tool reads")
     beside = located.weights.parent
-    if located.weights.suffix == ".safetensors" and (beside / files.CONFIG_NAME).is_file():
+    if located.config is not None and located.weights.suffix == ".safetensors" and not identity.arguments:
         folder.mkdir()
         for file in {file for pattern in TOKENIZER_FILES for file in beside.glob(pattern)}:
             shutil.copyfile(file, folder / file.name)
@@ -108,8 +115,7 @@ def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     else:
         save_hub_folder(clip.model, _clip_config(clip, located.model_config), folder, torch.float32)
         _save_tokenizer(clip.tokenizer, folder)
-        converted = Identity(identity.name, identity.source, sha256_of(folder / files.WEIGHTS_NAME))
-        part = Part(converted, made_from=identity)
+        part = Part(replace(identity, sha256=sha256_of(folder / files.WEIGHTS_NAME)), made_from=identity)
     _require_same_tokens(clip, folder)
     return part
 
@@ -122,14 +128,14 @@ def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, A
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Tokenizers of the transformers library go into the folder; open_clip's own needs no file."""
-    inner: Any = getattr(tokenizer, "tokenizer", None)
-    if hasattr(inner, "save_pretrained"):
-        inner.save_pretrained(folder)
+    saving = tokenizer if isinstance(tokenizer, LanguageTokenizer) else getattr(tokenizer, "tokenizer", None)
+    if hasattr(saving, "save_pretrained"):
+        saving.save_pretrained(folder)
 
 
 def _require_same_tokens(clip: ClipEncoder, folder: Path) -> None:
     """Refuse a CLIP whose tokenizer open_clip finds by the model's name only, which a folder doesn't have."""
-    written = files.read_tokenizer(files.locate(f"{files.FOLDER_PREFIX}{folder}"))
+    written = read_tokenizer(files.locate(f"{files.FOLDER_PREFIX}{folder}"))
     if not torch.equal(written([PROBE]), clip.tokenizer([PROBE])):
         raise InputError(f"CLIP {clip.identity}: open_clip gives its folder another tokenizer; cannot be exported")
 
@@ -142,4 +148,4 @@ def _known(identity: Identity | None, what: str) -> Identity:
 
 def _public(identity: Identity) -> dict[str, str]:
     here = not zoo.is_zoo_name(identity.source) and Path(identity.source).exists()
-    return {**identity.to_dict(), "source": identity.name if here else identity.source}
+    return {**replace(identity, arguments={}).to_dict(), "source": identity.name if here else identity.source}

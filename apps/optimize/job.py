@@ -34,6 +34,7 @@ from text2latent.inference.optimization.optimizers import (
 from text2latent.inference.optimization.spaces import LOSS_UNIT
 from text2latent.inference.prompts import read_prompt_file
 from text2latent.inference.writing import number_repeats, slugify
+from text2latent.models.clip.arguments import named_clip
 from text2latent.models.sources.identity import sha256_of
 
 STRIP = "trajectory.png"
@@ -151,7 +152,8 @@ class Job:
     def load(self, device: torch.device) -> None:
         """Load the networks; errors as for `load_networks`."""
         config = self.config
-        self.networks = load_networks(config.model, config.generator, config.clip, device, config.init == "prior")
+        clip = named_clip(config.clip, config.clip_args, config.clip_language)
+        self.networks = load_networks(config.model, config.generator, clip, device, config.init == "prior")
 
     def make_descent(self, goal: Goal, seed: int, optimizer: str) -> Descent:
         config, networks = self.config, self.networks

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -91,13 +91,17 @@ class Networks:
 
 
 def load_networks(
-    model: str, generator: str | None, clip: str | None, device: torch.device, prior: bool = False
+    model: str,
+    generator: str | None,
+    clip: str | Mapping[str, Any] | None,
+    device: torch.device,
+    prior: bool = False,
 ) -> Networks:
     """Load what a run needs.
 
     Args:
         model: zoo name, or a run or prior folder.
-        clip: another CLIP; None takes the model's, or with another generator `DEFAULT_CLIP`.
+        clip: another CLIP, as `named_clip` gives it; None takes the model's, or with another generator `DEFAULT_CLIP`.
         prior: whether the model's prior is needed, which fits its own generator and CLIP only.
 
     Raises:
@@ -105,15 +109,17 @@ def load_networks(
         InputError: for files that are missing, damaged or don't fit.
     """
     from text2latent.inference.pipeline import Text2LatentPipeline
+    from text2latent.models.clip.arguments import is_arguments_alone, with_source
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.generators import load_generator
 
-    own = generator is None and clip is None
+    own = generator is None and is_arguments_alone(clip)
     if prior or (own and not _is_world_without_prior(model)):
         pipeline = Text2LatentPipeline.from_pretrained(model, device, generator, clip)
         return Networks(pipeline.generator, pipeline.clip, pipeline)
     drawing = load_generator(generator or model)
-    judging = ClipEncoder.from_pretrained(clip or (model if generator is None else DEFAULT_CLIP))
+    usual = model if generator is None else DEFAULT_CLIP
+    judging = ClipEncoder.from_pretrained(with_source(clip, usual))
     torch.nn.Module.to(drawing, device)
     return Networks(drawing, judging.to(device))
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from text2latent.models.clip.image_towers import ModifiedResNet, ResNetConfig, TransformerConfig, VisionTransformer
@@ -21,6 +19,8 @@ from text2latent.models.clip.text_tower import TEXT_POOLS, TextConfig, TextTower
 from text2latent.models.network import Unfilled
 
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "custom_text", "quick_gelu"}
+TEXT, SHARED = "text.", ("visual.", "logit_scale")
+"""What is before the names of a text tower that is a module of its own, and the names that it is never before."""
 TOKENIZER_KEYS = {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"}
 """Keys of `text_cfg` that say nothing of the network."""
 PREPROCESSING = {
@@ -67,29 +67,40 @@ class Clip(TextTower):
         return self.visual(images)
 
 
-def read_clip(config: Mapping[str, Any], weights: Path) -> nn.Module | None:
-    """A CLIP with its weights in float32, on the CPU; None where only open_clip can read its files.
+def has_plain_names(state: Mapping[str, Tensor]) -> bool:
+    """Whether tensors have the names of what is built here, and not another program's."""
+    return {"logit_scale", "visual.conv1.weight"} <= state.keys()
+
+
+def build_plain_clip(
+    model: Mapping[str, Any], preprocessing: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> CustomTextClip | Clip:
+    """A CLIP on the CPU, in float32, that is to be given weights.
 
     Args:
-        config: what `open_clip_config.json` holds.
-        weights: a complete safetensors file.
+        model: what `model_cfg` of an `open_clip_config.json` holds, for which `parse_towers` gives something.
+        preprocessing: what its `preprocess_cfg` holds.
+        state: the weights, of which only the number counts here.
+
+    Raises:
+        ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError: for a config that is none, or of a far
+            larger network.
     """
-    preprocessing, model = config.get("preprocess_cfg", {}), config["model_cfg"]
     towers = parse_towers(model)
-    if weights.suffix != ".safetensors" or not isinstance(preprocessing, dict) or towers is None:
-        return None
-    state = load_file(weights)
-    try:
-        with Unfilled(state):
-            clip = _build(model, *towers)
-    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError):
-        return None
-    if _shapes(clip.state_dict()) != _shapes(state):
-        return None
-    clip.load_state_dict(state)
+    assert towers is not None
+    with Unfilled(state):
+        clip: CustomTextClip | Clip = _build(model, *towers)
     said = {key: value for key, value in preprocessing.items() if key in PREPROCESSING and value is not None}
-    clip.visual.preprocess_cfg = {**PREPROCESSING, **said, "size": clip.visual.image_size}
+    setattr(clip.visual, "preprocess_cfg", {**PREPROCESSING, **said, "size": clip.visual.image_size})  # noqa: B010
     return clip
+
+
+def as_named_in(clip: CustomTextClip | Clip, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of a model whose text tower may be a module of its own, or not, as in the file."""
+    bare = {name.removeprefix(TEXT): value for name, value in state.items()}
+    if not isinstance(clip, CustomTextClip):
+        return bare
+    return {name if name.startswith(SHARED) else f"{TEXT}{name}": value for name, value in bare.items()}
 
 
 def new_clip(model: Mapping[str, Any]) -> nn.Module:
@@ -102,7 +113,7 @@ def new_clip(model: Mapping[str, Any]) -> nn.Module:
     if towers is None:
         raise ValueError(f"model_cfg: expected one of OpenAI's architectures, got {dict(model)}")
     clip = _build(model, *towers)
-    clip.visual.preprocess_cfg = {**PREPROCESSING, "size": clip.visual.image_size}
+    setattr(clip.visual, "preprocess_cfg", {**PREPROCESSING, "size": clip.visual.image_size})  # noqa: B010
     return clip
 
 
@@ -154,7 +165,3 @@ def _build(model: Mapping[str, Any], text: TextConfig, image: TransformerConfig 
     if model.get("custom_text", False):
         return CustomTextClip(visual, TextTower(text, size, quick_gelu))
     return Clip(visual, text, size, quick_gelu)
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items()}

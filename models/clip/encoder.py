@@ -7,7 +7,7 @@ models that `text2latent.models.clip.clip` doesn't know.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from text2latent.common.prompt_text import check_prompt, shortened
 from text2latent.models.acceleration import Run, directly
-from text2latent.models.clip.files import locate, own_prompts, read_model, read_tokenizer
+from text2latent.models.clip.parts import load_clip_parts
 from text2latent.models.clip.saving import build_clip, save_hub_folder
 from text2latent.models.clip.text_tower import project
 from text2latent.models.colours import MODES, to_rgb
@@ -111,22 +111,36 @@ class ClipEncoder(nn.Module):
         self.embedding_dim = self.encode_text(["size"]).shape[-1]
 
     @classmethod
-    def from_pretrained(cls, source: str) -> ClipEncoder:
+    def from_pretrained(
+        cls,
+        source: str | Mapping[str, Any],
+        arguments: Mapping[str, Any] | None = None,
+        allow_import: bool = True,
+    ) -> ClipEncoder:
         """Load a CLIP model with its weights in float32, on the CPU.
 
         Args:
-            source: a name of the zoo; a folder in open_clip's hub layout (with or without `local-dir:`), or the
-                `hf://ORG/REPO[/PATH][@REVISION]` of one; a hub id, `hf-hub:ORG/NAME`; or `MODEL/PRETRAINED` with
-                open_clip's names, where PRETRAINED may also be a weights file or its address (`ViT-B-32/openai`,
-                `ViT-B-32/weights.safetensors`). The original OpenAI models were trained with QuickGELU, which
-                `ViT-B-32/openai` knows; a file of theirs is `ViT-B-32-quickgelu/FILE`.
+            source: one of
+
+                - a name of the zoo;
+                - a folder in open_clip's hub layout (with or without `local-dir:`), the hub's cache folder of one
+                  (`models--ORG--NAME`), or its `hf://ORG/REPO[/PATH][@REVISION]`; a hub id, `hf-hub:ORG/NAME`;
+                - `MODEL/PRETRAINED` with open_clip's names, where PRETRAINED may also be a weights file or its address
+                  (`ViT-B-32/openai`, `ViT-B-32/weights.safetensors`), a checkpoint of training too;
+                - a file of OpenAI's own, such as `ViT-B-32.pt`, which says all of itself;
+                - a folder of the transformers library, its `hf://` id or its folder in the hub's cache;
+                - a class path `my_package.MyClip`, a mapping `{class_path: ..., init_args: {...}}`, or a YAML file of
+                  one: that class, a subclass of `ClipModel`, is imported;
+                - a mapping `{source: ..., arguments: {...}}`.
+            arguments: what its files don't say, see `text2latent.models.clip.arguments.ClipArguments`.
+            allow_import: whether a class path is imported. False for sources that a file names rather than the user.
 
         Raises:
-            UsageError: when the source is none of these.
+            UsageError: when the source is none of these, or leaves something open that decides the embeddings.
             InputError: when its files are missing, damaged, of another architecture, or cannot be downloaded.
         """
-        located = locate(source)
-        return cls(read_model(located), read_tokenizer(located), located.identity, own_prompts(located))
+        parts = load_clip_parts(source, arguments, allow_import)
+        return cls(parts.model, parts.tokenizer, parts.identity, parts.own_prompts)
 
     @property
     def device(self) -> torch.device:

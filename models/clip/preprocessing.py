@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from torch.nn.functional import interpolate, pad
 from text2latent.common.errors import InputError
 
 RESIZE_MODES = ("shortest", "longest", "squash")
+PATCHES = "patches"
+"""Resize mode of networks that take images of any shape: to as many patches as there may be, at the image's shape."""
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 WHITE = 255
 
@@ -29,11 +32,11 @@ class Preprocessing:
     overshoot is clipped: up to 18 levels in white noise, and never in square images.
 
     Attributes:
-        size: height and width that the network takes.
+        size: height and width that the network takes; for `patches`, the most patches and a patch's pixels per side.
         mean: per channel, subtracted from values in [0, 1].
         std: per channel, divided by after that.
         interpolation: `bicubic`, `bilinear`, or `random` (open_clip takes bicubic for it outside training).
-        resize_mode: `shortest` edge to size, then crop; `longest` edge to size, then pad; or `squash`.
+        resize_mode: `shortest` edge to size, then crop; `longest` edge to size, then pad; `squash`; or `patches`.
         fill_color: grey level of the padding, 0 to 255.
     """
 
@@ -54,7 +57,7 @@ class Preprocessing:
         interpolation, resize_mode = config.get("interpolation", "bicubic"), config.get("resize_mode", "shortest")
         if interpolation not in INTERPOLATIONS:
             raise InputError(f"CLIP interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
-        if resize_mode not in RESIZE_MODES:
+        if resize_mode not in (*RESIZE_MODES, PATCHES):
             raise InputError(f"CLIP resize_mode: expected one of {', '.join(RESIZE_MODES)}, got {resize_mode!r}")
         size = config["size"]
         return cls(
@@ -67,7 +70,10 @@ class Preprocessing:
         )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Turn images `[N, 3, H, W]` in [-1, 1] into the network's input `[N, 3, *size]`; differentiable."""
+        """Turn images `[N, 3, H, W]` in [-1, 1] into the network's input `[N, 3, *size]`; differentiable.
+
+        With `patches`, whole patches as near to the image's shape as they come: see `patch_grid`.
+        """
         pixels = self._fit(self._resize(images.add(1).div(2)))
         # Channel by channel, whose numbers are arguments of kernels: a tensor of them would be sent to the device.
         channels = zip(pixels.unbind(dim=1), self.mean, self.std, strict=True)
@@ -89,6 +95,8 @@ class Preprocessing:
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize, rounded as open_clip and torchvision round them."""
+        if self.resize_mode == PATCHES:
+            return patch_grid(height, width, *self.size)
         if self.resize_mode == "squash":
             return self.size
         if self.resize_mode == "shortest" and self.size[0] == self.size[1]:
@@ -99,6 +107,8 @@ class Preprocessing:
 
     def _fit(self, pixels: Tensor) -> Tensor:
         """Pad what is too small on all sides alike, and cut out the middle of what is too large."""
+        if self.resize_mode == PATCHES:
+            return pixels
         height, width = self.size
         missing = [max(0, size - length) for size, length in zip(self.size, pixels.shape[-2:], strict=True)]
         if any(missing):
@@ -106,6 +116,25 @@ class Preprocessing:
             pixels = pad(pixels, sides, value=self.fill_color / WHITE)
         top, left = (round((length - size) / 2) for size, length in zip(self.size, pixels.shape[-2:], strict=True))
         return pixels[..., top : top + height, left : left + width]
+
+
+def patch_grid(height: int, width: int, most: int, size: int) -> tuple[int, int]:
+    """Height and width, of whole patches of `size` pixels, that an image is brought to which may have `most` of them.
+
+    It is the largest scale, found by halving intervals down to 1e-5, at which the sides, rounded up to whole patches,
+    have no more: Tschannen et al., "SigLIP 2" (arXiv:2502.14786), section 2.4.2, as the transformers library does it.
+    """
+
+    def at(scale: float) -> tuple[int, int]:
+        rows, columns = (max(1, math.ceil(side * scale / size)) for side in (height, width))
+        return rows * size, columns * size
+
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        scale = (low + high) / 2
+        rows, columns = at(scale)
+        low, high = (scale, high) if rows * columns <= most * size**2 else (low, scale)
+    return at(low)
 
 
 def _per_channel(values: float | tuple[float, ...]) -> tuple[float, ...]:

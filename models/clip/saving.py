@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.common.files import replacing
-from text2latent.models.clip.files import CONFIG_NAME, WEIGHTS_NAME
+from text2latent.models.clip.files import WEIGHTS_NAME
+from text2latent.models.clip.published import CONFIG_NAME
 
 
 def build_clip(config: Mapping[str, Any]) -> Any:
@@ -26,14 +27,18 @@ def build_clip(config: Mapping[str, Any]) -> Any:
         config: what `open_clip_config.json` holds: `model_cfg` and `preprocess_cfg`.
 
     Returns:
-        An `open_clip.model.CustomTextCLIP`, or a `CLIP` where the config does not ask for `custom_text`.
+        An `open_clip.model.CustomTextCLIP`, a `CoCa` where the config has a decoder, or a `CLIP` where it does not ask
+        for `custom_text` or a text model of the transformers library.
     """
+    from open_clip.coca_model import CoCa
     from open_clip.model import CLIP, CustomTextCLIP, set_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     arguments = deepcopy(dict(config["model_cfg"]))
-    model = (CustomTextCLIP if arguments.pop("custom_text", False) else CLIP)(**arguments)
-    preprocess = {"size": model.visual.image_size, **config.get("preprocess_cfg", {})}
+    custom = arguments.pop("custom_text", False) or "hf_model_name" in arguments["text_cfg"]
+    own_tower = CoCa if "multimodal_cfg" in arguments else CustomTextCLIP
+    model = (own_tower if custom else CLIP)(**arguments)
+    preprocess = {**config.get("preprocess_cfg", {}), "size": model.visual.image_size}
     set_model_preprocess_cfg(model, merge_preprocess_dict(PreprocessCfg(), preprocess))
     return model
 

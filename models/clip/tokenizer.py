@@ -7,6 +7,7 @@ section 2.2. open_clip's own `SimpleTokenizer` gives the same tokens; to import 
 
 from __future__ import annotations
 
+import functools
 import gzip
 import html
 import importlib.util
@@ -55,13 +56,8 @@ class BytePairTokenizer:
     def __init__(self, vocabulary: Path, context_length: int) -> None:
         import regex
 
-        lines = gzip.decompress(vocabulary.read_bytes()).decode("utf-8").split("\n")[1 : NUM_MERGES + 1]
         self.byte_symbols = _byte_symbols()
-        single = list(self.byte_symbols.values())
-        merged = [line.replace(" ", "") for line in lines]
-        tokens = [*single, *(symbol + WORD_END for symbol in single), *merged, *SPECIALS]
-        self.encoder = {token: number for number, token in enumerate(tokens)}
-        self.bpe_ranks = {tuple(line.split()): rank for rank, line in enumerate(lines)}
+        self.encoder, self.bpe_ranks = _read_vocabulary(vocabulary)
         self.all_special_ids = [self.encoder[token] for token in SPECIALS]
         self.context_length = context_length
         self.cache = {token: [self.encoder[token]] for token in SPECIALS}
@@ -103,6 +99,17 @@ class BytePairTokenizer:
                 break
             symbols = _merge(symbols, pair)
         return symbols
+
+
+@functools.lru_cache(maxsize=1)
+def _read_vocabulary(path: Path) -> tuple[dict[str, int], dict[tuple[str, ...], int]]:
+    """Number of each token, and turn of each pair that is merged; read once, for however many CLIPs."""
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1 : NUM_MERGES + 1]
+    single = list(_byte_symbols().values())
+    merged = [line.replace(" ", "") for line in lines]
+    tokens = [*single, *(symbol + WORD_END for symbol in single), *merged, *SPECIALS]
+    encoder = {token: number for number, token in enumerate(tokens)}
+    return encoder, {tuple(line.split()): rank for rank, line in enumerate(lines)}
 
 
 def _merge(symbols: Sequence[str], pair: tuple[str, str]) -> list[str]:

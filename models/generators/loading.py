@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from text2latent.common.errors import InputError, UsageError, one_line
+from text2latent.models import own_class
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.folder import folder_sha256, read_folder
 from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
@@ -26,8 +27,6 @@ from text2latent.models.sources import zoo
 from text2latent.models.sources.fetching import fetch
 from text2latent.models.sources.identity import Identity, sha256_of
 from text2latent.models.sources.location import Location, locate
-
-YAML_SUFFIXES = (".yaml", ".yml")
 
 CLASSES = {
     "BigGANGenerator": "text2latent.models.generators.biggan",
@@ -75,14 +74,14 @@ def load_generator(
         return _load_with_arguments(source, arguments)
     if published.is_published(str(source)):
         return _load_published(str(source))
-    if isinstance(source, Mapping) or custom.is_class_path(str(source)):
+    if isinstance(source, Mapping) or own_class.is_class_path(str(source)):
         return custom.load_class(source, allow_import)
     if published.is_biggan_weights(str(source)):
         return _load_biggan(*published.fetch_beside(str(source)), Path(str(source)).parent.name, str(source))
     found = locate(source, "generator")
     path = _model_in(found.path)
-    if path.suffix in YAML_SUFFIXES and path.is_file():
-        return custom.load_class(custom.read_class_file(path), allow_import)
+    if path.suffix in own_class.YAML_SUFFIXES and path.is_file():
+        return custom.load_class(own_class.read_class_file(path, custom.PART), allow_import)
     if path.is_dir() and custom.is_class_folder(path):
         return custom.load_class_folder(path, allow_import)
     if path.is_dir() and published.is_biggan_folder(path):
@@ -98,7 +97,7 @@ def _load_with_arguments(source: str | Path | Mapping[str, Any], arguments: Mapp
     from text2latent.models.generators.formats.reading import read_file
 
     found = None if isinstance(source, Mapping) else locate(source, "generator")
-    if found is None or found.path.is_dir() or found.path.suffix in YAML_SUFFIXES:
+    if found is None or found.path.is_dir() or found.path.suffix in own_class.YAML_SUFFIXES:
         raise UsageError(f"--generator-args: expected a generator in a file of weights with it, got {source}")
     weights = read_file(found.path, arguments)
     _check_given(weights.class_name, arguments)

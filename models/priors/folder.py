@@ -66,7 +66,7 @@ class TrainedPrior:
         others = {
             part: found.to_dict()
             for part, found in (("generator", generator), ("clip", clip))
-            if found is not None and found.sha256 != self._identity(part).sha256
+            if found is not None and self._identity(part).differences(found)
         }
         for part, found in others.items():
             mismatch = f"{part}: the prior was trained with {self._identity(part)}, and is used with"

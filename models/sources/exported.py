@@ -15,6 +15,7 @@ Whoever sends such a folder may have written anything into it, so nothing here r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,7 +56,8 @@ def read_record(root: Path) -> dict[str, Any]:
     check_model_index(root)
     for part in WEIGHED_BY_THEIR_LOADERS:
         identity = Identity.from_dict(_mapping(record, part, root))
-        record[part] = {**record[part], **Identity(identity.name, str(root / part), identity.sha256).to_dict()}
+        here = replace(identity, source=str(root / part), arguments={})
+        record[part] = {**record[part], **here.to_dict()}
     return record
 
 

@@ -1,11 +1,11 @@
-"""Identity of a set of weights: a name for people, a SHA-256 for machines."""
+"""Identity of a pretrained network: a name for people; for machines a SHA-256 of its weights, and its settings."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,54 @@ class Identity:
         sha256: hex digest of the weights file, or of all of them in order; this alone decides equality of weights. A
             generator folder that holds another file's weights has that file's, see `generators.folder.folder_sha256`.
             Empty where nobody has written it down, as in files of other programs.
+        settings: by name, all else that its results depend on, such as a CLIP's activation, preprocessing, context
+            length and tokenizer. Empty where the weights decide all, and in records that were written before there
+            were settings in them.
+        arguments: plain values that the user said of the source, as `--clip-args`; with them it is loaded again.
     """
 
     name: str
     source: str
     sha256: str
+    settings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def to_dict(self) -> dict[str, str]:
-        """A JSON-ready dictionary with the keys ``name``, ``source``, ``sha256``."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary with `name`, `source`, `sha256`, and `settings` and `arguments` where it has any."""
+        found: dict[str, Any] = {"name": self.name, "source": self.source, "sha256": self.sha256}
+        more = {"settings": dict(self.settings), "arguments": dict(self.arguments)}
+        return found | {key: value for key, value in more.items() if value}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Identity:
         """Read what `to_dict` wrote.
 
         Raises:
-            InputError: when a key is missing or a value isn't a string.
+            InputError: when a key is missing or a value is of another type.
         """
         keys = ("name", "source", "sha256")
         wrong = [key for key in keys if not isinstance(data.get(key), str)]
         if wrong:
             raise InputError(f"identity: {', '.join(wrong)}: expected strings, got {dict(data)!r}")
-        return cls(**{key: data[key] for key in keys})
+        settings, arguments = (data.get(key, {}) for key in ("settings", "arguments"))
+        if not (isinstance(settings, Mapping) and isinstance(arguments, Mapping)):
+            raise InputError(f"identity: settings, arguments: expected keys and values, got {dict(data)!r:.300}")
+        texts = {str(key): str(value) for key, value in settings.items()}
+        return cls(**{key: data[key] for key in keys}, settings=texts, arguments=dict(arguments))
+
+    def differences(self, other: Identity) -> list[str]:
+        """What sets another network apart from this one, a phrase each; none where the two are the same.
+
+        Settings are compared where both have them: a record from before has weights alone, and is taken by these.
+        """
+        if self.sha256 != other.sha256:
+            return ["the weights are not the same"]
+        names = sorted({*self.settings, *other.settings}) if self.settings and other.settings else []
+        return [
+            f"{name} {self.settings.get(name, 'unknown')} there, {other.settings.get(name, 'unknown')} here"
+            for name in names
+            if self.settings.get(name) != other.settings.get(name)
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.sha256[:12] or 'no checksum known'})"
@@ -61,7 +87,7 @@ def sha256_of(path: str | Path, chunk: int = CHUNK_BYTES) -> str:
 
 
 def require_same(expected: Identity, actual: Identity, what: str) -> None:
-    """Refuse weights other than the expected ones; warns where no checksum is known of these.
+    """Refuse a network other than the expected one; warns where no checksum is known of that.
 
     Args:
         expected: the identity that something was made with.
@@ -69,10 +95,11 @@ def require_same(expected: Identity, actual: Identity, what: str) -> None:
         what: what is compared, for the message, e.g. ``generator``.
 
     Raises:
-        InputError: when the digests differ; the message names both.
+        InputError: when weights or settings differ; the message names both networks and what differs.
     """
     if not expected.sha256:
         doubt = f"{what}: it is not known whether {actual} is {expected.name or 'the one'} that was used, of which"
         warnings.warn(f"{doubt} no checksum is known", stacklevel=2)
-    elif expected.sha256 != actual.sha256:
-        raise InputError(f"{what}: expected {expected}, got {actual}: the weights are not the same")
+    elif differing := expected.differences(actual):
+        told = "" if expected.sha256 != actual.sha256 else "the weights are the same, but "
+        raise InputError(f"{what}: expected {expected}, got {actual}: {told}{'; '.join(differing)}")

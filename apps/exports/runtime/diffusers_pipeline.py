@@ -275,7 +275,7 @@ def require_trained_with(expected: Mapping[str, Any], networks: Mapping[str, Any
     for part, network in networks.items():
         found = network_identity(network, part)
         if part in expected and found is not None:
-            require_same(Identity(**expected[part]), found, part)
+            require_same(Identity.from_dict(expected[part]), found, part)
 
 
 def network_identity(network: Any, name: str) -> Identity | None:

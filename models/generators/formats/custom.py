@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import inspect
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,40 +11,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from text2latent.common.errors import InputError, UsageError, named_line, one_line
+from text2latent.common.errors import InputError, one_line
 from text2latent.common.files import new_parents, read_object, replacing
+from text2latent.models import own_class
 from text2latent.models.generators.base import Generator, shape_of
 from text2latent.models.generators.formats.folder import ORIGIN
 from text2latent.models.network import CONFIG, WEIGHTS
-from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity
 
-CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-FILE_SUFFIXES = frozenset((".pkl", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".safetensors", ".zip", ".bin", ".tar"))
-KEYS = ("class_path", "init_args")
-
-
-def is_class_path(source: str) -> bool:
-    """Whether a source reads as a class path: dotted names, neither of the zoo nor of a file or folder that exists."""
-    named = CLASS_PATH.fullmatch(source) is not None and Path(source).suffix.lower() not in FILE_SUFFIXES
-    return named and not zoo.is_zoo_name(source) and not Path(source).exists()
-
-
-def read_class_file(path: Path) -> dict[str, Any]:
-    """The mapping `{class_path: ..., init_args: {...}}` of a YAML file.
-
-    Raises:
-        InputError: when it cannot be read or holds something else.
-    """
-    import yaml
-
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: expected a YAML file: {one_line(error)}") from error
-    if not isinstance(tree, dict) or "class_path" not in tree:
-        raise InputError(f"{path}: expected the keys class_path and init_args of a generator")
-    return tree
+PART = "generator"
 
 
 def load_class(source: str | Path | Mapping[str, Any], allow_import: bool = True) -> Generator:
@@ -66,23 +36,20 @@ def load_class(source: str | Path | Mapping[str, Any], allow_import: bool = True
         InputError: when its code fails, it breaks the contract of `Generator`, or it may not be imported.
     """
     spec = source if isinstance(source, Mapping) else {"class_path": str(source)}
-    class_path, init_args = _check_spec(spec)
+    class_path, init_args = own_class.check_spec(spec, PART)
     if not allow_import:
-        raise InputError(
-            f"generator: made with the class {class_path}, which is imported only when you name it yourself; "
-            f"expected --generator {class_path}"
-        )
-    cls = _import_class(class_path)
-    generator = _construct(cls, class_path, init_args)
+        raise own_class.refuse_import(class_path, PART)
+    cls = own_class.import_class(class_path, Generator, PART)
+    generator = own_class.construct(cls, class_path, init_args, PART)
     _try_out(generator, class_path)
     generator.class_spec = {"class_path": class_path, "init_args": init_args}
-    generator.identity = Identity(cls.__name__, class_path, _digest(generator, class_path, init_args))
+    generator.identity = Identity(cls.__name__, class_path, own_class.digest(generator, class_path, init_args))
     return generator
 
 
 def is_class_folder(folder: Path) -> bool:
     """Whether a folder is one that `save_class` wrote."""
-    return (folder / CONFIG).is_file() and KEYS[0] in read_object(folder / CONFIG, "a generator folder")
+    return (folder / CONFIG).is_file() and own_class.KEYS[0] in read_object(folder / CONFIG, "a generator folder")
 
 
 def save_class(generator: Generator, folder: Path, origin: Mapping[str, Any]) -> None:
@@ -115,59 +82,19 @@ def load_class_folder(folder: Path, allow_import: bool = True) -> Generator:
         InputError: as `load_class`, and when the folder's files are damaged or don't fit the class.
     """
     found = read_object(folder / CONFIG, "a generator folder")
-    spec = {key: found[key] for key in KEYS if key in found}
+    spec = {key: found[key] for key in own_class.KEYS if key in found}
     generator = load_class(spec, allow_import)
     try:
         generator.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise InputError(f"{folder / WEIGHTS}: the weights don't fit {spec[KEYS[0]]}: {one_line(error)}") from error
-    class_path, init_args = _check_spec(spec)
-    generator.identity = Identity(type(generator).__name__, class_path, _digest(generator, class_path, init_args))
+        raise InputError(
+            f"{folder / WEIGHTS}: the weights don't fit {spec[own_class.KEYS[0]]}: {one_line(error)}"
+        ) from error
+    class_path, init_args = own_class.check_spec(spec, PART)
+    generator.identity = Identity(
+        type(generator).__name__, class_path, own_class.digest(generator, class_path, init_args)
+    )
     return generator
-
-
-def _check_spec(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    unknown = sorted(set(map(str, spec)) - set(KEYS))
-    class_path, init_args = spec.get("class_path"), spec.get("init_args") or {}
-    if unknown:
-        raise UsageError(f"generator: {unknown[0]}: expected the keys {' and '.join(KEYS)}")
-    if not isinstance(class_path, str) or not CLASS_PATH.fullmatch(class_path):
-        raise UsageError(f"generator: class_path: expected one such as my_package.MyGenerator, got {class_path!r}")
-    if not isinstance(init_args, Mapping):
-        raise UsageError(f"generator: init_args: expected keys and values, got {init_args!r}")
-    return class_path, dict(init_args)
-
-
-def _import_class(class_path: str) -> type[Generator]:
-    module_name, _, name = class_path.rpartition(".")
-    root = module_name.partition(".")[0]
-    if importlib.util.find_spec(root) is None:
-        raise UsageError(
-            f"--generator {class_path}: no module {root}; expected a name of the zoo, a file, a folder, an address, or "
-            "a class in a module that is installed or on PYTHONPATH"
-        )
-    try:
-        cls = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:
-        # Whatever the user's own module raises.
-        raise InputError(f"--generator {class_path}: cannot be imported: {_describe(error)}") from error
-    if not (isinstance(cls, type) and issubclass(cls, Generator)):
-        raise UsageError(f"--generator {class_path}: expected a subclass of text2latent's Generator")
-    return cls
-
-
-def _construct(cls: type[Generator], class_path: str, init_args: dict[str, Any]) -> Generator:
-    try:
-        inspect.signature(cls).bind(**init_args)
-    except TypeError as error:
-        raise UsageError(f"--generator {class_path}: init_args: {error}") from error
-    try:
-        return cls(**init_args).eval().requires_grad_(False)
-    except InputError:
-        raise
-    except Exception as error:
-        # Whatever the user's own code raises.
-        raise InputError(f"--generator {class_path}: its constructor failed: {_describe(error)}") from error
 
 
 @torch.no_grad()
@@ -184,21 +111,9 @@ def _try_out(generator: Generator, class_path: str) -> None:
         _require_shape("truncate", generator.truncate(ws, 0.5), ws.shape)
     except Exception as error:
         # Whatever the user's own code raises.
-        raise InputError(f"--generator {class_path}: {_describe(error)}") from error
+        raise InputError(f"--generator {class_path}: {own_class.describe(error)}") from error
 
 
 def _require_shape(what: str, value: torch.Tensor, expected: tuple[int, ...]) -> None:
     if tuple(value.shape) != tuple(expected):
         raise InputError(f"{what}: expected shape {list(expected)}, got {list(value.shape)}")
-
-
-def _describe(error: Exception) -> str:
-    return one_line(error) if isinstance(error, InputError) else named_line(error)
-
-
-def _digest(generator: Generator, class_path: str, init_args: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps([class_path, init_args], sort_keys=True, default=str).encode())
-    for name, value in sorted(generator.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -35,6 +35,8 @@ MAGIC_PREFIX = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_PREFIX = b"PK\x03\x04"
 ZIP_HEADER_BYTES, ZIP_LENGTHS = 30, 26
 """Size of a member's local header, and where in it the lengths of its name and of its extra field are."""
+MEMBERS, STORAGES = ("data.pkl", "byteorder"), "data/"
+"""What is read of a zip: the others, such as the program of a TorchScript archive, are left alone."""
 MAX_DIMENSIONS = 8
 ENTRY_BYTES = 128
 
@@ -228,7 +230,8 @@ def _read_zip(path: Path, data: memoryview, budget: Budget, known: Globals) -> A
     Returns its value, with records in place of tensors, whose bytes are views of the file.
     """
     with zipfile.ZipFile(path) as archive:
-        files = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        names = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        files = {name: info for name, info in names.items() if name in MEMBERS or name.startswith(STORAGES)}
         packed = [info.filename for info in files.values() if info.compress_type != zipfile.ZIP_STORED]
         if "data.pkl" not in files:
             raise PickleError("a zip without the data.pkl of a PyTorch file")

@@ -143,16 +143,6 @@ def test_text_embeddings_may_take_part_in_a_loss(folders: Folders) -> None:
     assert pictures.grad is not None
 
 
-def test_a_file_is_preprocessed_as_the_model_was_trained(tmp_path: Path) -> None:
-    file = tmp_path / "weights.safetensors"
-    file.touch()
-    siglip = locate(f"ViT-B-16-SigLIP/{file}").options["force_preprocess_cfg"]
-    assert siglip == {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    openai = locate(f"ViT-B-32/{file}").options["force_preprocess_cfg"]
-    assert openai["mean"] == open_clip.OPENAI_DATASET_MEAN
-    assert openai["resize_mode"] == "shortest"
-
-
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the hub, which is all there is of the hub: the network is off."""
@@ -200,11 +190,10 @@ def test_published_weights_come_with_their_activation_and_preprocessing(
     located = locate(source)
     assert located.weights == weights
     assert located.identity.to_dict() == {"name": source, "source": source, "sha256": sha256_of(weights)}
-    assert located.options["force_quick_gelu"] is quick_gelu
-    assert located.model_config.get("quick_gelu", False) is quick_gelu
+    assert located.model_config["quick_gelu"] is quick_gelu
     published = open_clip.get_pretrained_cfg(*source.split("/"))
-    assert all(published[key] == value for key, value in located.options["force_preprocess_cfg"].items())
-    assert {"mean", "std"} <= located.options["force_preprocess_cfg"].keys()
+    assert all(published[key] == value for key, value in located.preprocessing.items())
+    assert {"mean", "std", "interpolation", "resize_mode"} <= located.preprocessing.keys()
 
 
 @pytest.mark.parametrize("source", ["hf-hub:org/clip", "hf://org/clip", "ViT-B-32/openai"])
@@ -238,7 +227,8 @@ def test_a_tokenizer_that_is_not_here_is_named(hub_cache: Path, folders: Folders
 def test_the_config_of_a_whole_clip_is_not_taken_for_that_of_its_text_model(folders: Folders, tmp_path: Path) -> None:
     shutil.copytree(folders("xlm-roberta-base-ViT-B-32")[0], tmp_path / "clip")
     (tmp_path / "clip" / "config.json").write_text('{"model_type": "clip"}')
-    assert "text_cfg" not in locate(str(tmp_path / "clip")).options
+    assert locate(str(folders("xlm-roberta-base-ViT-B-32")[0])).text_folder is not None
+    assert locate(str(tmp_path / "clip")).text_folder is None
 
 
 def test_without_transformers_the_error_tells_what_to_install(

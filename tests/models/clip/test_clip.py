@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from text2latent.models.clip.building import read_model
 from text2latent.models.clip.clip import Clip, CustomTextClip, parse_towers
 from text2latent.models.clip.encoder import ClipEncoder, build_clip, save_hub_folder
-from text2latent.models.clip.files import locate, read_model
+from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HEAD_NAME, HeadedClip, read_heads
 from text2latent.models.clip.tokenizer import BytePairTokenizer
 from text2latent.models.sources.zoo import ZOO
@@ -141,24 +142,24 @@ def test_only_configs_that_are_known_in_each_part_are_plain(changes: dict[str, A
     assert parse_towers({**MODEL, **changes}) is None
 
 
-def test_weights_of_another_layout_are_left_to_open_clip(tmp_path: Path) -> None:
+def test_weights_of_another_layout_are_the_same(tmp_path: Path) -> None:
     """A custom tower's config with the names of OpenAI's layout, which open_clip rewrites."""
     folder = write(tmp_path, custom_text=True)
     expected = read_model(locate(str(folder))).eval()
     flat = {name.removeprefix("text."): value for name, value in load_file(folder / WEIGHTS).items()}
     save_file(flat, folder / WEIGHTS)
     found = read_model(locate(str(folder))).eval()
-    assert not is_plain(found)
+    assert is_plain(found)
     assert_equal(found, expected, TOKENS, images_for(expected))
 
 
-def test_weights_in_a_file_of_torch_are_left_to_open_clip(tmp_path: Path) -> None:
+def test_weights_in_a_file_of_torch_are_read_as_data(tmp_path: Path) -> None:
     folder = write(tmp_path)
     expected = read_model(locate(str(folder))).eval()
     torch.save(load_file(folder / WEIGHTS), folder / "open_clip_pytorch_model.bin")
     (folder / WEIGHTS).unlink()
     found = read_model(locate(str(folder))).eval()
-    assert not is_plain(found)
+    assert is_plain(found)
     assert_equal(found, expected, TOKENS, images_for(expected))
 
 

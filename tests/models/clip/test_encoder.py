@@ -345,7 +345,10 @@ def test_truncated_and_foreign_weights_are_refused(folder: Path, tmp_path: Path)
     other["model_cfg"]["text_cfg"]["layers"] = 1
     save_hub_folder(build_clip(other), other, damaged)
     (damaged / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
-    with pytest.raises(InputError, match=r"weights that fit the model's config.*Missing key"):
+    with pytest.raises(
+        InputError,
+        match=r"weights that fit .*_config.json \(the model's config\); .* is none of its",
+    ):
         ClipEncoder.from_pretrained(str(damaged))
 
 
@@ -357,7 +360,6 @@ def test_truncated_and_foreign_weights_are_refused(folder: Path, tmp_path: Path)
         ("no/such/folder", "MODEL/PRETRAINED"),
         ("ViT-B-33/openai", "is one of these models meant: ViT-B-32"),
         ("ViT-B-32", "expected ViT-B-32/PRETRAINED with PRETRAINED a weights file, its address, or one of openai"),
-        (__file__, "a weights file does not say which model it is of; expected MODEL/FILE"),
         ("ViT-B-32/no-such-tag", "one of openai"),
         ("ViT-B-32//no/such/file.safetensors", "weights file"),
     ],

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from text2latent.models.clip import tokenizer as module
-from text2latent.models.clip.files import locate, read_tokenizer
+from text2latent.models.clip.building import read_tokenizer
+from text2latent.models.clip.files import locate
 from text2latent.models.clip.tokenizer import BytePairTokenizer, clean, find_vocabulary
 from text2latent.models.sources.zoo import ZOO
 

@@ -34,7 +34,8 @@ from text2latent.common.command import (
 )
 from text2latent.common.errors import InputError
 from text2latent.common.extras import require_extra
-from text2latent.models.clip.files import locate, read_model
+from text2latent.models.clip.building import read_model
+from text2latent.models.clip.files import locate
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layers import cudnn_setting
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator, SynthesisNetwork

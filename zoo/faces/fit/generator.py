@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, mse_loss
 
-from text2latent.models.clip.files import locate, read_model
+from text2latent.models.clip.building import read_model
+from text2latent.models.clip.files import locate
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator, SynthesisNetwork
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.fit.batches import to_tensor

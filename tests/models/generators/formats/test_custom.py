@@ -184,3 +184,33 @@ def test_a_class_folder_whose_weights_are_damaged_is_refused(module, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="the weights don't fit"):
         load_generator(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_gan_from_pypi_is_sampled_trained_and_drawn_as_documented(tmp_path, monkeypatch):
+    """The package's network and weights through the documented class; CLIP is the faces world's, which is here."""
+    network = pytest.importorskip("gan_face_generate.models", reason="pip install --no-deps gan-face-generate")
+    from text2latent import infer, sample, train
+    from text2latent.inference.images import read_picture
+    from text2latent.tests.train_runs import arguments
+
+    page = (ROOT / "docs" / "custom_generator.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "DCGANFaces" in block)
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 32
+    (tmp_path / "dcgan_faces.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    generator = load_generator("dcgan_faces.DCGANFaces")
+    reference = network.Generator(1, 3, 100, 64).eval()
+    weights = Path(network.__file__).parent / "weights.tar"
+    reference.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu")["netG_state_dict"])
+    z = generator.sample_latents(4, seed=0)
+    with torch.no_grad():
+        assert torch.equal(generator.synthesize(generator.map(z)), reference(z[:, :, None, None]))
+    named = ["--generator", "dcgan_faces.DCGANFaces"]
+    drawing = ["--clip", "faces", "--num-pairs", "60", "--shard-size", "30", "--device", "cpu", "--output", "pairs"]
+    assert sample.main([*named, *drawing]) == 0
+    assert train.main([*arguments("pairs", tmp_path / "run"), *named]) == 0
+    wanted = ["--model", "run", "--text", "a smiling woman", "--device", "cpu", "--output", "woman.png"]
+    assert infer.main([*wanted, *named]) == 0
+    assert read_picture("woman.png", "IMAGE").size == (64, 64)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from text2latent.models.clip.files import locate, read_model
+from text2latent.models.clip.building import read_model
+from text2latent.models.clip.files import locate
 from text2latent.models.sources.zoo import ZOO
 from text2latent.zoo.faces.fit.batches import draw_renders
 from text2latent.zoo.faces.fit.perception import PerceptualLoss
