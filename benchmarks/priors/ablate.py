@@ -145,7 +145,7 @@ def numbers_of_pairs(available: int) -> Iterator[Variant]:
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("ablate_prior", __doc__)
+    parser = script_parser("priors/ablate", __doc__)
     add_flags(parser, "runs/ablation", num_images=2)
     add = parser.add_argument
     add("--minutes", type=positive_float, default=0.6, metavar="X", help="Minutes to train each row.")

@@ -96,7 +96,7 @@ QUICK = {
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("compare_priors", __doc__)
+    parser = script_parser("priors/compare", __doc__)
     add_flags(parser, "runs/comparison", num_images=4)
     add = parser.add_argument
     add("--minutes-ours", type=positive_float, default=3.0, metavar="X", help="Minutes to train our prior.")

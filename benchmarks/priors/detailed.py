@@ -33,7 +33,7 @@ DETAILED_SEED = SEED + 5_000_000
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("detailed_prompts", __doc__)
+    parser = script_parser("priors/detailed", __doc__)
     add_place_flags(parser, "runs/detailed", num_images=2, default_seed=DETAILED_SEED)
     parser.add_argument("--num-prompts", type=positive_int, default=200, metavar="N",
         help="Prompts of each number of attributes.")  # fmt: skip

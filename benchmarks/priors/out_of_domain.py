@@ -104,7 +104,7 @@ PARTS: dict[str, Measure] = {"domain": domain_figures}
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("out_of_domain", __doc__)
+    parser = script_parser("priors/out_of_domain", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
     add("--num-captions", type=positive_int, default=500, metavar="N", help="Held-out captions per language.")

@@ -29,7 +29,7 @@ COLUMNS = ("guidance", "steps", "language", "named", "complete", "sharpness", "v
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("prior_settings", __doc__)
+    parser = script_parser("priors/settings", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
     add("--guidance-scales", type=non_negative_float, nargs="+", default=[1.0, 1.5, 2.0, 3.0], metavar="X",

@@ -1,13 +1,16 @@
 """Figures: their verdicts, how they are printed, and how they are kept."""
 
+import importlib
 import json
 import os
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from text2latent import benchmarks
 from text2latent.benchmarks.report import (
     Figure,
     add_report_flags,
@@ -21,6 +24,12 @@ from text2latent.benchmarks.report import (
 from text2latent.common.command import CommandParser
 from text2latent.common.errors import InputError, UsageError
 
+ROOT = Path(benchmarks.__file__).parents[1]
+SCRIPTS = [
+    path
+    for path in sorted(Path(benchmarks.__file__).parent.rglob("*.py"))
+    if "def build_parser(" in path.read_text(encoding="utf-8")
+]
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -134,3 +143,9 @@ def test_kept_figures_are_plain_json(tmp_path):
     keep_part(tmp_path / "f.json", "one", "python x", [Figure("a", 0.5, "s", 1.0, True, True)])
     [kept] = json.loads((tmp_path / "f.json").read_text())["parts"]["one"]["figures"]
     assert kept == {"name": "a", "value": 0.5, "unit": "s", "target": 1.0, "at_most": True, "detail": True}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_is_called_as_its_file_so_that_printed_commands_run(path):
+    module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts[1:])
+    assert importlib.import_module(f"text2latent.{module}").build_parser().prog == path.relative_to(ROOT).as_posix()
