@@ -98,7 +98,7 @@ def named_clip(
         said["language"] = language
     if not said:
         return dict(clip) if isinstance(clip, Mapping) else clip
-    return as_mapping(clip, said)
+    return _as_mapping(clip, said)
 
 
 def is_arguments_alone(clip: str | Mapping[str, Any] | None) -> bool:
@@ -113,9 +113,9 @@ def with_source(clip: str | Mapping[str, Any] | None, usual: str) -> str | Mappi
     return {**clip, "source": usual} if is_arguments_alone(clip) else clip
 
 
-def as_mapping(clip: str | Mapping[str, Any] | None, said: Mapping[str, Any]) -> dict[str, Any]:
+def _as_mapping(clip: str | Mapping[str, Any] | None, said: Mapping[str, Any]) -> dict[str, Any]:
     """A CLIP with more arguments, which win over those that it has."""
-    found = {} if clip is None else dict(clip) if isinstance(clip, Mapping) else {"source": clip}
+    found: dict[str, Any] = dict(clip) if isinstance(clip, Mapping) else {} if clip is None else {"source": clip}
     return {**found, "arguments": {**found.get("arguments", {}), **said}}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -48,13 +47,13 @@ class ClipModel(nn.Module):
     logit_scale: Tensor | nn.Parameter = torch.tensor(math.log(100.0))
     settings: Mapping[str, str] = {}
 
-    @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Features `[N, D]` of texts; they need not be of unit length."""
+        raise NotImplementedError("encode_text")
 
-    @abstractmethod
     def encode_image(self, images: Tensor) -> Tensor:
         """Features `[N, D]` of images `[N, 3, *image_size]`; differentiable, if images are to be optimised."""
+        raise NotImplementedError("encode_image")
 
 
 class ByteTokenizer:

@@ -120,7 +120,7 @@ def _first(
     if other:
         return f"{_plain(other[0])} is {list(found[other[0]].shape)}, not {list(expected[other[0]])}"
     if missing:
-        return f"Missing key {_plain(min(missing))}" + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+        return f"{_plain(min(missing))} is missing" + (f", with {len(missing) - 1} others" if len(missing) > 1 else "")
     return f"{_plain(min(spare))} is none of its tensors"
 
 

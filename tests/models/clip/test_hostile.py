@@ -150,8 +150,9 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         ),
         "no-json.safetensors": (safetensors_file(b"{" + b"[" * 5000, FOUR), "expected a complete safetensors file"),
         "escapes.safetensors": (
-            safetensors_file(json.dumps({"\x1b[31mred.logit_scale":
-                                         {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode(), FOUR),
+            safetensors_file(json.dumps({f"\x1b[31mred.{name}": {"dtype": "F32", "shape": [2], "data_offsets": place}
+                                         for name, place in (("logit_scale", [0, 8]), ("visual.conv1.weight", [8, 16]))
+                                         }).encode(), FOUR),
             "expected weights that fit",
         ),
         "args-code.yaml": (b"!!python/object/apply:os.system ['touch CANARY']", "expected a YAML or JSON file"),

@@ -102,7 +102,7 @@ def test_a_run_draws_from_any_folder_and_where_it_was_moved(
     # Training looks at both places, too: the pairs know the absolute path alone.
     capsys.readouterr()
     assert train.main(arguments(moved / "runs/pairs", moved / "runs/train", "--max-steps", "3")) == 1
-    assert "pass --model and where it is now" in capsys.readouterr().err
+    assert "pass --clip and where it is now" in capsys.readouterr().err
     for name, flag in (("clip", "--clip"), ("ffhq", "--generator")):
         (moved / name).rename(moved / f"other-{name}")
         assert draw(moved / "runs/train") == 1
