@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from text2latent.inference.query import Query
     from text2latent.inference.settings import Settings
     from text2latent.inference.wording import fit_wording
+    from text2latent.models.acceleration import Acceleration
     from text2latent.models.clip.encoder import ClipEncoder
     from text2latent.models.clip.own import ClipModel
     from text2latent.models.generators import Generator, load_generator
 
 __all__ = [
+    "Acceleration",
     "ClipEncoder",
     "ClipModel",
     "Generator",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Acceleration": "text2latent.models.acceleration",
     "ClipEncoder": "text2latent.models.clip.encoder",
     "ClipModel": "text2latent.models.clip.own",
     "Generator": "text2latent.models.generators",

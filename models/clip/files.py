@@ -84,12 +84,13 @@ class Source:
         return self.model_name.startswith(FOLDER_PREFIX)
 
 
-def locate(source: str, said: ClipArguments | None = None) -> Source:
+def locate(source: str, said: ClipArguments | None = None, folder: Path | None = None) -> Source:
     """Find a model's files, downloading them where the source is not local; see `ClipEncoder.from_pretrained`.
 
     Args:
         source: what the user wrote.
         said: what the user says of it.
+        folder: where `find_folder` has found it, if it has.
 
     Raises:
         UsageError: when the source is neither a zoo name, a folder, a hub id, a file nor an open_clip name, or leaves
@@ -99,7 +100,7 @@ def locate(source: str, said: ClipArguments | None = None) -> Source:
     said = said or ClipArguments()
     if source.startswith(HUB_PREFIX):
         found = _locate_on_hub(source)
-    elif (folder := find_folder(source)) is not None:
+    elif (folder := folder or find_folder(source)) is not None:
         found = _locate_in_folder(folder, source)
     elif Path(source).is_file() or is_remote(source):
         return _locate_file(source, fetch(source), said)

@@ -126,15 +126,15 @@ def _load(source: str, said: ClipArguments) -> ClipParts:
         said = replace(said, text=None, context_length=None, tokenizer=None)
     inside = None if folder is None else clip_inside(folder)
     if folder is None or inside is None:
-        return _load_open_clip(source, said)
+        return _load_open_clip(source, said, folder)
     model, tokenizer, identity = load_transformers(inside, source, folder_name(folder, source), said)
     preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
     settings = settings_of(preprocess, tokenizer, identity.settings)
     return ClipParts(model, tokenizer, replace(identity, settings=settings))
 
 
-def _load_open_clip(source: str, said: ClipArguments) -> ClipParts:
-    located = locate(source, said)
+def _load_open_clip(source: str, said: ClipArguments, folder: Path | None) -> ClipParts:
+    located = locate(source, said, folder)
     model, tokenizer = read_model(located), read_tokenizer(located)
     preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
     settings = settings_of(preprocess, tokenizer, network_settings(located.model_config))
