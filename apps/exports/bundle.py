@@ -241,7 +241,9 @@ def _from_import(module: str, alias: ast.alias) -> Import:
     name = alias.asname or alias.name
     if module.split(".")[0] == PACKAGE:
         value = getattr(importlib.import_module(module), alias.name)
-        module = getattr(value, "__module__", module) if isinstance(value, type) or callable(value) else module
+        home = getattr(value, "__module__", module) if isinstance(value, type) or callable(value) else module
+        # The home of an alias such as `Run = Callable[...]` is another package's.
+        module = home if home.split(".")[0] == PACKAGE else module
     return Import(module, alias.name, name)
 
 
