@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""Sequences that set a terminal's colours or move its cursor."""
+
 
 class InputError(Exception):
     """Something given to the program cannot be used: a file, a folder, a device, a disk, the network.
@@ -21,9 +26,11 @@ class UsageError(InputError):
 def one_line(text: object, limit: int | None = 300) -> str:
     """The text of another library's error, or any text, on one line of at most `limit` characters and an ellipsis.
 
-    An error without a text gives the name of its kind. None is no limit.
+    An error without a text gives the name of its kind. None is no limit. What is for a terminal, such as colours, and
+    other characters that can't be seen are left out.
     """
-    line = " ".join(str(text).split())
+    seen = "".join(char if char.isprintable() else " " for char in ESCAPES.sub("", str(text)))
+    line = " ".join(seen.split())
     if not line and isinstance(text, BaseException):
         return type(text).__name__
     return line if limit is None or len(line) <= limit else f"{line[:limit]}..."

@@ -128,7 +128,7 @@ def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, A
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Tokenizers of the transformers library go into the folder; open_clip's own needs no file."""
-    saving = tokenizer if isinstance(tokenizer, LanguageTokenizer) else getattr(tokenizer, "tokenizer", None)
+    saving: Any = tokenizer if isinstance(tokenizer, LanguageTokenizer) else getattr(tokenizer, "tokenizer", None)
     if hasattr(saving, "save_pretrained"):
         saving.save_pretrained(folder)
 

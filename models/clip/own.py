@@ -120,7 +120,8 @@ def load_own(spec: Mapping[str, Any], allow_import: bool) -> tuple[OwnClip, Byte
     class_path, init_args = own_class.check_spec(spec, PART)
     if not allow_import:
         raise own_class.refuse_import(class_path, PART)
-    clip = own_class.construct(own_class.import_class(class_path, ClipModel, PART), class_path, init_args, PART)
+    cls = own_class.import_class(class_path, ClipModel, PART)  # type: ignore[type-abstract]
+    clip = own_class.construct(cls, class_path, init_args, PART)
     try:
         model = OwnClip(clip)
         preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)

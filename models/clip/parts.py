@@ -135,8 +135,9 @@ def _load(source: str, said: ClipArguments) -> ClipParts:
 
 def _load_open_clip(source: str, said: ClipArguments, folder: Path | None) -> ClipParts:
     located = locate(source, said, folder)
-    model, tokenizer = read_model(located), read_tokenizer(located)
-    preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
+    model: Any = read_model(located)
+    tokenizer = read_tokenizer(located)
+    preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
     settings = settings_of(preprocess, tokenizer, network_settings(located.model_config))
     return ClipParts(model, tokenizer, replace(located.identity, settings=settings), own_prompts(located))
 

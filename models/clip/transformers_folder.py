@@ -295,7 +295,7 @@ def read_preprocessing(folder: Path, kind: str, vision_config: Any, said: ClipAr
     Raises:
         InputError: when there is none, or it does what can't be said so.
     """
-    size = vision_config.image_size if kind != "siglip2" else None
+    size: Any = vision_config.image_size if kind != "siglip2" else None
     if not any((folder / name).is_file() for name in PREPROCESSOR_NAMES):
         if said.mean and said.std and size:
             return {"size": size}
