@@ -186,7 +186,7 @@ def save_plot(results: Results, file: Path) -> None:
     axes.set(ylabel="named attributes that are there, %", ylim=(LOWEST_SHOWN if lower else 0, 100.5))
     axes.margins(x=0.42)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", title=_noted(lower), fontsize=8, title_fontsize=8)
+    axes.legend(loc="lower right", title=_noted(lower), fontsize=8, title_fontsize=8)
     with replacing(file) as partial:
         figure.savefig(partial, format="svg")
 

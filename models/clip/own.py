@@ -120,7 +120,7 @@ def load_own(spec: Mapping[str, Any], allow_import: bool) -> tuple[OwnClip, Byte
     class_path, init_args = own_class.check_spec(spec, PART)
     if not allow_import:
         raise own_class.refuse_import(class_path, PART)
-    cls = own_class.import_class(class_path, ClipModel, PART)  # type: ignore[type-abstract]
+    cls = own_class.import_class(class_path, ClipModel, PART)
     clip = own_class.construct(cls, class_path, init_args, PART)
     try:
         model = OwnClip(clip)
