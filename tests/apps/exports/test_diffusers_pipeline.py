@@ -156,7 +156,12 @@ def test_low_precision_is_saved(load: Load, tmp_path: Path, variant: str | None)
     half.save_pretrained(tmp_path / "half", variant=variant)
     whole = sum(file.stat().st_size for file in Path(half.config._name_or_path).rglob("*.safetensors"))
     assert sum(file.stat().st_size for file in (tmp_path / "half").rglob("*.safetensors")) < 0.6 * whole
-    assert torch.equal(draw(load(tmp_path / "half", dtype=torch.float16, variant=variant)), draw(half))
+    again = load(tmp_path / "half", dtype=torch.float16, variant=variant)
+    for name in ("generator", "prior", "clip"):
+        kept, loaded = getattr(half, name).state_dict(), getattr(again, name).state_dict()
+        assert all(torch.equal(kept[key], loaded[key]) for key in kept.keys() | loaded.keys())
+    # Where tensors lie in memory may change float16's last digits on a CPU.
+    torch.testing.assert_close(draw(again), draw(half), atol=0.05, rtol=0)
 
 
 def test_callbacks_see_and_change_each_step(load: Load) -> None:
