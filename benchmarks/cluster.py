@@ -16,7 +16,6 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 
 from text2latent.benchmarks.report import Figure, Measure, add_device_flag, add_report_flags, run_parts, script_parser
 from text2latent.benchmarks.speed import sample_figures
-from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.command import CommandParser, positive_int
 from text2latent.common.errors import InputError
 from text2latent.data.datamodule import PairDataModule
 from text2latent.data.filling import fill_shards
@@ -226,9 +225,8 @@ def build_parser() -> CommandParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that share a machine mustn't fight for its cores
-    return run_command(parser, partial(run_parts, PARTS, parser), argv)
+    return run_parts(PARTS, build_parser(), argv)
 
 
 if __name__ == "__main__":

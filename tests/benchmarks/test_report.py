@@ -149,3 +149,10 @@ def test_kept_figures_are_plain_json(tmp_path):
 def test_a_script_is_called_as_its_file_so_that_printed_commands_run(path):
     module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts[1:])
     assert importlib.import_module(f"text2latent.{module}").build_parser().prog == path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", [path for path in SCRIPTS if "run_parts(" in path.read_text(encoding="utf-8")])
+def test_a_script_refuses_a_part_that_it_has_not(path, capsys):
+    module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts[1:])
+    assert importlib.import_module(f"text2latent.{module}").main(["--only", "nothing"]) == 2
+    assert "--only: expected one of" in capsys.readouterr().err

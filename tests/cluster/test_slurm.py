@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from text2latent import configs
 from text2latent.apps import verify
 from text2latent.data.shards import load_pairs
 from text2latent.models.priors.folder import load_prior
 
-JOBS = Path(verify.__file__).parent / "configs" / "slurm"
+JOBS = Path(configs.__file__).parent / "slurm"
 STEPS = 1500
 
 
