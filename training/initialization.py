@@ -69,7 +69,8 @@ def start_from(prior: Prior, start: TrainedPrior, source: str, report: Callable[
     if not any(weights[name].ndim >= 2 for name in taken.names):
         raise InputError(
             f"--init-from {source}: expected a {type(prior).__name__} like this one ({_describe(prior)}), "
-            f"got a {type(start.prior).__name__} ({_describe(start.prior)}), of which nothing fits"
+            f"got a {type(start.prior).__name__} ({_describe(start.prior)}), of which nothing fits; --prior.width and "
+            "--prior.depth make it like that"
         )
     report(f"--init-from {source}: {taken}")
 
