@@ -204,16 +204,14 @@ class TrainConfig:
         text: How texts are brought to where image embeddings are.
         optimizer: AdamW and its schedule.
         validation: The held-out loss and grids.
-        init_from: Trained prior whose weights to start from, as far as they fit: a run or prior folder, perhaps of
-            another generator, CLIP or layout; null starts from random weights.
+        init_from: Run or prior folder whose weights to start from as far as they fit; null starts from random ones.
         distill: Trained flow to distil into fewer steps, a run or prior folder that keeps its network; null is none.
         max_steps: Training steps in all.
         max_minutes: Wall-clock limit in minutes of the whole run, over all its sessions; null is none.
         precision: Floating-point precision of training.
         seed: Seed of the initial weights, the order of the pairs and all noise.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
-        resume: Go on from the run folder's last whole checkpoint if there is one (auto), never, or in a new run folder
-            from the state in a checkpoint FILE of the same training.
+        resume: Go on from the run folder's last checkpoint (auto), never, or begin a new run with a checkpoint FILE.
         devices: Processes per machine, each on a device of its own; null takes what torchrun or srun started, else 1.
         num_nodes: Machines; null takes what torchrun or srun started, else 1.
         launch_timeout: Minutes to wait for the other processes, and for the first step.
