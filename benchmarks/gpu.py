@@ -261,16 +261,16 @@ def correctness_figures(config: Namespace, clock: Clock) -> Iterator[Figure]:
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         written = late.stdout or b""
-        yield from tested_figures(written.decode() if isinstance(written, bytes) else written)
+        yield from figures_of_tests(written.decode() if isinstance(written, bytes) else written)
         announce("cut short: tests/test_cuda.py")
         return
     lines = ran.stdout.strip().splitlines()
     announce(*(line for line in lines if line.startswith(("FAILED", "ERROR"))), *lines[-1:])
-    yield from tested_figures(ran.stdout)
+    yield from figures_of_tests(ran.stdout)
     yield Figure("tests/test_cuda.py: exit code", ran.returncode, "", 0, at_most=True)
 
 
-def tested_figures(output: str) -> list[Figure]:
+def figures_of_tests(output: str) -> list[Figure]:
     """Numbers of tests by what became of them, of what `pytest -q` wrote, whole or up to some time."""
     lines = [line.partition(" [")[0].strip() for line in output.splitlines()]
     rows = "".join(line for line in lines if set(line) <= set(".FEsx"))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from text2latent.benchmarks import gpu
-from text2latent.benchmarks.gpu import MODES, PARTS, build_parser, main, tested_figures
+from text2latent.benchmarks.gpu import MODES, PARTS, build_parser, figures_of_tests, main
 from text2latent.benchmarks.gpu_networks import OURS, PAPER, REAL, TINY, build_prior, recipe
 from text2latent.benchmarks.gpu_timing import Clock, timed
 from text2latent.benchmarks.report import Figure, read_parts
@@ -117,7 +117,7 @@ def test_tests_are_counted_as_pytest_writes_them() -> None:
     output = (
         "..F.s.                 [ 60%]\n.E..                  [100%]\n=== FAILURES ===\nFAILED a\n1 failed, 7 passed\n"
     )
-    found = {figure.name: figure.value for figure in tested_figures(output)}
+    found = {figure.name: figure.value for figure in figures_of_tests(output)}
     assert found == {"tests/test_cuda.py: passed": 7, "tests/test_cuda.py: failed": 2}
 
 
