@@ -82,11 +82,16 @@ class Reception:
 
 
 def _refused_queues(count: int) -> str | None:
-    """Why the system refuses queues between processes, which need semaphores in shared memory; None if it doesn't."""
+    """Why the system refuses queues between processes, which need semaphores in shared memory; None if it doesn't.
+
+    A loader's workers need an event besides: where there is room for all of that, they can be started.
+    """
     try:
+        event = multiprocessing.Event()
         queues: list[Any] = [multiprocessing.Queue() for _ in range(count)]
         for queue in queues:
             queue.close()
+        del event
     except OSError as error:
         return one_line(error, 120)
     return None

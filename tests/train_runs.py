@@ -42,7 +42,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 def loss_curve(run: Path) -> dict[int, str]:
     """Training losses by step, as logged by the latest session that made the step."""
-    return {int(row["step"]): row["train_loss"] for row in rows(run) if row["train_loss"]}
+    return {int(row["step"]): row["train_loss"] for row in rows(run) if row.get("train_loss")}
 
 
 def assert_same_prior(ours: Path, theirs: Path) -> None:
