@@ -160,7 +160,13 @@ def train(pairs: Path, run: Path, flags: dict[str, str]) -> dict[str, float]:
     Raises:
         InputError: when it fails.
     """
-    settings = {"--data.path": str(pairs), "--output": str(run), "--tensorboard": "false", **flags}
+    settings = {
+        "--data.path": str(pairs),
+        "--output": str(run),
+        "--tensorboard": "false",
+        "--text.prompts": "null",
+        **flags,
+    }
     words = [word for setting in settings.items() for word in setting]
     command = [sys.executable, "-m", "text2latent", "train", *words]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT.parent)
