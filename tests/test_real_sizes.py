@@ -63,7 +63,8 @@ def test_from_a_1024_pixel_generator_to_a_picture_of_a_prompt(folder: Path) -> N
     pairs, trained, picture = folder / "pairs", folder / "train", folder / "old-man.png"
     run(
         "sample", "--generator", generator, "--clip", f"ViT-B-32/{clip}",
-        "--clip-args", "pretrained=laion2b_s34b_b79k", "--num-pairs", NUM_PAIRS, "--batch-size", 4, "--device", "cpu", "--output", pairs,
+        "--clip-args", "pretrained=laion2b_s34b_b79k", "--num-pairs", NUM_PAIRS, "--batch-size", 4,
+        "--device", "cpu", "--output", pairs,
     )  # fmt: skip
     latents, embeddings = load_pairs(pairs)
     assert latents.shape == (NUM_PAIRS, 1, 512)
