@@ -22,11 +22,7 @@ def test_any_text_is_one_line_of_limited_length(text: str, limit: int) -> None:
         (ValueError("a\n  b"), "a b", "ValueError: a b"),
         (ValueError(" \n"), "ValueError", "ValueError"),
         (KeyError(), "KeyError", "KeyError"),
-        (
-            (ValueError("\x1b[1;31mREPORT\x1b[0m of 帽子\x07"), "REPORT of 帽子", "ValueError: REPORT of 帽子"),
-            (ValueError("\x1b[1;31mREPORT\x1b[0m of 帽子\x07"), "REPORT of 帽子", "ValueError: REPORT of 帽子"),
-            (ValueError("\x1b[1;31mREPORT\x1b[0m of 帽子\x07"), "REPORT of 帽子", "ValueError: REPORT of 帽子"),
-        ),
+        (ValueError("\x1b[1;31mREPORT\x1b[0m of 帽子\x07"), "REPORT of 帽子", "ValueError: REPORT of 帽子"),
     ],
 )
 def test_an_error_without_a_text_gives_its_kind(error: Exception, line: str, named: str) -> None:
