@@ -28,6 +28,7 @@ from text2latent.benchmarks.priors.training import SNAPSHOTS, Pairs, Recipe, Tra
 from text2latent.benchmarks.report import Figure, Measure, add_report_flags, run_parts, script_parser
 from text2latent.common.command import CommandParser, check_output_folder, positive_float, positive_int, seed
 from text2latent.common.errors import InputError
+from text2latent.common.files import replacing
 from text2latent.configs.schema import TrainConfig
 from text2latent.data.datamodule import PairDataModule
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
@@ -90,8 +91,9 @@ def tune_generator(config: Namespace, work: Path) -> Path:
 
         plan = FitPlan(config.tune_steps, lr=TUNE_LR, warmup_steps=min(50, config.tune_steps))
         tuned.synthesis = fit(network, loss, plan, work / f"tuning-{config.tune_steps}")
-        shutil.copytree(WORLD / "clip", world / "clip")
-        tuned.save_pretrained(world / "generator")
+        with replacing(world) as partial:
+            shutil.copytree(WORLD / "clip", partial / "clip")
+            tuned.save_pretrained(partial / "generator")
     return world
 
 
