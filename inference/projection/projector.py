@@ -1,25 +1,29 @@
 """Latents whose images are given pictures: a start, and gradient steps from it in w, then in w+.
 
 StyleGAN's projector (arXiv:1912.04958, sec. 5; W+ as Abdal et al., arXiv:1904.03189) starts at the mean latent and
-takes a thousand steps. Here the prior answers first: it draws latents for the picture's CLIP embedding, of which the one
-whose image is most like the picture is where the steps start. Latents are kept where those of the generator are (Zhu et
+takes a thousand steps. Here the prior answers first: it draws latents for the picture's CLIP embedding, and the steps
+start where the image is most like the picture. Latents are kept where those of the generator are (Zhu et
 al., arXiv:2012.09036), and their layers together (e4e, arXiv:2102.02766): what is found there can be edited.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.optimization.descent import Descent, DescentSettings
 from text2latent.inference.optimization.spaces import LatentDistribution, LayerSpace
+from text2latent.inference.projection.features import ClipFeatures, ImageFeatures
+from text2latent.inference.projection.framing import Framing, check_tensor
 from text2latent.inference.projection.loss import LossWeights, PictureObjective
+from text2latent.inference.projection.result import Projection, draw_projection
 from text2latent.inference.settings import Settings, require_count
 from text2latent.models.priors.diffusion import initial_noise
 
@@ -116,6 +120,36 @@ def require_gradients(generator: Generator, start: Tensor) -> None:
         raise InputError(f"generator: {name} passes no gradients from images to latents, which projection needs")
 
 
+def begin(
+    generator: Generator,
+    objective: PictureObjective,
+    settings: ProjectionSettings,
+    pipeline: BasePipeline | None = None,
+    seed: int = 0,
+) -> Projector:
+    """A projector at its start.
+
+    Args:
+        pipeline: of the generator and a prior for it; None where there is none.
+        seed: of the prior's first candidate; each picture has the same ones.
+
+    Raises:
+        UsageError: for a start from the prior without one.
+        InputError: for a generator that passes no gradients.
+    """
+    count = len(objective.pictures)
+    layered = pipeline is not None and pipeline.latent_distribution.mean.shape[0] > 1
+    distribution = pipeline.latent_distribution if layered and pipeline else LatentDistribution.of_generator(generator)
+    if settings.init == "mean":
+        start = mean_start(distribution, count)
+    elif pipeline is None:
+        raise UsageError("--init prior: expected a model with a prior; without one, --init mean")
+    else:
+        start = prior_start(pipeline, objective, settings.candidates, [seed] * count)
+    require_gradients(generator, start)
+    return Projector(generator, objective, distribution, start, settings)
+
+
 class Projector:
     """N pictures on their way into the latent space; what is found of each doesn't depend on the others.
 
@@ -202,3 +236,30 @@ class Projector:
         device = self.best.device
         self.losses, self.best = state["losses"].to(device), state["best"].to(device)
         self._since_better = state["since_better"].cpu()
+
+
+def project(
+    pipeline: BasePipeline,
+    pictures: Sequence[Image.Image | Tensor],
+    settings: ProjectionSettings,
+    framing: Framing,
+    seed: int = 0,
+    features: ImageFeatures | None = None,
+    on_step: Callable[[int, Tensor], object] | None = None,
+) -> Projection:
+    """Find the latents of pictures from begin to end; see `Text2LatentPipeline.project`."""
+    generator = pipeline.generator
+    if not pictures:
+        raise UsageError("image: expected at least one picture, got none")
+    tensors = [
+        check_tensor(one, generator) if isinstance(one, Tensor) else framing.frame(one, generator) for one in pictures
+    ]
+    stacked = torch.stack([tensor.to(pipeline.device) for tensor in tensors])
+    objective = PictureObjective(stacked, settings.weights, features or ClipFeatures(pipeline.clip))
+    projector = begin(generator, objective, settings, pipeline, seed)
+    while not projector.is_done:
+        losses = projector.step()
+        if on_step is not None:
+            on_step(projector.iteration, losses)
+    projector.finish()
+    return draw_projection(generator, stacked, projector.latents)
