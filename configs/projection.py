@@ -88,7 +88,7 @@ class ProjectConfig:
         fps: Frames per second of videos.
         save_every: Steps between two saved states, which are also the video's frames.
         batch_size: Pictures at once; changes speed and memory, not the images.
-        seed: Seed of the prior's first draw, of --text's, and of what tuning looks at.
+        seed: Seed of the prior's draws, of --text's, and of what tuning looks at.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
         overwrite: Start again where the folder holds a run; without it, a run goes on.
         json: Print as JSON what was found.

@@ -282,7 +282,7 @@ class Text2LatentPipeline(BasePipeline):
             image: a picture, or a tensor `[C, H, W]` in [-1, 1] of the generator's size; or several, which are looked
                 for together and don't depend on each other.
             settings: how; by default a hundred steps from what the prior draws.
-            seed: of the prior's first candidate.
+            seed: of the prior's candidates.
             framing: what part of a picture is taken; by default its middle.
             features: what a network sees; by default CLIP's image tower.
             on_step: called after each step with its number from 1 and the losses `[N]` that it came from.

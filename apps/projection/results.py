@@ -16,6 +16,7 @@ from text2latent.apps.projection.job import Job
 from text2latent.apps.projection.run import Found
 from text2latent.common.progress import progress
 from text2latent.inference.animation import save_animation
+from text2latent.inference.domain import DomainScore
 from text2latent.inference.editing import draw_edited
 from text2latent.inference.images import make_grid, save_png, to_pil
 from text2latent.inference.latents_file import save_latents
@@ -83,7 +84,7 @@ class Results:
 
     def _write_pictures(self, drawn: Projection) -> list[dict[str, Any]]:
         rows = []
-        scores = self.job.domain_scores or [None] * len(drawn)
+        scores: list[DomainScore | None] = [*self.job.domain_scores] or [None] * len(drawn)
         for i, (name, picture) in enumerate(zip(self.job.names, drawn.pil_images, strict=True)):
             file = self._save(picture, name, {"prompt": self.job.files[i].name})
             save_latents(file.with_suffix(".npz"), [drawn.latents[i]], self.generator.num_ws, overwrite=True)

@@ -84,7 +84,7 @@ def prior_start(pipeline: BasePipeline, objective: PictureObjective, candidates:
     Args:
         objective: of N pictures.
         candidates: how many are drawn of each.
-        seeds: N, of the first candidates; the others count up.
+        seeds: N, of each picture's candidates.
     """
     settings = Settings()
     conditions = pipeline.prior.image_condition(pipeline.clip.encode_image(objective.pictures))
@@ -131,7 +131,7 @@ def begin(
 
     Args:
         pipeline: of the generator and a prior for it; None where there is none.
-        seed: of the prior's first candidate; each picture has the same ones.
+        seed: of the prior's candidates, the same for each picture.
 
     Raises:
         UsageError: for a start from the prior without one.

@@ -88,7 +88,7 @@ def read_parents(written: Any) -> tuple[tuple[str, str], ...]:
     Raises:
         InputError: for anything else.
     """
-    pairs = written if isinstance(written, (list, tuple)) else [None]
+    pairs = list(written) if isinstance(written, (list, tuple)) else [written]
     if not all(isinstance(pair, (list, tuple)) and [type(part) for part in pair] == [str, str] for pair in pairs):
         raise InputError(f"identity: parents: expected pairs of name and digest, got {written!r:.300}")
     return tuple((name, digest) for name, digest in pairs)
