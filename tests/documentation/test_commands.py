@@ -38,7 +38,7 @@ ELSEWHERE = {
 }
 """Commands that are run, or cannot be, by something else."""
 
-QUICK = ("generators", "custom_generator", "evaluate", "infer")
+QUICK = ("generators", "custom_generator", "evaluate", "infer", "projection")
 """Pages whose commands take seconds."""
 
 STAND_INS = {"biggan-deep-512": DATA / "biggan", "dalle-dvae": DATA / "dalle" / "decoder.pkl"}
