@@ -75,6 +75,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "added_text": ("Mix with a text (optional)", "文章と混ぜる（任意）"),
     "image_weight": ("Share of the picture", "画像の割合"),
     "variations": ("Variations", "バリエーション"),
+    "find": ("Find it, to edit it", "この画像を見つけて変える"),
+    "found": (
+        "Found in the model's world: edit it under Edit.",
+        "このモデルの世界で見つけました。「変える」で編集できます。",
+    ),
     "refine": ("Refine", "仕上げる"),
     "refine_steps": ("Refinement steps", "仕上げの回数"),
     "refine_steps_info": ("How long Refine follows CLIP", "CLIP に近づける回数"),
