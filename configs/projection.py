@@ -132,6 +132,7 @@ class ProjectConfig:
 def idle_keys(config: ProjectConfig) -> dict[str, str]:
     """Keys that would be ignored, each with what was expected instead."""
     needed = {
+        "force": "" if config.generator or config.clip or config.clip_args else "--generator or --clip",
         "strength": "" if config.edit else "--edit",
         "text": "" if config.interpolate else "--interpolate",
         "frames": "" if config.interpolate else "--interpolate",

@@ -49,6 +49,8 @@ EVALUATE = ("evaluate", "--prompts", "p.txt", "--output", "out")
             "--model m",
             "expected none with both a generator and a clip",
         ),
+        (("project", "a.png", "--output", "out"), "--force", NEEDED.format("--generator or --clip")),
+        (("project", "a.png", "--output", "out"), "--tune.noise", NEEDED.format("--tune.steps")),
         (OPTIMIZE, "--image-weight 0.2", NEEDED.format("--image and a text")),
         (OPTIMIZE, "--fps 3", NEEDED.format("--video")),
         (OPTIMIZE, "--hold-seconds 3", NEEDED.format("--video")),
