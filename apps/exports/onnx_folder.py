@@ -116,10 +116,10 @@ def finish_graph(file: Path, record: dict[str, Any]) -> None:
     onnx.save(model, file)
 
 
-def require_packages() -> None:
-    """Refuse to start without the packages that write this format.
+def require_packages(format_name: str = FOLDER) -> None:
+    """Refuse to start without the packages that write this format, or the other that consists of its graphs.
 
     Raises:
         InputError: naming those that are missing.
     """
-    require_extra("--format onnx", "export", PACKAGES)
+    require_extra(f"--format {format_name}", "export", PACKAGES)
