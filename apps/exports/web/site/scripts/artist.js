@@ -12,6 +12,7 @@
  * @property {(message: string) => void} onBroken
  * @property {(drawn: Drawn, wish: Wish, seed: number) => void} onPicture
  * @property {(problem: import('./prompt.js').Problem) => void} onRefused
+ * @property {() => void} onDone Called when all that was ordered last is drawn, or can't be.
  */
 
 export class Artist {
@@ -60,5 +61,6 @@ export class Artist {
   hearOfOrder(answer, order) {
     if (answer.kind === 'refused') this.listener.onRefused(answer.problem);
     else this.listener.onPicture(answer, order.wish, order.seeds[answer.index]);
+    if (answer.kind === 'refused' || answer.index === order.seeds.length - 1) this.listener.onDone();
   }
 }

@@ -13,10 +13,12 @@ const KEPT = ['text', 'mix-text', 'fraction', 'from', 'to', 'strength', 'guidanc
 export class Desk {
   /**
    * @param {Model} model
-   * @param {() => void} onWish Called when something else is wished, and nothing more has been for a moment.
+   * @param {() => void} onChange Called when something is written or set.
+   * @param {() => void} onWish Called after that, when nothing more has been for a moment.
    */
-  constructor(model, onWish) {
+  constructor(model, onChange, onWish) {
     this.model = model;
+    this.onChange = onChange;
     this.onWish = onWish;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.waiting = undefined;
@@ -48,6 +50,7 @@ export class Desk {
     this.showValues();
     clearTimeout(this.waiting);
     if (isComposing) return;
+    this.onChange();
     this.keep();
     this.waiting = setTimeout(this.onWish, PAUSE_MILLISECONDS);
   }

@@ -22,7 +22,7 @@ class Page {
     this.device = 'wasm';
     part('title').textContent = document.title = model.title;
     this.stage = new Stage(model.image_shape, () => this.showFacts());
-    this.desk = new Desk(model, () => this.draw());
+    this.desk = new Desk(model, () => this.stage.setBusy(true), () => this.draw());
     const wanted = new URLSearchParams(location.search).get('device');
     this.artist = new Artist(model, wanted, {
       onProgress: showProgress,
@@ -33,6 +33,7 @@ class Page {
         this.stage.show(index, { picture, wish, seed, milliseconds });
       },
       onRefused: (problem) => showProblem(say(`problem_${problem}`)),
+      onDone: () => this.stage.setBusy(false),
     });
     button('save').addEventListener('click', () => void this.save());
     button('only').addEventListener('click', () => this.keepSelected());
@@ -47,6 +48,7 @@ class Page {
   }
 
   draw() {
+    this.stage.setBusy(true);
     this.stage.arrange(this.desk.count);
     button('only').hidden = this.desk.count === 1;
     this.artist.draw(this.desk.wish, this.desk.seeds);

@@ -95,6 +95,14 @@ export class Stage {
     if (index === this.selected) this.onSelect();
   }
 
+  /**
+   * Whether pictures of what is wished now are still to come.
+   * @param {boolean} isBusy
+   */
+  setBusy(isBusy) {
+    part('pictures').setAttribute('aria-busy', String(isBusy));
+  }
+
   /** Name all pictures anew, in the page's language. */
   rename() {
     this.tiles.forEach((_, index) => this.name(index));
