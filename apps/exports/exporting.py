@@ -16,7 +16,7 @@ from text2latent.apps.exports.parity import compare
 from text2latent.apps.exports.parts import write_parts
 from text2latent.apps.exports.provenance import make_record, write_record
 from text2latent.apps.exports.pt2_folder import write_pt2
-from text2latent.apps.exports.web.folder import is_web_folder
+from text2latent.apps.exports.web import is_web_folder
 from text2latent.common.errors import InputError
 from text2latent.common.files import new_parents, replacing
 from text2latent.common.litter import files_of, name_files

@@ -97,8 +97,14 @@ def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, fil
                 verbose=False,
             )
     except Exception as error:
-        # The exporter wraps whatever went wrong in any of its passes.
-        raise InputError(f"{file.stem}: cannot be written as ONNX: {one_line(error)}") from error
+        # The exporter wraps whatever went wrong in any of its passes in advice to those who write exporters.
+        raise InputError(f"{file.stem}: cannot be written as ONNX: {one_line(_first_cause(error))}") from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def finish_graph(file: Path, record: dict[str, Any]) -> None:

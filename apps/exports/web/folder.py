@@ -28,6 +28,7 @@ from text2latent.apps.exports.model_card import UNKNOWN_LICENSE
 from text2latent.apps.exports.networks import GraphSettings, require_unit_embeddings
 from text2latent.apps.exports.parity import difference_of
 from text2latent.apps.exports.provenance import make_record, public, write_record
+from text2latent.apps.exports.web import MODEL
 from text2latent.apps.exports.web.graphs import NAMES, GraphPipeline, networks, write_graph
 from text2latent.apps.exports.web.runtime_files import DEVICES, RuntimeFiles
 from text2latent.apps.exports.web.tokenizer_file import tokenizer_file
@@ -35,9 +36,8 @@ from text2latent.common.files import new_parents, replacing
 from text2latent.inference.drawing import describe
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.settings import Settings
-from text2latent.models.sources.exported import RECORD, SECTION
+from text2latent.models.sources.exported import SECTION
 
-MODEL = "model.json"
 CARD = "README.md"
 DIGEST_CHARACTERS = 12
 
@@ -59,11 +59,6 @@ class WebExport:
     graphs: GraphSettings = field(default_factory=GraphSettings)
     license: str = UNKNOWN_LICENSE
     metrics: dict[str, float] = field(default_factory=dict)
-
-
-def is_web_folder(folder: Path) -> bool:
-    """Whether a folder looks like one of these: it has a record, and beside it the page's description of a model."""
-    return (folder / RECORD).is_file() and (folder / MODEL).is_file()
 
 
 def export_web(

@@ -17,6 +17,7 @@ FLAG = "--onnxruntime-web"
 VERSION = "1.30.0"
 ADDRESS = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
 SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+EXPECTED = f"expected the npm package {PACKAGE} of version {VERSION} or later"
 MAX_BYTES = 128 << 20
 DEVICES = {
     "wasm": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
@@ -73,9 +74,10 @@ def read_runtime(path: Path) -> RuntimeFiles:
             return _read(lambda name: (path / name).read_bytes())
         with tarfile.open(path) as archive:
             return _read(lambda name: _member(archive, f"package/{name}"))
+    except FileNotFoundError as error:
+        raise InputError(f"{FLAG}: {path}: {EXPECTED}: it lacks {Path(error.filename).name}") from error
     except (OSError, tarfile.TarError, EOFError, ValueError, LookupError) as error:
-        names = f"the npm package {PACKAGE} of version {VERSION} or later"
-        raise InputError(f"{FLAG}: {path}: expected {names}: {one_line(error, 120)}") from error
+        raise InputError(f"{FLAG}: {path}: {EXPECTED}: {one_line(error, 120)}") from error
 
 
 def _read(read: Callable[[str], bytes]) -> RuntimeFiles:

@@ -16,7 +16,7 @@ from text2latent.tests.apps.exports.web.conftest import Visit
 
 pytestmark = pytest.mark.slow
 MAX_BYTES = 35_000_000
-MAX_BYTES_OF_INT8 = 15_000_000
+MAX_BYTES_OF_INT8 = 16_000_000
 LIMIT_OF_INT8 = 4.0
 """Levels of 255, on the mean, as for other folders with weights in eight bits."""
 MAX_MILLISECONDS = 150

@@ -7,6 +7,7 @@
 /** @typedef {import('onnxruntime-web').Tensor} Tensor */
 
 const MAX_THREADS = 4;
+const ERRORS = 3;
 
 /**
  * Where pictures are computed: on the graphics processor if there is one, unless the page's address says otherwise.
@@ -23,8 +24,12 @@ export async function chooseDevice(wanted) {
   }
 }
 
-/** @param {Device} device */
-export function networkParts(device, /** @type {Model} */ model) {
+/**
+ * Names of the parts that `Networks.create` needs.
+ * @param {Device} device
+ * @param {Model} model
+ */
+export function networkParts(device, model) {
   return ['text_encoder.onnx', 'sampler.onnx', 'generator.onnx', model.devices[device][2]];
 }
 
@@ -58,6 +63,7 @@ export class Networks {
     const start = (/** @type {string} */ name, /** @type {Device} */ where) =>
       runtime.InferenceSession.create(/** @type {ArrayBuffer} */ (parts.get(`${name}.onnx`)), {
         executionProviders: [where],
+        logSeverityLevel: ERRORS,
         // Weights in eight bits are unpacked once instead of at each run.
         extra: { session: { disable_quant_qdq: '1' } },
       });

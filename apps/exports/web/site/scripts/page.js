@@ -27,7 +27,10 @@ class Page {
     this.artist = new Artist(model, wanted, {
       onProgress: showProgress,
       onReady: (device) => this.start(device),
-      onBroken: showBroken,
+      onBroken: (message) => {
+        this.stage.setBusy(false);
+        showBroken(message);
+      },
       onPicture: ({ index, picture, milliseconds }, wish, seed) => {
         showProblem('');
         this.stage.show(index, { picture, wish, seed, milliseconds });
