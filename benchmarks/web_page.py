@@ -16,7 +16,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,13 +62,25 @@ KINDS = {
 """What the files of a folder are, by the first pattern that their path has."""
 
 
-@contextmanager
-def site_of(pipeline: Text2LatentPipeline, config: Namespace, int8: bool) -> Iterator[Path]:
-    """A web folder of a pipeline, for as long as the context lasts."""
-    with tempfile.TemporaryDirectory() as scratch:
-        runtime = find_runtime(config.onnxruntime_web, Path.cwd())
-        export_web(pipeline, Path(scratch) / "site", WebExport(runtime, TEXTS, GraphSettings(int8=int8)))
-        yield Path(scratch) / "site"
+def export_to(folder: Path, pipeline: Text2LatentPipeline, package: str | None, int8: bool) -> Path:
+    """Write a web folder of a pipeline."""
+    export_web(pipeline, folder, WebExport(find_runtime(package, Path.cwd()), TEXTS, GraphSettings(int8=int8)))
+    return folder
+
+
+@cache
+def export_once(model: str, package: str | None, int8: bool) -> tempfile.TemporaryDirectory[str]:
+    """A folder with the web folder `site` of a model, for all parts."""
+    scratch = tempfile.TemporaryDirectory()
+    export_to(Path(scratch.name) / "site", Text2LatentPipeline.from_pretrained(model, "cpu"), package, int8)
+    return scratch
+
+
+def exported(config: Namespace) -> dict[str, Path]:
+    """The web folders of the model, with weights as they are and in eight bits, by name."""
+    names = {config.model: False, f"{config.model}, int8": True}
+    scratches = {name: export_once(config.model, config.onnxruntime_web, int8) for name, int8 in names.items()}
+    return {name: Path(scratch.name) / "site" for name, scratch in scratches.items()}
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
@@ -125,20 +137,20 @@ def limit_of(figure: str, is_exact: bool) -> float | None:
 def face_figures(config: Namespace) -> list[Figure]:
     """The faces world, with weights as they are and in eight bits."""
     pipeline, figures = Text2LatentPipeline.from_pretrained(config.model, "cpu"), []
-    for name, int8 in ((config.model, False), (f"{config.model}, int8", True)):
-        with site_of(pipeline, config, int8) as folder, browsing(config.browser) as browser:
+    with browsing(config.browser) as browser:
+        for name, folder in exported(config).items():
             for figure, value, unit in measure_site(name, pipeline, browser, folder, config.repeats):
-                figures.append(Figure(figure, value, unit, limit_of(figure, not int8), at_most=True))
+                figures.append(Figure(figure, value, unit, limit_of(figure, "int8" not in name), at_most=True))
     return figures
 
 
 def size_figures(config: Namespace) -> list[Figure]:
     """What the files of the faces' folder weigh."""
-    pipeline, figures = Text2LatentPipeline.from_pretrained(config.model, "cpu"), []
-    for name, int8 in ((config.model, False), (f"{config.model}, int8", True)):
-        with site_of(pipeline, config, int8) as folder:
-            figures += [Figure(f"{kind}, {name}", size / MB, "MB") for kind, size in sizes_of(folder).items()]
-    return [Figure(figure.name.replace(", int8", " (int8)"), figure.value, figure.unit) for figure in figures]
+    return [
+        Figure(f"{kind}, {name.replace(',', ' in')}", size / MB, "MB")
+        for name, folder in exported(config).items()
+        for kind, size in sizes_of(folder).items()
+    ]
 
 
 def ffhq_figures(config: Namespace) -> list[Figure]:
@@ -151,7 +163,8 @@ def ffhq_figures(config: Namespace) -> list[Figure]:
     clip.half().float()
     pipeline = build_pipeline(sizes, OURS, build_generator(sizes, "StyleGAN2", CPU), clip)
     for name, int8 in (("FFHQ-1024, int8", True), ("FFHQ-1024", False)):
-        with site_of(pipeline, config, int8) as folder, browsing(config.browser) as browser:
+        with tempfile.TemporaryDirectory() as scratch, browsing(config.browser) as browser:
+            folder = export_to(Path(scratch) / "site", pipeline, config.onnxruntime_web, int8)
             measured = measure_site(name, pipeline, browser, folder, LARGE_REPEATS)
             figures += [Figure(figure, value, unit) for figure, value, unit in measured]
     return figures
@@ -159,8 +172,8 @@ def ffhq_figures(config: Namespace) -> list[Figure]:
 
 def take_shots(config: Namespace, folder: Path) -> None:
     """Pictures of the page: narrow and wide, light and dark, in both languages; one picture, and four with all settings."""
-    pipeline = Text2LatentPipeline.from_pretrained(config.model, "cpu")
-    with site_of(pipeline, config, False) as site, file_server(site) as address, browsing(config.browser) as browser:
+    site = exported(config)[config.model]
+    with file_server(site) as address, browsing(config.browser) as browser:
         for (width, height), scheme, language in product(WIDTHS.items(), ("light", "dark"), ("en", "ja")):
             with WebVisitor(browser, address, width, height, scheme, language) as visitor:
                 stem = folder / f"web-{width}-{scheme}-{language}"
@@ -179,7 +192,9 @@ def build_parser() -> CommandParser:
     parser = script_parser("web_page", __doc__)
     add_model_flag(parser)
     add = parser.add_argument
-    add("--repeats", type=positive_int, default=20, metavar="N", help="Typed letters; the median of their times counts.")
+    add(
+        "--repeats", type=positive_int, default=20, metavar="N", help="Typed letters; the median of their times counts."
+    )
     add("--browser", default=None, metavar="FILE", help="Chromium's program. Default: what is installed.")
     add("--onnxruntime-web", default=None, metavar="PATH", help="As text2latent export has it.")
     add("--quick", action="store_true", help="Small networks for ffhq, to see that all works.")

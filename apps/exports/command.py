@@ -41,8 +41,8 @@ def build_parser() -> CommandParser:
     add("model", metavar="RUN", help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")
     add("output", metavar="OUT", help="The folder to write.")
     add("--format", action="append", metavar="NAME",
-        help=f"What to write, one of {', '.join(FORMATS)}; repeat it for several. Or {WEB}, alone: a page that draws in "
-        f"the visitor's browser. Default: {FORMATS[0]}.")  # fmt: skip
+        help=f"What to write, one of {', '.join(FORMATS)}; repeat it for several. Or {WEB}, alone: a page that draws "
+        f"in the visitor's browser. Default: {FORMATS[0]}.")  # fmt: skip
     add("--overwrite", action="store_true", help="Replace an exported folder.")
     add("--generator", default=None, metavar="PATH", help="Where the model's generator is, if it has moved.")
     add("--clip", default=None, metavar="PATH", help="Where the model's CLIP is, if it has moved.")
@@ -87,7 +87,7 @@ def _add_graph_flags(parser: CommandParser) -> None:
         "instead of them.",
     )
     add("--onnxruntime-web", default=None, metavar="PATH",
-        help="web: folder or archive of the npm package. Default: that of a node_modules here, or the registry's.")  # fmt: skip
+        help="web: folder or archive of the npm package. Default: a node_modules here, or the registry.")  # fmt: skip
     add("--compile", default="auto", choices=("auto", "yes", "no"),
         help="pt2: compile a package for machines like this one; auto does if there is a C++ compiler.")  # fmt: skip
 

@@ -62,7 +62,7 @@ def difference_of(
     """Mean absolute difference, as a share of all levels, of what `draw` and the pipeline draw of texts.
 
     Raises:
-        InputError: naming what draws, when it exceeds `MAX_DIFFERENCE` and `name` doesn't say that its weights are int8.
+        InputError: naming what draws, when it exceeds `MAX_DIFFERENCE`, unless `name` says that weights are int8.
     """
     seeds = list(range(len(texts)))
     expected = _draw_own(pipeline, texts, seeds, how).astype(np.float64)

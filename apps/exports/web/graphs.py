@@ -141,5 +141,3 @@ class GraphPipeline:
         latents = self.run("sampler", {"condition": condition, "noise": noise, "guidance_scale": scale})
         images = self.run("generator", {"latents": latents})
         return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-
-

@@ -84,7 +84,9 @@ def _read(read: Callable[[str], bytes]) -> RuntimeFiles:
     package = json.loads(read("package.json"))
     if package["name"] != PACKAGE:
         raise ValueError(f"this is {package['name']}")
-    return RuntimeFiles(package["version"], {name: read(f"dist/{name}") for names in DEVICES.values() for name in names})
+    return RuntimeFiles(
+        package["version"], {name: read(f"dist/{name}") for names in DEVICES.values() for name in names}
+    )
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

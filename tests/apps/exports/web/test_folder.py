@@ -63,7 +63,9 @@ def test_the_record_tells_where_the_model_is_from(tiny_site: Path, capsys: pytes
     assert record["generator"]["sha256"] == model["recipe"]["generator"]["sha256"]
     assert "/" not in record["generator"]["source"]
     for name in ("text_encoder", "sampler", "generator"):
-        graph = onnx.load_from_string(gzip.decompress((tiny_site / model["parts"][f"{name}.onnx"]["file"]).read_bytes()))
+        graph = onnx.load_from_string(
+            gzip.decompress((tiny_site / model["parts"][f"{name}.onnx"]["file"]).read_bytes())
+        )
         carried = json.loads({one.key: one.value for one in graph.metadata_props}["text2latent"])
         assert {key: carried.get(key) for key in PROVENANCE} == {
             key: {**record, "metrics": carried.get("metrics")}.get(key) for key in PROVENANCE
@@ -126,7 +128,9 @@ class Eigen(nn.Module):
 
 
 def test_a_network_that_onnx_cannot_say_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^generator: cannot be written as ONNX: No ONNX function found for .*eigh") as refused:
+    with pytest.raises(
+        InputError, match=r"^generator: cannot be written as ONNX: No ONNX function found for .*eigh"
+    ) as refused:
         write_graph("generator", Eigen(), {"x": torch.eye(3).repeat(2, 1, 1)}, "y", tmp_path, {}, False)
     assert "\n" not in str(refused.value)
 
@@ -134,7 +138,10 @@ def test_a_network_that_onnx_cannot_say_is_named_with_the_reason(tmp_path: Path)
 def test_guidance_by_a_tensor_is_that_by_a_number(tiny_model: Path) -> None:
     prior = load_prior(tiny_model).prior
     rng = torch.Generator().manual_seed(0)
-    x, condition = torch.randn(2, 1, 16, generator=rng), torch.nn.functional.normalize(torch.randn(2, 16, generator=rng))
+    x, condition = (
+        torch.randn(2, 1, 16, generator=rng),
+        torch.nn.functional.normalize(torch.randn(2, 16, generator=rng)),
+    )
     t = torch.tensor([0.3, 0.9])
     guided = GuidedPrior(prior, torch.tensor([1.0, 2.5]))(x, t, condition)
     for row, scale in enumerate((1.0, 2.5)):

@@ -47,7 +47,8 @@ def recorded(texts: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "seed"), [(TEXT, 0), (JAPANESE, 7), ("a hat:1.5 | ｈｏｕｓｅ:-0.5 | sea", 2**40 + 3), ("“It’s” &amp; <b>", 1)]
+    ("text", "seed"),
+    [(TEXT, 0), (JAPANESE, 7), ("a hat:1.5 | ｈｏｕｓｅ:-0.5 | sea", 2**40 + 3), ("“It’s” &amp; <b>", 1)],
 )
 def test_a_text_and_a_seed_give_the_file_of_infer(
     visit: Visit, tiny_address: str, draw: Callable[..., Drawn], text: str, seed: int
@@ -75,7 +76,9 @@ def test_guidance_is_that_of_infer(visit: Visit, tiny_address: str, draw: Callab
     assert recorded(dict(texts)) == recorded(recipe)
 
 
-def test_mixing_gives_the_frames_of_an_interpolation(visit: Visit, tiny_address: str, run_infer: Infer, tmp_path: Path) -> None:
+def test_mixing_gives_the_frames_of_an_interpolation(
+    visit: Visit, tiny_address: str, run_infer: Infer, tmp_path: Path
+) -> None:
     visitor = visit(tiny_address)
     visitor.write("text", TEXT)
     visitor.open("mix")
@@ -189,7 +192,9 @@ def test_what_was_wished_before_is_dropped(visit: Visit, tiny_address: str) -> N
         ("a:1 | a:-1 | a:0.00001", "The parts cancel each other out."),
     ],
 )
-def test_a_text_that_cannot_be_drawn_is_answered_in_a_line(visit: Visit, tiny_address: str, text: str, line: str) -> None:
+def test_a_text_that_cannot_be_drawn_is_answered_in_a_line(
+    visit: Visit, tiny_address: str, text: str, line: str
+) -> None:
     visitor = visit(tiny_address)
     visitor.write("text", text)
     assert visitor.page.locator("#problem").inner_text() == line

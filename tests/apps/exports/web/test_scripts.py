@@ -157,7 +157,9 @@ def test_files_hold_every_level_and_text(page: Any, channels: int, mode: str) ->
     np.testing.assert_array_equal(read, levels)
 
 
-@pytest.mark.parametrize("text", ["Blonde woman, WITH glasses!", "眼鏡をかけた金髪の女性", "…", "ＡＢＣ " + "長い" * 40])
+@pytest.mark.parametrize(
+    "text", ["Blonde woman, WITH glasses!", "眼鏡をかけた金髪の女性", "…", "ＡＢＣ " + "長い" * 40]
+)
 def test_names_of_files_are_those_of_infer(page: Any, text: str) -> None:
     script = """text => import('./scripts/recipe.js').then(
         ({ fileName }) => fileName({ text, mix: null, edit: null, guidanceScale: 1 }, 7))"""

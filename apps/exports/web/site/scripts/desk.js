@@ -6,7 +6,8 @@ import { ownTexts } from './language.js';
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./painter.js').Wish} Wish */
 
-const PAUSE_MILLISECONDS = 80;
+const SHORTEST_PAUSE = 80;
+const LONGEST_PAUSE = 1000;
 const NEW_SEEDS = 1_000_000;
 const KEPT = ['text', 'mix-text', 'fraction', 'from', 'to', 'strength', 'guidance'];
 
@@ -20,6 +21,7 @@ export class Desk {
     this.model = model;
     this.onChange = onChange;
     this.onWish = onWish;
+    this.pause = SHORTEST_PAUSE;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.waiting = undefined;
     this.form = element('desk', HTMLFormElement);
@@ -52,7 +54,15 @@ export class Desk {
     if (isComposing) return;
     this.onChange();
     this.keep();
-    this.waiting = setTimeout(this.onWish, PAUSE_MILLISECONDS);
+    this.waiting = setTimeout(this.onWish, this.pause);
+  }
+
+  /**
+   * Leave more time for writing where a picture, once begun, takes long.
+   * @param {number} milliseconds What the last picture took.
+   */
+  adapt(milliseconds) {
+    this.pause = Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, milliseconds));
   }
 
   another() {

@@ -33,6 +33,7 @@ class Page {
       },
       onPicture: ({ index, picture, milliseconds }, wish, seed) => {
         showProblem('');
+        this.desk.adapt(milliseconds);
         this.stage.show(index, { picture, wish, seed, milliseconds });
       },
       onRefused: (problem) => showProblem(say(`problem_${problem}`)),
