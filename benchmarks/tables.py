@@ -54,7 +54,7 @@ def export_costs(parts: Parts) -> str:
 
 
 def web_page(parts: Parts) -> str:
-    """What the page's files weigh, and a table of models on it, each under its commands, and the machines measured on."""
+    """What the page's files weigh, a table of models on it, both under their commands, and the machines measured on."""
     sizes, models = ([name for name in names if name in parts] for names in (["sizes"], ["faces", "ffhq"]))
     measured = [figure for name in models for figure in parts[name]["figures"]]
     blocks = [f"`{parts[name]['command']}`" + "\n\n" + pivot("files", parts[name]["figures"]) for name in sizes]

@@ -1,5 +1,5 @@
-"""Print what a page that draws in the visitor's browser weighs, how long it takes in Chromium with one thread, and how far
-its pictures are from those of `infer`. Run it on a machine that does nothing else.
+"""Print what a page that draws in the visitor's browser weighs, how long it takes in Chromium with one thread, and how
+far its pictures are from those of `infer`. Run it on a machine that does nothing else.
 
     python benchmarks/web_page.py --json benchmarks/web_page.json
     python benchmarks/tables.py --only web
@@ -171,7 +171,7 @@ def ffhq_figures(config: Namespace) -> list[Figure]:
 
 
 def take_shots(config: Namespace, folder: Path) -> None:
-    """Pictures of the page: narrow and wide, light and dark, in both languages; one picture, and four with all settings."""
+    """Pictures of the page, narrow and wide, light and dark, in both languages, of one picture and of four."""
     site = exported(config)[config.model]
     with file_server(site) as address, browsing(config.browser) as browser:
         for (width, height), scheme, language in product(WIDTHS.items(), ("light", "dark"), ("en", "ja")):

@@ -40,9 +40,8 @@ def call(*command: object, folder: Path, **changes: str) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """Copy the working tree, with one more weights file, two folders deep, and a stray module beside a package."""
-    ignored = shutil.ignore_patterns(
-        ".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial", "node_modules"
-    )
+    names = (".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial", "node_modules")
+    ignored = shutil.ignore_patterns(*names)
     tree = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=ignored))
     (tree / EXTRA_WEIGHT).parent.mkdir(parents=True, exist_ok=True)
     (tree / EXTRA_WEIGHT).write_text("{}")

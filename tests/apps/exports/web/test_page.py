@@ -1,4 +1,4 @@
-"""The page in Chromium, on a folder that `python -m http.server` serves: it draws what `infer` draws, offline as well."""
+"""The page in Chromium, on a folder that `python -m http.server` serves: it draws what `infer` draws, offline too."""
 
 from __future__ import annotations
 
@@ -165,7 +165,8 @@ def test_what_was_wished_before_is_dropped(visit: Visit, tiny_address: str) -> N
     visitor = visit(tiny_address)
     answers = visitor.page.evaluate(
         """async () => {
-            const [{ Artist }, { loadModel }] = await Promise.all(['artist', 'model'].map(n => import(`./scripts/${n}.js`)));
+            const { Artist } = await import('./scripts/artist.js');
+            const { loadModel } = await import('./scripts/model.js');
             const model = await loadModel();
             const drawn = [];
             let artist;
@@ -238,7 +239,9 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large(visit: Visit, ti
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     sizes = visitor.page.evaluate(
         """[...document.querySelectorAll('button:not(.tile, #examples *), input:not([type=range]), textarea, summary')]
-            .filter(one => one.offsetParent).map(one => one.getBoundingClientRect()).map(one => [one.width, one.height])"""
+            .filter(one => one.offsetParent)
+            .map(one => one.getBoundingClientRect())
+            .map(one => [one.width, one.height])"""
     )
     assert len(sizes) >= 12
     assert min(min(size) for size in sizes) >= 43.5

@@ -1,4 +1,4 @@
-"""The page's modules against what they repeat of Python: tokens, noise, the grammar of prompts, arithmetic, PNG files."""
+"""The page's modules against what they repeat of Python: tokens, noise, grammar of prompts, arithmetic, PNG files."""
 
 from __future__ import annotations
 
