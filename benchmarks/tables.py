@@ -53,6 +53,15 @@ def export_costs(parts: Parts) -> str:
     return "\n\n".join([*blocks, _machines(known)])
 
 
+def web_page(parts: Parts) -> str:
+    """What the page's files weigh, a table of models on it, both under their commands, and the machines measured on."""
+    sizes, models = ([name for name in names if name in parts] for names in (["sizes"], ["faces", "ffhq"]))
+    measured = [figure for name in models for figure in parts[name]["figures"]]
+    blocks = [f"`{parts[name]['command']}`" + "\n\n" + pivot("files", parts[name]["figures"]) for name in sizes]
+    commands = ", ".join(f"`{parts[name]['command']}`" for name in models)
+    return "\n\n".join([*blocks, commands, pivot("model", measured), _machines(parts)])
+
+
 def pivot(head: str, figures: Iterable[Figure]) -> str:
     """A table of figures called `ROW, COLUMN`."""
     cells = {tuple(figure.name.rsplit(", ", 1)): figure.measured for figure in figures}
@@ -209,6 +218,7 @@ TABLES = {
     "costs": Table(
         "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")
     ),
+    "web": Table("docs/export.md", "benchmarks/web_page.json", from_parts(web_page, "benchmarks/web_page.py", "faces")),
     **{
         name: Table(
             "docs/optimize.md",

@@ -32,6 +32,7 @@ ELSEWHERE = {
     r"python benchmarks/([\w/]+)\.py": "tests/benchmarks",
     r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/": "tests/apps/serving/space/test_app.py",
     r"hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
+    r"text2latent export faces my-page --format web|python -m http\.server": "tests/apps/exports/web",
     r"text2latent (sample|train|infer) .*dcgan_faces": "tests/models/generators/formats/test_custom.py",
     r"text2latent sample --clip ViT-L-14/weights\.pt": "tests/test_clip_doc.py",
     r"PYTHONPATH=\. text2latent sample --clip japanese\.yaml": "tests/models/clip/test_own.py",
