@@ -199,6 +199,7 @@ def edited(
     source, target, attribute, value = EDITS[edit]
     rows = [i for i, face in enumerate(before) if face.get(attribute, value) != value]
     images = pipeline.edit(source, target, strength, latents[rows], output_type="pt").images
+    assert isinstance(images, Tensor)
     pairs = [(before[i], after) for i, after in zip(rows, see(images), strict=True)]
     shown = [after.get(attribute) == value for _, after in pairs]
     kept = [share_kept(*pair, (attribute, *FREE.get(attribute, ()))) for pair in pairs]
