@@ -41,6 +41,14 @@ def parse_meaning(meaning: str) -> dict[str, tuple[int, ...]]:
     return allowed
 
 
+def allow(meaning: str) -> np.ndarray:
+    """The values that a meaning allows, bool `[11, 7]`: all those of attributes that it doesn't name."""
+    allowed = VALID.copy()
+    for name, values in parse_meaning(meaning).items():
+        allowed[NAMES.index(name)] = np.isin(np.arange(allowed.shape[1]), values)
+    return allowed
+
+
 def expand(text: str) -> tuple[str, ...]:
     """Expand braces: `"{by|near} the sea"` gives `("by the sea", "near the sea")`."""
     parts = [part.split("|") for part in re.split(r"[{}]", text)]
