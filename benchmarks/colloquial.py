@@ -50,7 +50,10 @@ def part_figures(part: str, config: Namespace) -> list[Figure]:
         figures += [
             Figure(f"named attributes that are there ({language})", fit.named, target=targets[0]),
             Figure(f"pictures with all that is named ({language})", fit.complete, target=targets[1]),
-            *(Figure(f"named {name} that is there ({language})", x, detail=True) for name, x in fit.by_attribute.items()),
+            *(
+                Figure(f"named {name} that is there ({language})", x, detail=True)
+                for name, x in fit.by_attribute.items()
+            ),
         ]
     return figures
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError
+from text2latent.models.clip.normalizing import plain
 from text2latent.models.clip.tokenizer import WORD_END, BytePairTokenizer
 
 PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
@@ -32,13 +34,15 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """
     require_simple(tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json())):
+    normalize = getattr(tokenizer, "normalize", str)
+    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json(normalize))):
         text = json.dumps(content, ensure_ascii=False, indent=1 if name == "cleaning" else None)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def require_simple(tokenizer: Any) -> None:
     """Refuse tokenizers other than open_clip's `SimpleTokenizer` with lower-casing and plain truncation."""
+    tokenizer = plain(tokenizer)
     if isinstance(tokenizer, BytePairTokenizer):
         return
 
@@ -116,8 +120,11 @@ def _special(text: str) -> dict[str, Any]:
     return {"SpecialToken": {"id": text, "type_id": 0}}
 
 
-def cleaning_json() -> dict[str, Any]:
+def cleaning_json(normalize: Callable[[str], str]) -> dict[str, Any]:
     """What ftfy, which open_clip cleans texts with, makes of single characters and of HTML entities.
+
+    Args:
+        normalize: what is done to a text before that, character by character.
 
     Returns:
         `characters`, such as curly quotes, ligatures and wide letters, to their replacements, and `entities` likewise.
@@ -126,7 +133,7 @@ def cleaning_json() -> dict[str, Any]:
     from ftfy.chardata import HTML_ENTITIES
 
     def fixed(char: str) -> str:
-        return ftfy.fix_text(char, fix_encoding=False, unescape_html=False)
+        return ftfy.fix_text(normalize(char), fix_encoding=False, unescape_html=False)
 
     fixes = {chr(number): fixed(chr(number)) for number in range(PLANE_0_END) if number not in SURROGATES}
     characters = {char: fix for char, fix in fixes.items() if fix != unicodedata.normalize("NFC", char)}

@@ -16,6 +16,8 @@ NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns
 QUALITIES, FRAMES, HELD_OUT_FRAMES = (WORDS.lists[name] for name in ("qualities", "frames", "held_out_frames"))
 CONJUNCTIVE = {
     "である": ("で", "であり"),
+    "てる": ("てて",),
+    "でる": ("でて",),
     "ている": ("ていて", "ており"),
     "でいる": ("でいて", "でおり"),
     "がある": ("があり", "があって"),
@@ -23,7 +25,15 @@ CONJUNCTIVE = {
     "い": ("くて", "く"),
 }
 """What the ending of a predicate becomes where another one follows, first match first."""
-POLITE = {"である": "です", "ている": "ています", "でいる": "でいます", "ある": "あります", "いる": "います"}
+POLITE = {
+    "である": "です",
+    "てる": "てます",
+    "でる": "でます",
+    "ている": "ています",
+    "でいる": "でいます",
+    "ある": "あります",
+    "いる": "います",
+}
 """What the ending of a predicate becomes in polite speech, first match first."""
 IDLE = ("立っている", "いる", "写っている", "こちらを見ている", "座っている", "こちらを向いている")
 
@@ -140,7 +150,7 @@ def keywords(draft: Draft, attributes: Sequence[str]) -> str:
     hair_phrase, rest = hair(draft, list(attributes), 0.3)
     words = [draft.say("key", name) for name in rest] + ([hair_phrase] if hair_phrase else [])
     words += [draft.pick(QUALITIES)] if draft.chance(0.1) else []
-    return draft.pick(("、", "、", " ", ", ", "・", "　")).join(draft.shuffled(words))
+    return draft.pick(("、", "、", "、", " ", " ", ", ", "・", "　", "，")).join(draft.shuffled(words))
 
 
 def acting(draft: Draft, attributes: Sequence[str]) -> str:
