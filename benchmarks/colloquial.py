@@ -20,7 +20,7 @@ from text2latent.benchmarks.report import (
     Measure,
     add_model_flag,
     add_report_flags,
-    run_parts,
+    measure_parts,
     script_parser,
 )
 from text2latent.common.command import CommandParser, positive_int, run_command, seed
@@ -98,11 +98,16 @@ def build_parser() -> CommandParser:
     return parser
 
 
+def run(config: Namespace, parser: CommandParser) -> None:
+    if config.list:
+        print("\n".join(wrong_lines(config, config.list)))
+    else:
+        measure_parts(PARTS, parser, config)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
-    if parser.parse_args(argv).list:
-        return run_command(parser, lambda config: print("\n".join(wrong_lines(config, config.list))), argv)
-    return run_parts(PARTS, parser, argv)
+    return run_command(parser, partial(run, parser=parser), argv)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,9 @@ def _require_whole(path: Path, wording: Wording, num_prompts: int) -> None:
     of_units = [(torch.int64, (count,)), (torch.float16, (count,))]
     of_prompts = [(torch.float32, (num_prompts,)), (torch.bool, (num_prompts,))]
     if not count or found != of_units + of_prompts:
-        raise InputError(f"{path}: expected units with their evidence, and strangeness and latin of prompts, got {found}")
+        raise InputError(
+            f"{path}: expected units with their evidence, and strangeness and latin of prompts, got {found}"
+        )
 
 
 def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) -> list[bool]:

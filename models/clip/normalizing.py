@@ -24,7 +24,7 @@ OLD_FORMS = (
     "彌弥藥薬譯訳與与豫予餘余譽誉搖揺樣様謠謡來来賴頼亂乱覽覧龍竜兩両獵猟綠緑壘塁淚涙禮礼隸隷靈霊齡齢曆暦歷歴戀恋鍊錬爐炉勞労樓楼郞郎祿禄錄録灣湾內内吳呉靑青淸清說説脫脱稅税銳鋭閱閲鄰隣頰頬鬚髭髯髭繫繋摑掴嚙噛剝剥塡填蔣蒋醬醤"
     "國国戶戸嶋島峯峰冨富囘回恊協頸頚禱祷檮梼攪撹啞唖瘦痩簞箪蠟蝋屛屏幷并﨑崎髙高槇槙檜桧濤涛鷗鴎麴麹蘆芦"
 )
-"""Old forms and variants of kanji, each before what is written today: most of what Japan's lists since 1946 simplified."""
+"""Old forms and variants of kanji, each before what is written today: most of what Japan's lists simplified."""
 TO_TODAYS = {ord(old): today for old, today in zip(OLD_FORMS[::2], OLD_FORMS[1::2], strict=True)}
 
 

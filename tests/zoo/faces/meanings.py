@@ -5,7 +5,11 @@ from __future__ import annotations
 # What single words say: pattern, attribute, values.
 SAYS = {
     "en": (
-        (r"\b(sun ?glasses|shades|(dark|sun) (glasses|specs)|sunnies|aviators|ray-?bans|wayfarers)\b", "eyewear", "sunglasses"),
+        (
+            r"\b(sun ?glasses|shades|(dark|sun) (glasses|specs)|sunnies|aviators|ray-?bans|wayfarers)\b",
+            "eyewear",
+            "sunglasses",
+        ),
         (r"(?<!sun )(?<!dark )\b((eye ?)?glasses|spectacles|specs|be?spectacled)\b", "eyewear", "glasses"),
         (r"\b(moustache|mustache|moustached|mustached|mo?ustachioed)\b", "facial_hair", "moustache"),
         (r"\bbeard(ed)?\b", "facial_hair", "beard"),
@@ -98,8 +102,8 @@ SAYS = {
     ),
 }
 NEGATION = {
-    "en": r"\b(no|not|without|neither|lacking|bare\w*|un\w+|hatless|beardless|hairless head|clean|nothing|sans|minus|never"
-    r"|off|free|zero|smileless|non)\b|clean|w/o|n't",
+    "en": r"\b(no|not|without|neither|lacking|bare\w*|un\w+|hatless|beardless|hairless head|clean|nothing|sans|minus"
+    r"|never|off|free|zero|smileless|non)\b|clean|w/o|n't",
     "ja": "ない|くな|なし|無し|ナシ|ゼロ|無い|無帽|裸眼|なく|剃|はない|外した|はずした|脱いだ|[と取]った|は無|不要",
 }
 ABSENCE = {
@@ -128,13 +132,13 @@ BEARDS = {"en": "beard|m(u|ou)stach", "ja": "髭|ひげ|ヒゲ"}
 STEMS = {
     "en": {
         "eyewear": "glass|spectacle|shades|specs|eyewear|eyes|sunnies|aviators|ray-?bans|wayfarers|bifocals",
-        "facial_hair": "beard|m(u|ou)stach|facial hair|whisker|shav|chin|hair on the face|tache|stache|goatee|stubbl|bristl"
-        "|five o'clock shadow|scruff|hairy|smooth face|baby[- ]face",
+        "facial_hair": "beard|m(u|ou)stach|facial hair|whisker|shav|chin|hair on the face|tache|stache|goatee|stubbl"
+        "|bristl|five o'clock shadow|scruff|hairy|smooth face|baby[- ]face",
         "earrings": "ear ?(ring|jewel|stud|pierc)|ears|hoops|pearl studs|pierc",
         "headwear": "hat|cap|head|beanie|fedora|beret|bonnet|trilby|snapback",
         "hair_color": f"hair|headed|topped|brunet|redhead|red[- ]head|ginge|carrot top|blond|locks|{BEARDS['en']}",
-        "hair_style": "hair|bald|head|curl|short|long|bob|cut|locks|fro\\b|perm|ringlet|tresses|dreadlocks|coils|cropped"
-        f"|{BEARDS['en']}",
+        "hair_style": "hair|bald|head|curl|short|long|bob|cut|locks|fro\\b|perm|ringlet|tresses|dreadlocks|coils"
+        f"|cropped|{BEARDS['en']}",
         "skin": "skin|pale|complexion|tan|olive|white|fair|caucasian|pasty|bronzed|sun-?kissed|african|afro|black",
     },
     "ja": {
@@ -143,9 +147,9 @@ STEMS = {
         "earrings": "イヤリング|ピアス|耳|イアリング|イヤーカフ",
         "headwear": "帽|ハット|キャップ|かぶ|ぼうし|ハンチング|頭に何も",
         "hair_color": f"髪|毛|ブロンド|ヘア|しらが|シラガ|パツ|グレー|ごま塩|かみ|あかげ|きんぱつ|{BEARDS['ja']}",
-        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|(い|た|グの|な|の)(ブロンド|しらが|シルバー)"
-        "|ロング|ボブ|おかっぱ|刈|アフロ|パーマ|天パ|ロール|頭|つるつる|つるっぱげ|ツルツル|ウェーブ|くるくる|チリチリ|カット|ソバージュ"
+        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|ロング"
+        "|(い|た|グの|な|の)(ブロンド|しらが|シルバー)|ボブ|おかっぱ|刈|アフロ|パーマ|天パ|ロール|頭|つる[つっ]|ツルツル|ウェーブ|くるくる|チリチリ|カット|ソバージュ"
         f"|長い|三つ編み|{BEARDS['ja']}",
-        "skin": "肌|色白|色黒|皮膚|小麦|日焼け|色の[白黒]|色が[白黒]|[黒白]人|アフリカ|美白|焼け|褐色|浅黒|いろじろ|ひやけ",
+        "skin": "肌|色白|色黒|皮膚|小麦|色[のが][白黒]|[黒白]人|アフリカ|美白|焼け|褐色|浅黒|いろじろ|ひやけ",
     },
 }

@@ -286,7 +286,7 @@ def fit_clip(work: Path, destination: Path = WEIGHTS, plan: FitPlan = PLAN) -> N
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit the text tower of a faces CLIP further, on the captions of today's grammar; its image tower stays as it is."""
+    """Fit the text tower of a faces CLIP further, on captions of the grammar; its image tower stays as it is."""
     parser = ArgumentParser(description=main.__doc__)
     parser.add_argument("--source", type=Path, default=WEIGHTS, help="folder of the CLIP to go on from")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and the log")

@@ -44,7 +44,9 @@ def further_texts(n: int = NUM_FURTHER, seed: int = SEED) -> list[str]:
     """Return texts in which nearly all words of faces stand: `n` captions in each language, and the free wordings."""
     rng = np.random.default_rng([seed, 4])
     codes = draw_codes(rng, n)
-    return [noisy_caption(rng, row, language).text for language in LANGUAGES for row in codes] + read_prompt_list("faces")
+    return [noisy_caption(rng, row, language).text for language in LANGUAGES for row in codes] + read_prompt_list(
+        "faces"
+    )
 
 
 def in_domain_prompts(num_captions: int = NUM_CAPTIONS) -> list[str]:

@@ -5,8 +5,8 @@ A word table maps a meaning to the texts that express it, one entry per grammati
 
 - A meaning names attributes and their allowed values: `age=old`, `hair_color=gray,white`, `age!=child`, several parted
   by blanks. The first attribute is the one the text is looked up by.
-- Texts are parted by `; `, braces expand to each of their alternatives (`{20..33}` to numbers), and `~` marks a text as held out: it is never
-  drawn for training.
+- Texts are parted by `; `, braces expand to each of their alternatives (`{20..33}` to numbers), and `~` marks a text as
+  held out: it is never drawn for training.
 """
 
 from __future__ import annotations
