@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TEXT2LATENT := $(BIN)/python -m text2latent
+WEB := apps/exports/web
+NPM_INSTALL := npm install --silent --no-package-lock --no-audit --no-fund
 DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid --overwrite
 
 .DELETE_ON_ERROR:
@@ -19,7 +21,7 @@ DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid --overwrite
 help:
 	@echo "make demo       the whole job: draw pairs, train a prior for $(DEMO_MINUTES) minutes, draw pictures into $(DEMO)/"
 	@echo "make test       all tests"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff and mypy; with npm, eslint and tsc for the page that runs in browsers"
 	@echo "make format     let ruff rewrite the sources"
 	@echo "make wheel      build dist/*.whl"
 	@echo "make zoo-faces  rebuild the weights of the faces world from seed 0 (hours on 2 cores; goes on when rerun)"
@@ -78,6 +80,8 @@ lint: $(DEV)
 	$(BIN)/python -m ruff format --check .
 	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/text2latent
 	cd $(VENV)/src && MYPYPATH=. ../bin/python -m mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache
+	@if command -v npm >/dev/null && (cd $(WEB) && $(NPM_INSTALL)); then cd $(WEB) && npm run --silent lint; \
+	else echo "make lint: eslint and tsc could not be installed; $(WEB) isn't checked" >&2; fi
 
 format: $(DEV)
 	$(BIN)/python -m ruff check --fix .
@@ -92,5 +96,5 @@ zoo-faces: $(DEV)
 	$(BIN)/python -m text2latent.zoo.faces.build
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(WEB)/node_modules
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

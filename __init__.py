@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from text2latent.inference.latents_file import load_latents
     from text2latent.inference.optimization.refine import Optimization, optimize_latents
     from text2latent.inference.pipeline import Text2LatentOutput, Text2LatentPipeline
+    from text2latent.inference.projection.projector import ProjectionSettings
     from text2latent.inference.query import Query
     from text2latent.inference.settings import Settings
     from text2latent.inference.wording import fit_wording
@@ -30,6 +31,7 @@ __all__ = [
     "ClipModel",
     "Generator",
     "Optimization",
+    "ProjectionSettings",
     "Query",
     "Settings",
     "Text2LatentOutput",
@@ -52,6 +54,7 @@ _HOMES = {
     "ClipModel": "text2latent.models.clip.own",
     "Generator": "text2latent.models.generators",
     "Optimization": "text2latent.inference.optimization.refine",
+    "ProjectionSettings": "text2latent.inference.projection.projector",
     "Query": "text2latent.inference.query",
     "Settings": "text2latent.inference.settings",
     "Text2LatentOutput": "text2latent.inference.pipeline",

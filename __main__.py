@@ -18,6 +18,10 @@ VERBS = {  # of each, the module whose `main` it is, and what it does
         "text2latent.apps.optimize.command",
         "draw an image from a text by CLIP-guided optimisation, the slow rival",
     ),
+    "project": (
+        "text2latent.apps.projection.command",
+        "find the latents of pictures of your own, edit them by words, tune a generator for them",
+    ),
     "classify": ("text2latent.apps.evaluation.classify", "say which of many labels CLIP finds in images"),
     "verify": ("text2latent.apps.verify", "read such pairs back and report missing, damaged and foreign shards"),
     "convert": ("text2latent.apps.convert", "turn a StyleGAN pickle or checkpoint into a folder that needs no pickle"),

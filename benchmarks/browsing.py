@@ -180,8 +180,17 @@ class Visitor:
 
     def vary_upload(self, file: Path) -> None:
         """Draw variations of a picture of one's own."""
+        self._upload(file)
+        self.click("upload-draw")
+        self.wait_for_pictures("upload-gallery", "selected-picture")
+
+    def find_upload(self, file: Path) -> None:
+        """Find a picture of one's own, to edit it."""
+        self._upload(file)
+        self.click("upload-find")
+        self.wait_for_pictures("upload-gallery", "selected-picture")
+
+    def _upload(self, file: Path) -> None:
         self.go_to("upload")
         self.page.locator("#upload-image input[type=file]").set_input_files(str(file))
         self.wait_for_pictures("upload-image")
-        self.click("upload-draw")
-        self.wait_for_pictures("upload-gallery", "selected-picture")

@@ -41,13 +41,14 @@ W_DIM, EMBEDDING_DIM = 512, 512  # of StyleGAN2 and ViT-B/32
 BATCH_SIZE = 256
 STREAM = """
 import sys
+from text2latent.benchmarks.timing import peak_memory
 from text2latent.data.records import read_manifest
 from text2latent.data.storage import open_store
 from text2latent.data.streaming import StreamedPairs
 folder, batch_size, shuffle_pairs = sys.argv[1], *map(int, sys.argv[2:])
 for _ in StreamedPairs(open_store(folder), read_manifest(folder), 0, batch_size, shuffle_pairs=shuffle_pairs):
     pass
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+print(peak_memory())
 """
 
 
@@ -130,9 +131,7 @@ def memory_figures(config: Namespace) -> list[Figure]:
 
 
 def streaming_peak(pairs: Path, shuffle_pairs: int = SHUFFLE_PAIRS) -> int:
-    """Bytes that a process of its own takes at most while it streams an epoch; Linux only.
-
-    It isn't `ru_maxrss`, which starts from the peak of the process that starts it.
+    """Bytes that a process of its own takes at most while it streams an epoch.
 
     Raises:
         InputError: when it fails.
@@ -142,7 +141,7 @@ def streaming_peak(pairs: Path, shuffle_pairs: int = SHUFFLE_PAIRS) -> int:
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT.parent)
     if ran.returncode != 0:
         raise InputError(f"streaming {pairs}: exit code {ran.returncode}: {ran.stderr.strip().splitlines()[-1]}")
-    return 1024 * int(ran.stdout)
+    return int(ran.stdout)
 
 
 def training_figures(config: Namespace) -> list[Figure]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ from text2latent.benchmarks.report import (
     measure_parts,
     script_parser,
 )
+from text2latent.benchmarks.timing import peak_memory
 from text2latent.common.command import CommandParser, positive_int, run_command, select_device
 from text2latent.common.errors import UsageError
 
@@ -79,7 +79,7 @@ def draw(
         seconds = _median_seconds(partial(generator.synthesize, ws, **generator.rough_options), repeats, target)
     if target.type == "cuda":
         return seconds, torch.cuda.max_memory_allocated(target)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return seconds, peak_memory()
 
 
 def _median_seconds(function: Callable[[], Any], repeats: int, device: torch.device) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from text2latent.benchmarks.timing import peak_memory
 from text2latent.common.errors import InputError
 from text2latent.models.acceleration import Acceleration
 
@@ -112,4 +111,4 @@ def peak_bytes(device: torch.device) -> int:
     """Most memory since `reset_peak` of what is allocated on a CUDA device, else of this process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()

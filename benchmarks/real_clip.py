@@ -100,8 +100,6 @@ def recipes() -> Iterator[Variant]:
     yield Variant("gap", "embeddings not centred", {"text.prompts": None})
     yield Variant("gap", "clip2latent, embeddings centred", {**theirs, "text.prompts": TextConfig().prompts})
     yield from noises((0.0, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
-    for name in ("wiener", "none"):
-        yield Variant("filter", f"filter {name}", {"text.embedding_filter": name})
     for scale in (1.0, 1.5, 2.0, 3.0):
         yield Variant("guidance", f"guidance {scale:g}", guidance=Guidance(scale))
 
@@ -155,7 +153,7 @@ class RealClip:
 
         def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
             prior = assembly.new_prior(without, data)
-            assembly.set_statistics(prior, data.statistics, config, known)
+            assembly.set_statistics(prior, data.statistics, known)
             return prior
 
         recipe = Recipe(f"real-clip-{self.flags.steps}", config, new_prior=new_prior)

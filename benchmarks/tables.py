@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,15 @@ def export_costs(parts: Parts) -> str:
     return "\n\n".join([*blocks, _machines(known)])
 
 
+def web_page(parts: Parts) -> str:
+    """What the page's files weigh, a table of models on it, both under their commands, and the machines measured on."""
+    sizes, models = ([name for name in names if name in parts] for names in (["sizes"], ["faces", "ffhq"]))
+    measured = [figure for name in models for figure in parts[name]["figures"]]
+    blocks = [f"`{parts[name]['command']}`" + "\n\n" + pivot("files", parts[name]["figures"]) for name in sizes]
+    commands = ", ".join(f"`{parts[name]['command']}`" for name in models)
+    return "\n\n".join([*blocks, commands, pivot("model", measured), _machines(parts)])
+
+
 def pivot(head: str, figures: Iterable[Figure]) -> str:
     """A table of figures called `ROW, COLUMN`."""
     cells = {tuple(figure.name.rsplit(", ", 1)): figure.measured for figure in figures}
@@ -69,6 +78,43 @@ def warm_start(parts: Parts) -> str:
     points = [figure for figure in part["figures"] if figure.name.endswith(" s")]
     others = [f"- {figure.name}: {figure.measured}" for figure in part["figures"] if figure not in points]
     return "\n".join([f"`{part['command']}`", "", pivot("begun", points), "", *others, "", _machines(parts)])
+
+
+def projections(parts: Parts) -> str:
+    """Of each kind of pictures a table with a row for each way, then edits by their strength, then what is reached."""
+    titles = {"own": "The generator's own pictures", "renders": "Renders", "edits": "Edits"}
+    blocks = []
+    for name in [name for name in titles if name in parts]:
+        rows = pivot("", _with_spread(parts[name]["figures"]))
+        blocks.append(f"**{titles[name]}** (`{parts[name]['command']}`)\n\n{rows}")
+    sums = [figure for part in parts.values() for figure in part["figures"] if not figure.detail]
+    return "\n\n".join([*blocks, "\n".join([*FIGURES_HEAD, *figure_lines(sums)]), _machines(parts)])
+
+
+def _with_spread(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Details only, each together with the half interval that follows it."""
+    details = [figure for figure in figures if figure.detail]
+    for figure, after in zip(details, [*details[1:], None], strict=True):
+        if is_spread(figure):
+            continue
+        spread = after.measured if after is not None and is_spread(after) else None
+        yield figure if spread is None else Spread(figure.name, figure.value, figure.unit, spread=spread)
+
+
+def is_spread(figure: Figure) -> bool:
+    """Whether a figure is half an interval of the one before it."""
+    return figure.name.rpartition(", ")[2].startswith("+-")
+
+
+@dataclass(frozen=True)
+class Spread(Figure):
+    """A figure with half of its interval, as text."""
+
+    spread: str = ""
+
+    @property
+    def measured(self) -> str:
+        return f"{super().measured.split(' ')[0]} ± {self.spread}"
 
 
 def optimization(name: str, head: str, parts: Parts) -> str:
@@ -162,11 +208,17 @@ TABLES = {
     "generators": Table(
         "docs/generators.md", "benchmarks/generators.json", from_parts(all_figures, "benchmarks/generators.py")
     ),
+    "projection": Table(
+        "docs/projection.md",
+        f"{RESULTS}/projection.json",
+        from_parts(projections, "benchmarks/projection.py", "own", "renders", "edits"),
+    ),
     "gpu": Table("docs/gpu.md", "benchmarks/gpu.json", measured_on_gpu),
     "serving": Table("docs/serving.md", "benchmarks/serving.json", from_parts(all_figures, "benchmarks/serving.py")),
     "costs": Table(
         "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")
     ),
+    "web": Table("docs/export.md", "benchmarks/web_page.json", from_parts(web_page, "benchmarks/web_page.py", "faces")),
     **{
         name: Table(
             "docs/optimize.md",

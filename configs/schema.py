@@ -133,11 +133,9 @@ class TextConfig:
     """How texts are brought to where image embeddings are, without any captions of images.
 
     Args:
-        embedding_filter: Filter of conditions: Wiener, none, or raw (not seen from their mean either).
-        prompts: Texts whose mean is the centre of texts: auto, a file, a name such as faces; null is none.
+        prompts: Texts whose mean is the centre of texts: auto, a file, a name such as faces; null centres nothing.
     """
 
-    embedding_filter: Literal["wiener", "none", "raw"] = "wiener"
     prompts: FilledText | None = "auto"
 
 

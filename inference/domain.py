@@ -34,6 +34,8 @@ NEIGHBOURS = 8
 SAMPLE_SIZE = 2048
 OUTSIDE_PERCENTILE = 98.0
 """In-domain prompts whose percentile reaches this are one in fifty by definition."""
+OUTSIDE_OF_IMAGES = 99.9
+"""The same of pictures: a photograph is no image of the generator's, and stands further out than a text."""
 EMPTY_SIMILARITY = 0.995
 USUAL = 0.8
 """Quantile of in-domain prompts up to which a distance or a wording is nothing unusual."""
@@ -84,6 +86,17 @@ class Domain:
         references = normalize(self.sample.to(conditions) - self.mean.to(conditions), dim=1)
         similarities = normalize(conditions - self.mean.to(conditions), dim=1) @ references.T
         return 1 - similarities.topk(min(NEIGHBOURS, len(references)), dim=1).values.mean(dim=1)
+
+    def score_images(self, conditions: Tensor) -> list[DomainScore]:
+        """Scores of pictures by their conditions `[N, E]`: percentiles among the training images of the sample.
+
+        Each of these is compared with the others of the sample.
+        """
+        references = normalize(self.sample.float() - self.mean.float(), dim=1)
+        nearest = (references @ references.T).topk(min(NEIGHBOURS + 1, len(references)), dim=1).values
+        usual = 1 - nearest[:, 1:].mean(dim=1)
+        percentiles = _percentiles(self.distances(conditions).to(usual), usual).tolist()
+        return [DomainScore(round(one, 2), OUTSIDE_OF_IMAGES, one >= OUTSIDE_OF_IMAGES) for one in percentiles]
 
     def rate(self, clip: ClipEncoder, prompts: Sequence[str], conditions: Tensor) -> tuple[Tensor, Tensor]:
         """How strange prompts are, and where that lies among the in-domain ones.

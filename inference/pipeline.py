@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -32,6 +32,12 @@ from text2latent.inference.settings import (
 from text2latent.models.priors.folder import load_prior
 from text2latent.models.sources.location import locate
 from text2latent.models.sources.whereabouts import load_recorded
+
+if TYPE_CHECKING:
+    from text2latent.inference.projection.features import ImageFeatures
+    from text2latent.inference.projection.framing import Framing
+    from text2latent.inference.projection.projector import ProjectionSettings
+    from text2latent.inference.projection.result import Projection
 
 Picture = Image.Image | Tensor
 Randomness = torch.Generator | Sequence[torch.Generator] | None
@@ -260,6 +266,37 @@ class Text2LatentPipeline(BasePipeline):
             rows, seeds = how.rows(queries)
             latents = draw_starts(self, rows, seeds, how)
         return to_output(list(draw_edited(self, latents, how, change)), seeds, how.output_type)
+
+    def project(
+        self,
+        image: Picture | Sequence[Picture],
+        settings: ProjectionSettings | None = None,
+        seed: int = 0,
+        framing: Framing | None = None,
+        features: ImageFeatures | None = None,
+        on_step: Callable[[int, Tensor], object] | None = None,
+    ) -> Projection:
+        """Find latents whose images are pictures of one's own, for `edit` and the like.
+
+        Args:
+            image: a picture, or a tensor `[C, H, W]` in [-1, 1] of the generator's size; or several, which are looked
+                for together and don't depend on each other.
+            settings: how; by default a hundred steps from what the prior draws.
+            seed: of the prior's candidates.
+            framing: what part of a picture is taken; by default its middle.
+            features: what a network sees; by default CLIP's image tower.
+            on_step: called after each step with its number from 1 and the losses `[N]` that it came from.
+
+        Raises:
+            UsageError: for tensors of another shape or out of range.
+            InputError: for a generator that passes no gradients.
+        """
+        # Its libraries take a second to import, which those who only draw needn't wait for.
+        from text2latent.inference.projection.framing import Framing
+        from text2latent.inference.projection.projector import ProjectionSettings, project
+
+        how, frame = settings or ProjectionSettings(), framing or Framing()
+        return project(self, as_list(image) or [], how, frame, seed, features, on_step)
 
 
 def _query(subject: str | Picture, negative: str | None = None) -> Query:

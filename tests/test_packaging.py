@@ -40,7 +40,8 @@ def call(*command: object, folder: Path, **changes: str) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """Copy the working tree, with one more weights file, two folders deep, and a stray module beside a package."""
-    ignored = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial")
+    names = (".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial", "node_modules")
+    ignored = shutil.ignore_patterns(*names)
     tree = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=ignored))
     (tree / EXTRA_WEIGHT).parent.mkdir(parents=True, exist_ok=True)
     (tree / EXTRA_WEIGHT).write_text("{}")
@@ -122,6 +123,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/prompts/*.*"),
         *source.glob("configs/slurm/*"),
         *source.glob("apps/evaluation/labels/*.txt"),
+        *(path for path in source.glob("apps/exports/web/site/**/*") if path.is_file()),
         *source.glob("apps/serving/page/*.css"),
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/faces/language/*.yaml"),
@@ -130,7 +132,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
     ]
     weights = [path for path in source.glob("zoo/*/weights/**/*") if path.is_file()]
     assert source / EXTRA_WEIGHT in weights
-    assert source / "configs/faces.yaml" in data
+    assert {source / "configs/faces.yaml", source / "apps/exports/web/site/scripts/page.js"} <= {*data}
     expected = {f"text2latent/{path.relative_to(source).as_posix()}" for path in [*sources, *data, *weights]}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == expected

@@ -49,18 +49,22 @@ def new_prior(config: TrainConfig, data: PairDataModule) -> Prior:
         embedding_dim=manifest.embedding_dim,
         objective=config.diffusion.objective,
     )
-    set_statistics(prior, data.statistics, config, find_text_mean(config, data))
+    set_statistics(prior, data.statistics, find_text_mean(config, data))
     return prior
 
 
-def set_statistics(prior: Prior, statistics: PairStatistics, config: TrainConfig, text_mean: Tensor | None) -> None:
-    """Set what a prior knows of its pairs, and of where texts `[E]` lie, if anything."""
+def set_statistics(prior: Prior, statistics: PairStatistics, text_mean: Tensor | None) -> None:
+    """Set what a prior knows of its pairs, and of where texts `[E]` lie, if anything.
+
+    Raises:
+        InputError: when the embeddings are all equal.
+    """
+    if not statistics.embedding_std.any():
+        raise InputError("the pairs' embeddings: expected embeddings that differ from one another, got all equal")
     prior.set_statistics(
         statistics.latent_mean,
         statistics.latent_std,
-        statistics.embedding_mean,
-        statistics.embedding_cov,
-        config.text.embedding_filter,
+        None if text_mean is None else statistics.embedding_mean,
         text_mean,
     )
 

@@ -10,12 +10,13 @@ from typing import Any
 from text2latent.apps.exports import FORMATS
 from text2latent.apps.exports.diffusers_folder import write_diffusers
 from text2latent.apps.exports.model_card import SAMPLE, UNKNOWN_LICENSE, CardContent, model_card
-from text2latent.apps.exports.networks import GraphSettings
+from text2latent.apps.exports.networks import GraphSettings, require_unit_embeddings
 from text2latent.apps.exports.onnx_folder import write_onnx
 from text2latent.apps.exports.parity import compare
 from text2latent.apps.exports.parts import write_parts
 from text2latent.apps.exports.provenance import make_record, write_record
 from text2latent.apps.exports.pt2_folder import write_pt2
+from text2latent.apps.exports.web import is_web_folder
 from text2latent.common.errors import InputError
 from text2latent.common.files import new_parents, replacing
 from text2latent.common.litter import files_of, name_files
@@ -56,7 +57,7 @@ def check_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: expected a new folder, found a file")
     if not (found := files_of(folder)):
         return
-    if not is_exported(folder):
+    if not (is_exported(folder) or is_web_folder(folder)):
         raise InputError(f"{folder}: expected a new folder, or an exported one; found {name_files(found)}")
     if not overwrite:
         raise InputError(f"{folder} exists already; expected a new name, or --overwrite")
@@ -81,8 +82,7 @@ def export_model(
     Raises:
         InputError: when something cannot be exported; nothing is left behind then.
     """
-    if pipeline.prior.takes_raw_embeddings:
-        raise InputError(f"{folder}: expected a prior that takes embeddings of unit length, this is clip2latent's own")
+    require_unit_embeddings(pipeline.prior, folder)
     with new_parents(folder), replacing(folder) as partial:
         partial.mkdir()
         writer = _Writer(pipeline, partial, wanted, title=folder.name)
@@ -97,7 +97,7 @@ class _Writer:
 
     def __init__(self, pipeline: Text2LatentPipeline, folder: Path, wanted: Export, title: str) -> None:
         self.pipeline, self.folder, self.wanted, self.title = pipeline, folder, wanted, title
-        self.texts = list(wanted.texts) or _validation_texts(pipeline.record) or [SAMPLE_TEXT]
+        self.texts = sample_texts(pipeline, wanted.texts)
         self.record: dict[str, Any] = {}
 
     def write(self, step: str) -> None:
@@ -132,6 +132,11 @@ class _Writer:
     def _content(self) -> CardContent:
         size, length = self.pipeline.generator.image_shape, self.pipeline.clip.context_length
         return CardContent(self.title, self.wanted.license, self.texts, size, length)
+
+
+def sample_texts(pipeline: Text2LatentPipeline, wanted: Sequence[str]) -> list[str]:
+    """What a model's samples are of: the wanted texts, or those of its training's validation, or any."""
+    return list(wanted) or _validation_texts(pipeline.record) or [SAMPLE_TEXT]
 
 
 def _validation_texts(record: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.apps.exports.provenance import METADATA_KEY
+from text2latent.apps.exports.web import is_web_folder
 from text2latent.common.errors import InputError, one_line
 from text2latent.common.extras import require_extra
 from text2latent.common.files import MAX_BYTES, read_object
@@ -58,6 +59,10 @@ def inspect_source(source: str) -> dict[str, Any]:
         exported.check_files(root, record, everything=whole)
         exported.check_model_index(root)
         return {"kind": f"exported folder, {'all files' if whole else 'its networks'} as written", **record}
+    if is_web_folder(root):
+        record = read_object(root / RECORD, "a web folder")
+        exported.check_files(root, record, everything=True)
+        return {"kind": "web folder, all files as written", **record}
     return _inspect_folder(path, "zoo world" if found.kind == "zoo" else "prior folder")
 
 

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.layouts import to_w
 from text2latent.models.priors.diffusion import integrate
+from text2latent.models.priors.prior import Prior
 from text2latent.models.priors.schedulers import is_stochastic
 
 NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch._export")
@@ -107,6 +109,16 @@ class TextToImage(nn.Module):
 
     def forward(self, tokens: Tensor, noise: Tensor) -> Tensor:
         return self.decoder(self.sampler(self.text_encoder(tokens), noise))
+
+
+def require_unit_embeddings(prior: Prior, folder: Path) -> None:
+    """Refuse to export clip2latent's own priors, whose conditions have other lengths than those that graphs compute.
+
+    Raises:
+        InputError: naming the folder that was to be written.
+    """
+    if prior.takes_raw_embeddings:
+        raise InputError(f"{folder}: expected a prior that takes embeddings of unit length, this is clip2latent's own")
 
 
 def settings_json(pipeline: Text2LatentPipeline, how: GraphSettings) -> dict[str, Any]:

@@ -97,8 +97,14 @@ def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, fil
                 verbose=False,
             )
     except Exception as error:
-        # The exporter wraps whatever went wrong in any of its passes.
-        raise InputError(f"{file.stem}: cannot be written as ONNX: {one_line(error)}") from error
+        # The exporter wraps whatever went wrong in any of its passes in advice to those who write exporters.
+        raise InputError(f"{file.stem}: cannot be written as ONNX: {one_line(_first_cause(error))}") from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def finish_graph(file: Path, record: dict[str, Any]) -> None:
@@ -116,10 +122,10 @@ def finish_graph(file: Path, record: dict[str, Any]) -> None:
     onnx.save(model, file)
 
 
-def require_packages() -> None:
-    """Refuse to start without the packages that write this format.
+def require_packages(format_name: str = FOLDER) -> None:
+    """Refuse to start without the packages that write this format, or the other that consists of its graphs.
 
     Raises:
         InputError: naming those that are missing.
     """
-    require_extra("--format onnx", "export", PACKAGES)
+    require_extra(f"--format {format_name}", "export", PACKAGES)

@@ -45,19 +45,31 @@ def compare(
     Raises:
         InputError: when graphs of full precision differ by more than `MAX_DIFFERENCE`.
     """
-    seeds, figures = list(range(len(texts))), dict[str, float]()
-    expected = _draw_own(pipeline, texts, seeds, how).astype(np.float64)
+    figures = dict[str, float]()
     variants = _variants(pipeline, folder, format_name, how)
     for name, (draw, files) in variants.items():
-        difference = float(np.abs(draw(texts, seeds) - expected).mean()) / LEVELS
-        if difference > MAX_DIFFERENCE and "int8" not in name:
-            raise InputError(f"{name}: draws other pictures than the pipeline: they differ by {difference:.2g}")
-        figures[f"{name}_difference"] = difference
+        figures[f"{name}_difference"] = difference_of(pipeline, name, draw, texts, how)
         figures[f"{name}_mebibytes"] = sum(file.stat().st_size for file in files) / 2**20
     if "pt2_compiled" in variants:
         plain, compiled = (_seconds(variants[name][0], texts[0]) for name in ("pt2", "pt2_compiled"))
         figures["pt2_compiled_speed_up"] = plain / compiled
     return figures
+
+
+def difference_of(
+    pipeline: Text2LatentPipeline, name: str, draw: Draw, texts: Sequence[str], how: GraphSettings
+) -> float:
+    """Mean absolute difference, as a share of all levels, of what `draw` and the pipeline draw of texts.
+
+    Raises:
+        InputError: naming what draws, when it exceeds `MAX_DIFFERENCE`, unless `name` says that weights are int8.
+    """
+    seeds = list(range(len(texts)))
+    expected = _draw_own(pipeline, texts, seeds, how).astype(np.float64)
+    difference = float(np.abs(draw(texts, seeds) - expected).mean()) / LEVELS
+    if difference > MAX_DIFFERENCE and "int8" not in name:
+        raise InputError(f"{name}: draws other pictures than the pipeline: they differ by {difference:.2g}")
+    return difference
 
 
 def _seconds(draw: Draw, text: str) -> float:

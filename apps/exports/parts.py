@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from text2latent.apps.exports.bundle import PACKAGE
+from text2latent.apps.exports.provenance import public
 from text2latent.common.errors import InputError
 from text2latent.inference.domain import save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
@@ -25,7 +26,6 @@ from text2latent.models.clip.own import ByteTokenizer
 from text2latent.models.clip.saving import save_hub_folder
 from text2latent.models.clip.transformers_clip import TransformersTokenizer
 from text2latent.models.network import CONFIG, WEIGHTS, Network
-from text2latent.models.sources import zoo
 from text2latent.models.sources.identity import Identity, sha256_of
 from text2latent.models.sources.location import locate
 
@@ -48,8 +48,8 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """Identity with `made_from`, JSON-ready; where it lay on somebody's disk is left out."""
-        origin = {} if self.made_from is None else {"made_from": _public(self.made_from)}
-        return {**_public(self.identity), **origin}
+        origin = {} if self.made_from is None else {"made_from": public(self.made_from)}
+        return {**public(self.identity), **origin}
 
 
 def write_parts(pipeline: Text2LatentPipeline, folder: Path) -> dict[str, dict[str, Any]]:
@@ -147,8 +147,3 @@ def _known(identity: Identity | None, what: str) -> Identity:
     if identity is None:
         raise InputError(f"{what}: expected one loaded from a file, got one that has no identity")
     return identity
-
-
-def _public(identity: Identity) -> dict[str, str]:
-    here = not zoo.is_zoo_name(identity.source) and Path(identity.source).exists()
-    return {**replace(identity, arguments={}).to_dict(), "source": identity.name if here else identity.source}

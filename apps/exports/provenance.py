@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from text2latent.models.sources import zoo
 from text2latent.models.sources.exported import RECORD, SECTION
-from text2latent.models.sources.identity import sha256_of
+from text2latent.models.sources.identity import Identity, sha256_of
 
 LIBRARIES = ("text2latent", "torch", "diffusers", "open_clip_torch", "safetensors", "onnx", "onnxruntime", "onnxscript")
 NOT_LISTED = (RECORD, "README.md")
@@ -41,6 +43,12 @@ def make_record(
     """
     section = {"formats": list(formats), "versions": installed_versions(), **details}
     return {**record, **parts, SECTION: section}
+
+
+def public(identity: Identity) -> dict[str, str]:
+    """An identity for a record that leaves this machine: without paths of it."""
+    here = not zoo.is_zoo_name(identity.source) and Path(identity.source).exists()
+    return {**replace(identity, arguments={}).to_dict(), "source": identity.name if here else identity.source}
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """
     require_simple(tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
-    normalize = getattr(tokenizer, "normalize", str)
-    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json(normalize))):
+    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json(tokenizer))):
         text = json.dumps(content, ensure_ascii=False, indent=1 if name == "cleaning" else None)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -120,17 +118,19 @@ def _special(text: str) -> dict[str, Any]:
     return {"SpecialToken": {"id": text, "type_id": 0}}
 
 
-def cleaning_json(normalize: Callable[[str], str]) -> dict[str, Any]:
+def cleaning_json(tokenizer: Any) -> dict[str, Any]:
     """What ftfy, which open_clip cleans texts with, makes of single characters and of HTML entities.
 
     Args:
-        normalize: what is done to a text before that, character by character.
+        tokenizer: which normalises characters before that, if it is a `NormalizingTokenizer`.
 
     Returns:
         `characters`, such as curly quotes, ligatures and wide letters, to their replacements, and `entities` likewise.
     """
     import ftfy
     from ftfy.chardata import HTML_ENTITIES
+
+    normalize = getattr(tokenizer, "normalize", str)
 
     def fixed(char: str) -> str:
         return ftfy.fix_text(normalize(char), fix_encoding=False, unescape_html=False)

@@ -24,6 +24,7 @@ from text2latent.inference.images import read_picture, to_pil
 from text2latent.inference.optimization.augmentations import parse_augmentations
 from text2latent.inference.optimization.cutouts import Cutouts
 from text2latent.inference.optimization.descent import Descent, DescentSettings
+from text2latent.inference.optimization.objectives import ClipObjective
 from text2latent.inference.optimization.optimizers import (
     default_rate,
     find_optimizer,
@@ -171,16 +172,15 @@ class Job:
             optimizer,
             self.rate(optimizer),
             self.arguments,
-            self.cutouts,
             space.penalty_weight if config.distribution_weight is None else config.distribution_weight,
             config.accumulate,
             config.ema_decay,
             LOSS_UNIT,
         )
-        descent = Descent(networks.generator, networks.clip, direction, space, x, settings, [seed])
+        objective = ClipObjective(networks.clip, direction, self.cutouts)
+        descent = Descent(networks.generator, objective, space, x, settings, [seed])
         if config.memory is not None:
-            fitting = cutouts_within(descent, [networks.generator, networks.clip], config.memory)
-            descent.settings = dataclasses.replace(settings, cutouts_at_once=fitting)
+            objective.at_once = cutouts_within(descent, objective, [networks.generator, networks.clip], config.memory)
         return descent
 
     def open_run(self, folder: Path, goal: Goal, seed: int, optimizer: str) -> Run:

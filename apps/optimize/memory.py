@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from text2latent.common.errors import UsageError
 from text2latent.inference.optimization.cutouts import draw_views
 from text2latent.inference.optimization.descent import Descent
+from text2latent.inference.optimization.objectives import ClipObjective
 
 GIB = 1 << 30
 TEMPORARIES = 4
@@ -43,13 +44,14 @@ def weight_bytes(*networks: nn.Module) -> int:
     return sum(part.numel() * part.element_size() for network in networks for part in network.state_dict().values())
 
 
-def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> int:
+def cutouts_within(descent: Descent, objective: ClipObjective, networks: list[nn.Module], gib: float) -> int:
     """Most cutouts at once that keep a descent within a budget.
 
     It is estimated from what one cutout takes and what two take, so that it fits any CLIP and image size; the
     weights, the generator's own activations and the optimiser's state count too.
 
     Args:
+        objective: the descent's.
         networks: those that it runs.
         gib: the budget in GiB, the program's own code not counted.
 
@@ -58,10 +60,10 @@ def cutouts_within(descent: Descent, networks: list[nn.Module], gib: float) -> i
     """
     with torch.no_grad():
         images = descent.draw()
-    views = draw_views(descent.settings.cutouts, [torch.Generator() for _ in images], images.device)
+    views = draw_views(objective.cutouts, [torch.Generator() for _ in images], images.device)
 
     def look(count: int) -> Tensor:
-        return descent.see(images.detach().requires_grad_(), views.split(count)[0])
+        return objective.see(images.detach().requires_grad_(), views.split(count)[0])
 
     drawing = backward_bytes(descent.synthesize_with_history, networks)
     one = backward_bytes(lambda: look(1), networks)

@@ -87,12 +87,15 @@ def postponed_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def open_folder(folder: Path, description: Mapping[str, Any], overwrite: bool) -> None:
+def open_folder(
+    folder: Path, description: Mapping[str, Any], overwrite: bool, clear: Callable[[Path], None] | None = None
+) -> None:
     """Make a run's folder, or enter that of the same run.
 
     Args:
         description: all that decides what is drawn, JSON-ready.
         overwrite: forget a run that is there.
+        clear: removes its files, and nothing else; None removes those of an optimisation.
 
     Raises:
         InputError: when it holds a run of other settings, or other files.
@@ -103,7 +106,7 @@ def open_folder(folder: Path, description: Mapping[str, Any], overwrite: bool) -
     elif (found := files_of(folder)) and not there.is_file():
         raise InputError(f"--output: {folder}: expected a new folder or one of a run, found {name_files(found)}")
     if overwrite:
-        forget(folder)
+        (clear or forget)(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(there, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 

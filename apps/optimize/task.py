@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CLIP = "ViT-B-32/openai"
 """CLIP for generators that come without one; Big Sleep's."""
-STATISTICS_SAMPLES, STATISTICS_BATCH, STATISTICS_SEED = 2048, 256, 1 << 40
-"""Random latents whose mean and covariance stand for the generator's, with seeds that no image is likely to have."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class Start:
         if self.init == "prior" and pipeline is not None:
             space = pipeline.latent_distribution  # as `text2latent infer --refine` has it
         else:
-            space = LatentDistribution.of_samples(_random_latents(generator))
+            space = LatentDistribution.of_generator(generator)
         latents = self._first_latents(networks, goal, seed, space)
         tokens = 1 if self.latent == "w" else generator.num_ws
         return space, space.normalize(latents).expand(-1, tokens, -1)
@@ -203,12 +201,6 @@ class Start:
         if self.latent == "w" and latents.shape[1] > 1:
             raise UsageError("--latent w: expected w_plus with a prior whose latents differ between layers")
         return latents
-
-
-def _random_latents(generator: Generator) -> Tensor:
-    """`[N, 1, D]`, of random z."""
-    seeds = range(STATISTICS_SEED, STATISTICS_SEED + STATISTICS_SAMPLES, STATISTICS_BATCH)
-    return torch.cat([generator.sample_w(STATISTICS_BATCH, seed)[:, :1] for seed in seeds])
 
 
 @dataclass(frozen=True)

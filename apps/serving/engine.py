@@ -33,6 +33,7 @@ from text2latent.apps.serving.operations import (
     refine,
 )
 from text2latent.apps.serving.passes import Task, draw_together
+from text2latent.apps.serving.projections import ProjectRequest, project
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import DrawResult, ServedImage
 
@@ -181,6 +182,15 @@ class Engine:
         request.check(self.limits)
         task = self._prepare_from(request.image)
         work = self._until_closing(lambda report: refine(task, request, report), progress)
+        return self._refinements.submit(work, client)
+
+    def submit_project(
+        self, request: ProjectRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[DrawResult]:
+        """Find a picture in the latent space."""
+        request.check(self.limits)
+        task = self._prepare(replace(request.how, prompt=None, image=None, n=1, rerank=1), request.query)
+        work = self._until_closing(lambda report: project(task, request, report), progress)
         return self._refinements.submit(work, client)
 
     def submit_compare(

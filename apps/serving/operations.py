@@ -237,7 +237,7 @@ def refine(task: Task, request: RefineRequest, progress: Progress) -> RefineResu
     )
     draw = pipeline.render(latents, target)
     label = start.label if request.prompt is None else query.label
-    drawn = _as_row(draw, label, start.seed)
+    drawn = as_row(draw, label, start.seed)
     recipe = refine_recipe(task.source, start, request.prompt, request.iterations)
     settings = replace(task.settings, refine=request.iterations)
     after = task.serve(drawn, query, time.perf_counter() - started, recipe, settings=settings)
@@ -311,7 +311,7 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
         )
     assert run.best is not None
     best = Draw(run.best.image[None], run.best.latents[None], torch.tensor([run.best.clip_score]))
-    drawn = _as_row(best, text, task.seed)
+    drawn = as_row(best, text, task.seed)
     recipe = optimize_recipe(task.source, text, avoid, task.seed, request.iterations, OPTIMIZER)
     description = job.describe(job.goals[0], task.seed, OPTIMIZER)
     seconds = run.points[-1].seconds
@@ -325,6 +325,6 @@ def _reported(images: Iterator[T], total: int, what: str, progress: Progress) ->
         yield image
 
 
-def _as_row(draw: Draw, label: str, seed: int) -> Draw:
+def as_row(draw: Draw, label: str, seed: int) -> Draw:
     """The one image of a draw, named."""
     return next(draw.named([(label, seed, None)]).rows())

@@ -97,6 +97,19 @@ def optimize_recipe(source: str, prompt: str, avoid: str | None, seed: int, iter
     return Recipe(_command("optimize", *words), program)
 
 
+def project_recipe(source: str, name: str, seed: int, steps: int) -> Recipe:
+    """That of a picture that was found in the latent space."""
+    file = f"{slugify(name)}.png"
+    words = [file, "--model", source, "--steps", str(steps), "--seed", str(seed), "--output", f"{slugify(name)}-found"]
+    python = (
+        "from PIL import Image\n"
+        + _pipeline(source, "ProjectionSettings")
+        + f"found = pipe.project(Image.open({file!r}), ProjectionSettings(steps={steps}), {seed})\n"
+        + f"found.pil_images[0].save({f'{slugify(name)}-found.png'!r})\n"
+    )
+    return Recipe(_command("project", *words), python, f"the picture as {file}")
+
+
 def _pipeline(source: str, *names: str) -> str:
     """The beginning of a program that uses a pipeline and some other names of the package."""
     imported = ", ".join(sorted(["Text2LatentPipeline", *names]))

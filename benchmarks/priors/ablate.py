@@ -109,8 +109,6 @@ def noises(fixed: Sequence[float], random: Sequence[float]) -> Iterator[Variant]
 
 def gaps() -> Iterator[Variant]:
     """What is done about the gap between texts and images."""
-    for name in ("none", "raw"):
-        yield Variant("gap correction", f"filter {name}", {"text.embedding_filter": name})
     yield Variant("gap correction", "embeddings not centred", {"text.prompts": None})
     yield Variant("gap correction", "centred by prompts for faces", {"text.prompts": PROMPTS})
 

@@ -199,7 +199,7 @@ def new_rival(kind: type[RegressionPrior], config: TrainConfig, data: PairDataMo
     """An untrained regressor or autoencoder of our prior's width and depth, which sees texts as our prior does."""
     manifest = data.manifest
     rival = kind(manifest.latent_shape, manifest.embedding_dim, width=config.prior.width, depth=config.prior.depth)
-    set_statistics(rival, data.statistics, config, find_text_mean(config, data))
+    set_statistics(rival, data.statistics, find_text_mean(config, data))
     return rival
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from text2latent.benchmarks.report import (
@@ -32,20 +31,11 @@ from text2latent.zoo.faces.evaluation import SEED, held_out_captions
 from text2latent.zoo.faces.language.captions import LANGUAGES
 
 UNRELATED = Path(__file__).parents[1] / "data" / "unrelated.txt"
-RIDGE = 0.1
 
 
 def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
     """Area under the ROC curve: how often a score from outside exceeds one from inside, ties counting half."""
     return float(((outside[:, None] > inside) + 0.5 * (outside[:, None] == inside)).mean())
-
-
-def mahalanobis(embeddings: Tensor, covariance_root: Tensor, mean: Tensor) -> Tensor:
-    """Squared Mahalanobis distances `[N]` of `[N, E]`, with a ridge of `RIDGE` times the mean variance."""
-    covariance = covariance_root @ covariance_root
-    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean), device=mean.device)
-    centred = embeddings - mean
-    return (torch.linalg.solve(covariance + ridge, centred.T) * centred.T).sum(dim=0)
 
 
 def domain_figures(config: Namespace) -> list[Figure]:
@@ -66,7 +56,6 @@ def domain_figures(config: Namespace) -> list[Figure]:
     figures = [Figure("ROC AUC of unrelated sentences against captions", _auc(pipeline, inside, outside))]
     figures += [Figure(f"ROC AUC ({name})", _auc(pipeline, captions[name], unrelated[name])) for name in LANGUAGES]
     figures.append(Figure("ROC AUC of the distance alone", _distance_auc(pipeline, inside, outside)))
-    figures.append(Figure("ROC AUC of Mahalanobis distance instead", _mahalanobis_auc(pipeline, inside, outside)))
     shares = {"captions": inside, "unrelated sentences": outside}
     figures += [Figure(f"{name} that are warned of", _warned(pipeline, texts)) for name, texts in shares.items()]
     by_language = {f"{what} that are warned of ({name})": texts[name] for name in LANGUAGES
@@ -87,13 +76,6 @@ def _distance_auc(pipeline: Text2LatentPipeline, inside: Sequence[str], outside:
 def _rate(pipeline: Text2LatentPipeline, texts: Sequence[str]) -> Tensor:
     assert pipeline.domain is not None
     return pipeline.domain.rate(pipeline.clip, texts, pipeline.text_condition(pipeline.encode_prompts(texts)))[0]
-
-
-def _mahalanobis_auc(pipeline: Text2LatentPipeline, inside: Sequence[str], outside: Sequence[str]) -> float:
-    prior = pipeline.prior
-    conditions = (pipeline.text_condition(pipeline.encode_prompts(texts)) for texts in (inside, outside))
-    distances = (mahalanobis(rows, prior.embedding_cov_sqrt, prior.embedding_mean) for rows in conditions)
-    return area_under_curve(*(rows.cpu().numpy() for rows in distances))
 
 
 def _warned(pipeline: Text2LatentPipeline, texts: Sequence[str]) -> float:

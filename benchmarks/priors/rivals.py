@@ -88,7 +88,7 @@ class VariationalPrior(RegressionPrior):
 
     def encode(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, `[N, L, D]` each, of the code of normalised latents `[N, L, D]`."""
-        inputs = torch.cat([x.flatten(1), self.filter_condition(condition)], dim=1)
+        inputs = torch.cat([x.flatten(1), self.scale_condition(condition)], dim=1)
         mean, log_variance = self.encoder(inputs).float().chunk(2, dim=1)
         return mean.unflatten(1, self.latent_shape), log_variance.clamp(-20, 20).unflatten(1, self.latent_shape)
 

@@ -1,9 +1,4 @@
-"""Gradient descent of latents on what CLIP says of cutouts of their images.
-
-The loss of an image is the mean of `1 - cos(CLIP(cutout), target)` over random cutouts, as in Big Sleep and VQGAN-CLIP
-(arXiv:2204.08583, section 2.2), plus a penalty for leaving where latents are. Without cutouts and penalty, gradients
-find pictures that please CLIP and show nothing.
-"""
+"""Gradient descent of latents on a loss of their images, plus a penalty for leaving where latents are."""
 
 from __future__ import annotations
 
@@ -16,18 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from text2latent.common.errors import InputError, UsageError
-from text2latent.inference.optimization.cutouts import Cutouts, Views, cut, draw_views
+from text2latent.inference.optimization.objectives import Objective
 from text2latent.inference.optimization.optimizers import make_optimizer
 from text2latent.inference.optimization.spaces import LatentSpace
 from text2latent.inference.settings import require_count
-from text2latent.models.colours import to_rgb
-
-
-class ImageEncoder(Protocol):
-    """What optimisation needs of CLIP."""
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Embeddings `[N, E]`, L2-normalised, of images `[N, 3, H, W]` in [-1, 1]; differentiable."""
 
 
 class Synthesizer(Protocol):
@@ -57,12 +44,11 @@ class DescentSettings:
         optimizer: name of a class of `torch.optim`.
         learning_rate: of it, per unit of `x`.
         arguments: more of its constructor's.
-        cutouts: what CLIP sees.
         penalty_weight: weight of the space's penalty.
-        accumulate: draws of cutouts (and of the latents' noise, if any) whose gradients are averaged in an iteration.
+        accumulate: draws of what is random (cutouts, the latents' noise) whose gradients are averaged in an iteration.
         ema_decay: of the moving average of `x` that images are drawn of, per iteration; 0 draws `x` itself.
         loss_scale: factor of the loss, which matters to optimisers that don't normalise gradients.
-        cutouts_at_once: cutouts in CLIP at once; None takes all. It changes memory, not results.
+        decay_over: iterations over which the learning rate falls to 0 as a cosine; None keeps it.
 
     Raises:
         UsageError: for a value out of range.
@@ -71,12 +57,11 @@ class DescentSettings:
     optimizer: str = "adam"
     learning_rate: float = 0.05
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    cutouts: Cutouts = field(default_factory=Cutouts)
     penalty_weight: float = 0.1
     accumulate: int = 1
     ema_decay: float = 0.0
     loss_scale: float = 1.0
-    cutouts_at_once: int | None = None
+    decay_over: int | None = None
 
     def __post_init__(self) -> None:
         require_count("accumulate", self.accumulate)
@@ -91,11 +76,9 @@ class Descent:
 
     Args:
         generator: its `synthesis` maps `[N, num_ws, w_dim]` to images.
-        clip: encodes images.
-        direction: `[N, E]`, what each image's embedding is to have a large product with: the wanted embedding,
-            L2-normalised, perhaps less what to avoid.
+        objective: what images lose.
         start: `x` `[N, L, D]` of the space; L is 1 (all layers alike) or num_ws.
-        seeds: a seed per image, for cutouts and noise.
+        seeds: a seed per image, for what is random.
 
     Raises:
         UsageError: for an unknown optimiser or a value that it refuses.
@@ -104,15 +87,13 @@ class Descent:
     def __init__(
         self,
         generator: Synthesizer,
-        clip: ImageEncoder,
-        direction: Tensor,
+        objective: Objective,
         space: LatentSpace,
         start: Tensor,
         settings: DescentSettings,
         seeds: Sequence[int],
     ) -> None:
-        self.generator, self.clip, self.direction = generator, clip, direction
-        self.space, self.settings = space, settings
+        self.generator, self.objective, self.space, self.settings = generator, objective, space, settings
         # A matrix per image: optimisers that look at whole tensors (Adafactor, Muon) see one image's.
         self.parameters = [row.clone().requires_grad_() for row in start.detach()]
         self.average = start.detach().clone() if settings.ema_decay else None
@@ -150,12 +131,13 @@ class Descent:
         losses: list[Tensor] = []
 
         def closure() -> float:
-            # Line searches ask for several losses, which have to be of one function: of the same cutouts.
+            # Line searches ask for several losses, which have to be of one function: with the same random numbers.
             for generator, state in zip(self.generators, before, strict=True):
                 generator.set_state(state)
             losses.append(self._set_gradients())
             return float(losses[-1].sum() * self.settings.loss_scale)
 
+        self._set_rate()
         self.iteration += 1
         try:
             with torch.enable_grad():
@@ -171,6 +153,13 @@ class Descent:
         if self.average is not None:
             self.average = self.average.lerp(torch.stack([row.detach() for row in self.parameters]), self._ema_weight)
         return losses[0]
+
+    def _set_rate(self) -> None:
+        """The learning rate of the next iteration."""
+        if (whole := self.settings.decay_over) is not None:
+            share = min(1.0, self.iteration / max(1, whole))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     @property
     def _ema_weight(self) -> float:
@@ -197,34 +186,14 @@ class Descent:
         scale = self.settings.loss_scale
         x = torch.stack(self.parameters)
         images = self._synthesize(self.space.latents(x, self.generators))
-        products, image_gradient = self._look(images.detach())
+        image_losses, image_gradient = self.objective.differentiate(images.detach(), self.generators)
         penalty = self.settings.penalty_weight * self.space.penalty(x)
-        outputs, factors = [images], [-scale * image_gradient]
+        outputs, factors = [images], [scale * image_gradient]
         if penalty.requires_grad:
             outputs.append(penalty)
             factors.append(torch.full_like(penalty, scale))
         gradients = torch.autograd.grad(outputs, self.parameters, factors)
-        return (1 - products + penalty).detach(), gradients
-
-    def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean product `[N]` of the cutouts' embeddings with the directions, and its gradient `[N, 3, H, W]`.
-
-        The images are cut off from what made them, so that one group of cutouts after the other is in memory.
-        """
-        views = draw_views(self.settings.cutouts, self.generators, images.device)
-        leaf = images.requires_grad_()
-        products = torch.zeros(len(images), device=images.device)
-        gradient = torch.zeros_like(images)
-        for group in views.split(self.settings.cutouts_at_once or len(views)):
-            seen = self.see(leaf, group) / self.settings.cutouts.count
-            gradient += torch.autograd.grad(seen.sum(), leaf)[0]
-            products.index_add_(0, group.image, seen.detach())
-        return products, gradient
-
-    def see(self, images: Tensor, views: Views) -> Tensor:
-        """Products `[V]` of the embeddings of cutouts with their image's direction."""
-        embeddings = self.clip.encode_image(cut(to_rgb(images), views, self.settings.cutouts.augmentations))
-        return (embeddings * self.direction[views.image]).sum(dim=-1)
+        return (image_losses + penalty).detach(), gradients
 
     def _synthesize(self, latents: Tensor) -> Tensor:
         return self.generator.synthesis(latents.expand(-1, self.generator.num_ws, -1)).float().clamp(-1, 1)

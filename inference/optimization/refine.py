@@ -16,7 +16,8 @@ from torch import Tensor
 
 from text2latent.common.errors import UsageError
 from text2latent.inference.optimization.cutouts import Cutouts, cut, draw_views
-from text2latent.inference.optimization.descent import Descent, DescentSettings, ImageEncoder, Synthesizer
+from text2latent.inference.optimization.descent import Descent, DescentSettings, Synthesizer
+from text2latent.inference.optimization.objectives import ClipObjective, ImageEncoder
 from text2latent.inference.optimization.spaces import LatentDistribution
 from text2latent.inference.settings import require_count
 
@@ -112,10 +113,10 @@ def optimize_latents(
     how = DescentSettings(
         settings.optimizer,
         settings.learning_rate,
-        cutouts=settings.cutouts,
         penalty_weight=settings.distribution_weight,
     )
-    descent = Descent(generator, clip, target, distribution, distribution.normalize(start), how, seeds)
+    objective = ClipObjective(clip, target, settings.cutouts)
+    descent = Descent(generator, objective, distribution, distribution.normalize(start), how, seeds)
     for step in range(1, settings.iterations + 1):
         losses = descent.step()
         if on_step is not None:

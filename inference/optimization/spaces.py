@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,12 @@ from torch import Tensor
 
 from text2latent.common.errors import UsageError
 
+if TYPE_CHECKING:
+    from text2latent.models.generators.base import Generator
+
 VARIANCE_FLOOR = 1e-3
+STATISTICS_SAMPLES, STATISTICS_BATCH, STATISTICS_SEED = 2048, 256, 1 << 40
+"""Random latents whose mean and covariance stand for a generator's, with seeds that no image is likely to have."""
 CLASS_LOGIT_MEAN, CLASS_LOGIT_STD = -3.9, 0.3
 CLASS_WEIGHT, MOMENT_WEIGHT = 50.0, 4.0
 LOSS_UNIT = 100.0
@@ -56,6 +61,12 @@ class LatentDistribution:
         rows = latents[:, 0]
         return cls(rows.mean(dim=0)[None], rows.std(dim=0)[None], torch.cov(rows.T))
 
+    @classmethod
+    def of_generator(cls, generator: Generator) -> LatentDistribution:
+        """Distribution of a generator's w, of random z."""
+        seeds = range(STATISTICS_SEED, STATISTICS_SEED + STATISTICS_SAMPLES, STATISTICS_BATCH)
+        return cls.of_samples(torch.cat([generator.sample_w(STATISTICS_BATCH, seed)[:, :1] for seed in seeds]))
+
     def _whiten(self, covariance: Tensor) -> Tensor:
         """Inverse square root of the correlation matrix; directions of hardly any variance count as little ones."""
         scale = self.std.flatten().double()
@@ -82,6 +93,32 @@ class LatentDistribution:
         tokens = x if self.whitening is None else x.reshape(-1, len(self.whitening)) @ self.whitening
         distance = tokens.reshape(len(x), -1).square().mean(dim=1)
         return F.relu(distance - 1)
+
+
+class LayerSpace(LatentDistribution):
+    """A distribution of latents whose layers move together at first, and later each for itself, but not far apart.
+
+    What layers differ in is held against them (e4e's delta regularisation, arXiv:2102.02766, sec. 4.1): latents whose
+    layers are alike are those that the generator was trained on, and that edits are made for.
+
+    Args:
+        base: the distribution of each layer.
+        spread_weight: weight of the mean squared deviation of layers from their mean, beside `penalty`.
+
+    Attributes:
+        tied: whether all layers are one.
+    """
+
+    def __init__(self, base: LatentDistribution, spread_weight: float) -> None:
+        self.mean, self.std, self.whitening = base.mean, base.std, base.whitening
+        self.spread_weight, self.tied = spread_weight, False
+
+    def latents(self, x: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+        return super().latents(x.mean(dim=1, keepdim=True).expand_as(x) if self.tied else x)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        spread = (x - x.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
+        return super().penalty(x) + self.spread_weight * spread
 
 
 def top_classes(logits: Tensor, count: int, temperature: float) -> Tensor:

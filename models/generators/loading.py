@@ -19,7 +19,7 @@ from torch import Tensor
 from text2latent.common.errors import InputError, UsageError, one_line
 from text2latent.models import own_class
 from text2latent.models.generators.base import Generator
-from text2latent.models.generators.formats.folder import folder_sha256, read_folder
+from text2latent.models.generators.formats.folder import folder_sha256, parents_of, read_folder
 from text2latent.models.generators.formats.weights import W_AVG, GeneratorWeights
 from text2latent.models.generators.mapping import MappedGenerator
 from text2latent.models.network import CONFIG, WEIGHTS, Unfilled
@@ -87,8 +87,8 @@ def load_generator(
     if path.is_dir() and published.is_biggan_folder(path):
         return _load_biggan(*published.biggan_files(path, str(source)), _name(found), str(source))
     generator = _load_folder(path) if path.is_dir() else _load_file(path)
-    digest = folder_sha256(path) if path.is_dir() else sha256_of(path)
-    generator.identity = Identity(_name(found), str(source), digest)
+    digest, parents = (folder_sha256(path), parents_of(path)) if path.is_dir() else (sha256_of(path), ())
+    generator.identity = Identity(_name(found), str(source), digest, parents=parents)
     return generator
 
 

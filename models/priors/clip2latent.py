@@ -146,7 +146,7 @@ def _construct(weights: Mapping[str, Tensor], settings: Clip2LatentSettings, has
             takes_raw_embeddings=True,
             truncates_to_pairs=has_mean,
         )
-    prior.embedding_filter.copy_(torch.eye(settings.dim) * settings.text_embed_scale)
+    prior.condition_scale.fill_(settings.text_embed_scale)
     return prior
 
 

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 from text2latent.common.errors import InputError
 from text2latent.models.network import Network
-from text2latent.models.priors.filters import covariance_factors
 from text2latent.models.priors.parametrization import Parametrization
 
 TIME_CHANNELS = 128
-SMALLEST_TRACE = 1e-12
 HEAD_CHANNELS = 64
 """Channels of an attention head in priors that are transformers."""
 
@@ -37,8 +35,8 @@ class Prior(Network):
     A condition is an embedding seen from the centre of its kind, and made of unit length again: images from the mean
     image, texts from the mean of texts of all kinds. To a real CLIP all images are alike, and all texts (cosines around
     0.5 and more), but for what sets them apart from others of their kind; and the two kinds sit apart, mostly by their
-    means (Liang et al., arXiv:2203.02053, sec. 5.1; C3, arXiv:2401.08567, sec. 4). Conditions then go through a fixed
-    linear filter (`text2latent.models.priors.filters`).
+    means (Liang et al., arXiv:2203.02053, sec. 5.1; C3, arXiv:2401.08567, sec. 4). The network sees conditions times
+    `condition_scale`, the root of E: with a mean square of 1.
 
     Attributes:
         takes_raw_embeddings: whether embeddings come in the length that CLIP gives them, and so do conditions.
@@ -50,10 +48,7 @@ class Prior(Network):
     truncates_to_pairs = False
     latent_mean: Tensor
     latent_std: Tensor
-    embedding_mean: Tensor
-    condition_centre: Tensor
-    embedding_cov_sqrt: Tensor
-    embedding_filter: Tensor
+    condition_scale: Tensor
     image_centre: Tensor
     text_centre: Tensor
 
@@ -70,10 +65,7 @@ class Prior(Network):
         self.parametrization = Parametrization(objective)
         self.register_buffer("latent_mean", torch.zeros(self.latent_shape))
         self.register_buffer("latent_std", torch.ones(self.latent_shape))
-        self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
-        self.register_buffer("condition_centre", torch.zeros(embedding_dim))
-        self.register_buffer("embedding_cov_sqrt", torch.eye(embedding_dim) / math.sqrt(embedding_dim))
-        self.register_buffer("embedding_filter", torch.eye(embedding_dim) * math.sqrt(embedding_dim))
+        self.register_buffer("condition_scale", torch.tensor(math.sqrt(embedding_dim)))
         self.register_buffer("image_centre", torch.zeros(embedding_dim))
         self.register_buffer("text_centre", torch.zeros(embedding_dim))
         self.register_load_state_dict_pre_hook(_fill_in_defaults)
@@ -82,9 +74,7 @@ class Prior(Network):
         self,
         latent_mean: Tensor | np.ndarray,
         latent_std: Tensor | np.ndarray,
-        embedding_mean: Tensor | np.ndarray,
-        embedding_cov: Tensor | np.ndarray,
-        embedding_filter: str = "wiener",
+        image_mean: Tensor | np.ndarray | None = None,
         text_mean: Tensor | np.ndarray | None = None,
     ) -> None:
         """Set the statistics of the training pairs, before training.
@@ -92,31 +82,21 @@ class Prior(Network):
         Args:
             latent_mean: `[L, D]` (or `[1, D]` or `[D]`, for every token).
             latent_std: `[L, D]` (or `[1, D]` or `[D]`); channels that never vary are left unscaled.
-            embedding_mean: `[E]`, mean of the image embeddings.
-            embedding_cov: `[E, E]`, their covariance.
-            embedding_filter: what conditions go through, see `text2latent.models.priors.filters`.
-            text_mean: `[E]`, mean embedding of texts of all kinds, without images to them; None leaves conditions
-                uncentred, texts where they are and images too.
+            image_mean: `[E]`, mean of the image embeddings; None leaves images where they are.
+            text_mean: `[E]`, mean embedding of texts of all kinds, without images to them; None leaves texts too.
 
         Raises:
             InputError: when a shape doesn't fit or a value isn't finite.
         """
         mean = _statistic("latent mean", latent_mean, self.latent_shape)
         std = _statistic("latent std", latent_std, self.latent_shape)
-        centre = _statistic("embedding mean", embedding_mean, (self.embedding_dim,))
-        cov = _statistic("embedding covariance", embedding_cov, (self.embedding_dim, self.embedding_dim))
-        if text_mean is not None:
-            self.text_centre.copy_(_statistic("text mean", text_mean, (self.embedding_dim,)))
-            self.image_centre.copy_(centre)
-            # Of conditions, up to how much the lengths of centred embeddings differ.
-            centre, cov = torch.zeros_like(centre), cov / cov.trace().clamp(min=SMALLEST_TRACE)
-        cov_sqrt, filter_matrix = covariance_factors(cov, embedding_filter)
+        nowhere, shape = torch.zeros(self.embedding_dim), (self.embedding_dim,)
+        of_images = _statistic("embedding mean", nowhere if image_mean is None else image_mean, shape)
+        of_texts = _statistic("text mean", nowhere if text_mean is None else text_mean, shape)
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
-        self.embedding_mean.copy_(centre)
-        self.condition_centre.copy_(torch.zeros_like(centre) if embedding_filter == "raw" else centre)
-        self.embedding_cov_sqrt.copy_(cov_sqrt)
-        self.embedding_filter.copy_(filter_matrix)
+        self.image_centre.copy_(of_images)
+        self.text_centre.copy_(of_texts)
 
     def image_condition(self, embeddings: Tensor) -> Tensor:
         """Conditions of image embeddings `[N, E]`, L2-normalised both, unless this prior `takes_raw_embeddings`."""
@@ -138,9 +118,9 @@ class Prior(Network):
         """Inverse of `normalize`."""
         return x * self.latent_std + self.latent_mean
 
-    def filter_condition(self, condition: Tensor) -> Tensor:
-        """Conditions `[N, E]` -> about their mean, unless raw, and filtered, with a mean variance of 1, `[N, E]`."""
-        return (condition - self.condition_centre).to(self.embedding_filter.dtype) @ self.embedding_filter
+    def scale_condition(self, condition: Tensor) -> Tensor:
+        """Conditions `[N, E]` as the network sees them, in the precision of its weights, `[N, E]`."""
+        return condition.to(self.condition_scale.dtype) * self.condition_scale
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         """What the objective predicts of a mixture of data and noise; for a flow, the velocity `E[noise - data | x]`.
@@ -159,6 +139,17 @@ class Prior(Network):
         scaled = (x * scale_in).to(self.latent_std.dtype)
         return skip * x + scale_out * self._network(scaled, t, condition, drop)
 
+    def _take_over(self, state: dict[str, Any], prefix: str, filter_matrix: Tensor, centre: Tensor) -> None:
+        """Bring into weights what conditions `c` once went through: `(c - centre) @ filter_matrix`.
+
+        Raises:
+            InputError: when it was more than a scale.
+        """
+        scale = filter_matrix.diagonal().mean()
+        if centre.any() or not torch.allclose(filter_matrix, scale * torch.eye(self.embedding_dim), atol=1e-3):
+            raise InputError("its conditions went through a filter, which this network knows no more; train it again")
+        state[prefix + "condition_scale"] = scale
+
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
         """The network itself, `[N, L, D]`; arguments as `forward`'s."""
         raise NotImplementedError
@@ -166,17 +157,19 @@ class Prior(Network):
 
 def _fill_in_defaults(prior: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Read weights from before embeddings were centred, of priors that moved texts instead, if anything; and from when
-    all conditions were seen from their mean.
+    conditions went through a matrix.
     """
     assert isinstance(prior, Prior)
     if prefix + "text_offset" in state:
         state.setdefault(prefix + "text_centre", -state.pop(prefix + "text_offset"))
-    for name in ("text_temperature", "text_noise_level"):
+    for name in ("text_temperature", "text_noise_level", "embedding_cov_sqrt"):
         state.pop(prefix + name, None)
-    if prefix + "embedding_mean" in state:
-        state.setdefault(prefix + "condition_centre", state[prefix + "embedding_mean"].clone())
     for name in ("image_centre", "text_centre"):
         state.setdefault(prefix + name, torch.zeros(prior.embedding_dim))
+    mean, filter_matrix = (state.pop(prefix + name, None) for name in ("embedding_mean", "embedding_filter"))
+    if filter_matrix is not None:
+        centre = state.pop(prefix + "condition_centre", mean)
+        prior._take_over(state, prefix, filter_matrix.float(), centre.float())
 
 
 def time_features(t: Tensor, channels: int = TIME_CHANNELS) -> Tensor:
@@ -218,6 +211,14 @@ class AdaptivePrior(Prior):
         self.time, self.condition = embedding(TIME_CHANNELS), embedding(self.embedding_dim)
         self.null_condition = nn.Parameter(torch.zeros(channels))
 
+    def _take_over(self, state: dict[str, Any], prefix: str, filter_matrix: Tensor, centre: Tensor) -> None:
+        weight, bias = (prefix + f"condition.0.{name}" for name in ("weight", "bias"))
+        scale, dtype = filter_matrix.diagonal().mean(), state[weight].dtype
+        rows = state[weight].float() @ filter_matrix.T
+        state[bias] = (state[bias].float() - rows @ centre).to(dtype)
+        state[weight] = (rows / scale).to(dtype)
+        state[prefix + "condition_scale"] = scale.to(dtype)
+
     def encode_condition(self, condition: Tensor, drop: Tensor | None = None) -> Tensor:
         """Conditions -> what the blocks see of them; the learned null condition where dropped.
 
@@ -228,7 +229,7 @@ class AdaptivePrior(Prior):
         Returns:
             `[N, channels]`.
         """
-        encoded = self.condition(self.filter_condition(condition))
+        encoded = self.condition(self.scale_condition(condition))
         if drop is None:
             return encoded
         return torch.where(drop[:, None], self.null_condition.to(encoded.dtype), encoded)

@@ -66,7 +66,7 @@ class TransformerPrior(Prior):
         return self._network(own, t, condition, drop).to(x.dtype)
 
     def _network(self, x: Tensor, t: Tensor, condition: Tensor, drop: Tensor | None) -> Tensor:
-        inputs = [self.condition_in(self.filter_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]
+        inputs = [self.condition_in(self.scale_condition(condition))[:, None], self.times(self.step_of(t))[:, None]]
         tokens = torch.cat([*inputs, self.latent_in(x), self.queries.expand(len(x), -1, -1)], dim=1)
         bias = self.attention_bias(tokens.shape[1], drop).to(tokens.dtype)
         for block in self.blocks:

@@ -28,6 +28,8 @@ class Identity:
             length and tokenizer. Empty where the weights decide all, and in records that were written before there
             were settings in them.
         arguments: plain values that the user said of the source, as `--clip-args`; with them it is loaded again.
+        parents: names and digests of the networks that it was tuned from, the nearest first; what was made with one of
+            them may be used with it, see `require_same`.
     """
 
     name: str
@@ -35,11 +37,13 @@ class Identity:
     sha256: str
     settings: Mapping[str, str] = field(default_factory=dict, hash=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    parents: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary with `name`, `source`, `sha256`, and `settings` and `arguments` where it has any."""
+        """A JSON-ready dictionary with `name`, `source`, `sha256`, and what else it has."""
         found: dict[str, Any] = {"name": self.name, "source": self.source, "sha256": self.sha256}
-        more = {"settings": dict(self.settings), "arguments": dict(self.arguments)}
+        parents = [list(parent) for parent in self.parents]
+        more = {"settings": dict(self.settings), "arguments": dict(self.arguments), "parents": parents}
         return found | {key: value for key, value in more.items() if value}
 
     @classmethod
@@ -57,7 +61,8 @@ class Identity:
         if not (isinstance(settings, Mapping) and isinstance(arguments, Mapping)):
             raise InputError(f"identity: settings, arguments: expected keys and values, got {dict(data)!r:.300}")
         texts = {str(key): str(value) for key, value in settings.items()}
-        return cls(**{key: data[key] for key in keys}, settings=texts, arguments=dict(arguments))
+        named = {key: data[key] for key in keys}
+        return cls(**named, settings=texts, arguments=dict(arguments), parents=read_parents(data.get("parents", ())))
 
     def differences(self, other: Identity) -> list[str]:
         """What sets another network apart from this one, a phrase each; none where the two are the same.
@@ -77,6 +82,18 @@ class Identity:
         return f"{self.name} ({self.sha256[:12] or 'no checksum known'})"
 
 
+def read_parents(written: Any) -> tuple[tuple[str, str], ...]:
+    """Parents from what `Identity.to_dict` wrote.
+
+    Raises:
+        InputError: for anything else.
+    """
+    pairs = list(written) if isinstance(written, (list, tuple)) else [written]
+    if not all(isinstance(pair, (list, tuple)) and [type(part) for part in pair] == [str, str] for pair in pairs):
+        raise InputError(f"identity: parents: expected pairs of name and digest, got {written!r:.300}")
+    return tuple((name, digest) for name, digest in pairs)
+
+
 def sha256_of(path: str | Path, chunk: int = CHUNK_BYTES) -> str:
     """Hex SHA-256 of a file's bytes, read `chunk` bytes at a time."""
     digest = hashlib.sha256()
@@ -87,7 +104,7 @@ def sha256_of(path: str | Path, chunk: int = CHUNK_BYTES) -> str:
 
 
 def require_same(expected: Identity, actual: Identity, what: str) -> None:
-    """Refuse a network other than the expected one; warns where no checksum is known of that.
+    """Refuse a network other than the expected one, or one tuned from it; warns of that, and of unknown checksums.
 
     Args:
         expected: the identity that something was made with.
@@ -100,6 +117,8 @@ def require_same(expected: Identity, actual: Identity, what: str) -> None:
     if not expected.sha256:
         doubt = f"{what}: it is not known whether {actual} is {expected.name or 'the one'} that was used, of which"
         warnings.warn(f"{doubt} no checksum is known", stacklevel=2)
+    elif expected.sha256 in [digest for _, digest in actual.parents]:
+        warnings.warn(f"{what}: {actual} was tuned from {expected}, which this prior was trained with", stacklevel=2)
     elif differing := expected.differences(actual):
         told = "" if expected.sha256 != actual.sha256 else "the weights are the same, but "
         raise InputError(f"{what}: expected {expected}, got {actual}: {told}{'; '.join(differing)}")

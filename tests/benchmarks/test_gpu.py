@@ -184,8 +184,8 @@ def test_the_wheels_beside_torch_are_all_that_it_needs(tmp_path: Path) -> None:
                 (beside / top).symlink_to(place)
     (tmp_path / "text2latent").symlink_to(ROOT)
     site = Path(str(importlib.metadata.distribution("text2latent").locate_file("")))
-    (record,) = site.glob("text2latent-*.dist-info")
-    (tmp_path / record.name).symlink_to(record)
+    for record in (*site.glob("text2latent-*.dist-info"), *site.glob("text2latent.egg-info")):
+        (tmp_path / record.name).symlink_to(record)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (wheels, beside, tmp_path)))}
     command = [sys.executable, "-S", "benchmarks/gpu.py", *QUICK, "--json", str(tmp_path / "gpu.json")]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

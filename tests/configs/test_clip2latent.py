@@ -33,7 +33,7 @@ SECTIONS = {
 NEEDED = ["--data.path", "pairs", "--output", "run"]
 OFF = {
     "diffusion": {"random_noise": False},
-    "text": {"embedding_filter": "raw", "prompts": None},
+    "text": {"prompts": None},
 }
 """What clip2latent doesn't do."""
 PAPER = {

@@ -19,6 +19,7 @@ COUNTS = (
     (r"--num-seeds \d+", "--num-seeds 1"),
     (r"--frames \d+", "--frames 3"),
     (r"--iterations \d+", "--iterations 2"),
+    (r"--tune\.steps \d+", "--tune.steps 2"),
     (r"--(nproc-per-node|devices) 8", r"--\1 2"),
     (r"NODES=4 PROCESSES=8 HEAD=node0", "NODES=1 PROCESSES=2 HEAD=127.0.0.1"),
 )
@@ -29,6 +30,7 @@ FURTHER = (
     (r"text2latent sample (?!.*--num-pairs)", "--num-pairs 40"),
     (r"text2latent evaluate --model", "--num-own 40"),
     (r"text2latent optimize (?!.*--iterations)", "--iterations 2"),
+    (r"text2latent project (?!.*--steps)", "--candidates 2 --steps 2"),
 )
 """Counts that pages leave to the defaults, which are for hours."""
 

@@ -32,13 +32,14 @@ ELSEWHERE = {
     r"python benchmarks/([\w/]+)\.py": "tests/benchmarks",
     r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/": "tests/apps/serving/space/test_app.py",
     r"hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
+    r"text2latent export faces my-page --format web|python -m http\.server": "tests/apps/exports/web",
     r"text2latent (sample|train|infer) .*dcgan_faces": "tests/models/generators/formats/test_custom.py",
     r"text2latent sample --clip ViT-L-14/weights\.pt": "tests/test_clip_doc.py",
     r"PYTHONPATH=\. text2latent sample --clip japanese\.yaml": "tests/models/clip/test_own.py",
 }
 """Commands that are run, or cannot be, by something else."""
 
-QUICK = ("generators", "custom_generator", "evaluate", "infer")
+QUICK = ("generators", "custom_generator", "evaluate", "infer", "projection")
 """Pages whose commands take seconds."""
 
 STAND_INS = {"biggan-deep-512": DATA / "biggan", "dalle-dvae": DATA / "dalle" / "decoder.pkl"}

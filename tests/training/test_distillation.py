@@ -33,7 +33,7 @@ def teacher(embeddings: Tensor) -> ResidualMLPPrior:
     signs = torch.where(torch.rand(128, generator=torch.Generator().manual_seed(1)) < 0.5, -1.0, 1.0)
     latents = (2 * signs[:, None, None]).expand(-1, 1, 2) + 0.1 * torch.randn(128, 1, 2)
     prior = ResidualMLPPrior((1, 2), 4, width=32, depth=2)
-    prior.set_statistics(latents.mean(0), latents.std(0), embeddings.mean(0), embeddings.T.cov())
+    prior.set_statistics(latents.mean(0), latents.std(0))
     fit(prior, DenoisingObjective(PSEUDO_TEXT), latents, embeddings, 400)
     return prior.eval()
 

@@ -41,9 +41,7 @@ def make_module(
     torch.manual_seed(0)
     prior = ResidualMLPPrior((L, D), E, width=16, depth=1, dropout=dropout)
     pairs = make_pairs()
-    prior.set_statistics(
-        pairs.latents.mean(0), pairs.latents.std(0), pairs.embeddings.mean(0), torch.cov(pairs.embeddings.T)
-    )
+    prior.set_statistics(pairs.latents.mean(0), pairs.latents.std(0))
     size = {"latent_shape": [L, D], "embedding_dim": E, "width": 16, "depth": 1}
     description = {"prior": size, "scheduler": {}}
     settings: dict[str, Any] = {"lr": 1e-2, "warmup_steps": 3, "log_every_steps": 2, "description": description}

@@ -33,7 +33,7 @@ class Selection:
             buttons=["fullscreen"], elem_id="selected-picture", elem_classes="t2l-square")  # fmt: skip
         self.facts = gr.HTML(f'<p class="t2l-label">{both("nothing_selected")}</p>', elem_id="selected-facts")
         with gr.Row(elem_classes="t2l-buttons"):
-            self.vary = gr.Button(say("variations"), size="md", interactive=False, elem_id="vary")
+            self.vary = gr.Button(say("more_like_this"), size="md", interactive=False, elem_id="vary")
             self.refine = gr.Button(say("refine"), size="md", interactive=False, elem_id="refine")
         with gr.Row(elem_classes="t2l-buttons"):
             self.png = gr.DownloadButton(say("save_png"), size="sm", interactive=False, elem_id="save-png")

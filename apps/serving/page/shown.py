@@ -79,4 +79,4 @@ def _notice(content: str, further: str = "") -> str:
 
 def took(count: int, seconds: float) -> str:
     """How many pictures came in what time."""
-    return f"{count} {both('pictures')}, {duration(seconds)}"
+    return f"{count} {both('pictures' if count != 1 else 'one_picture')}, {duration(seconds)}"

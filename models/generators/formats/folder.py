@@ -19,10 +19,11 @@ from text2latent.common.litter import files_of, name_files
 from text2latent.models.generators.base import Generator
 from text2latent.models.generators.formats.weights import GeneratorWeights
 from text2latent.models.network import CONFIG, WEIGHTS, Unfilled
-from text2latent.models.sources.identity import sha256_of
+from text2latent.models.sources.identity import Identity, read_parents, sha256_of
 
 KIND = "a generator folder"
 ORIGIN = "_converted_from"
+TUNED = "_tuned_from"
 WRITTEN = "weights_sha256"
 HEADER_AT = 8
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -70,6 +71,15 @@ def folder_sha256(folder: Path) -> str:
     return claimed if isinstance(claimed, str) and SHA256.fullmatch(claimed) else found
 
 
+def parents_of(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Names and digests of the generators that a folder's was tuned from, the nearest first; see `Identity.parents`.
+
+    Raises:
+        InputError: when the folder says so in another form.
+    """
+    return read_parents(read_object(folder / CONFIG, KIND).get(TUNED, ()))
+
+
 def check_target(
     folder: Path, overwrite: bool, known: Collection[str] = (CONFIG, WEIGHTS), whose: str = "a generator's"
 ) -> None:
@@ -112,6 +122,22 @@ def save_folder(generator: Generator, folder: Path, origin: Mapping[str, Any], h
         written = {} if half else {WRITTEN: sha256_of(partial / WEIGHTS)}
         config = {**read_object(partial / CONFIG, KIND), ORIGIN: {**origin, **written}}
         (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def save_tuned(generator: Generator, folder: Path) -> Identity:
+    """Write the folder of a generator whose weights were tuned, whole or not at all; returns its identity.
+
+    Args:
+        generator: its identity is still that of what it was tuned from, which the folder's names as its parent.
+        folder: one that is there is replaced.
+    """
+    parent = generator.identity
+    parents = () if parent is None else ((parent.name, parent.sha256), *parent.parents)
+    with new_parents(folder), replacing(folder) as partial:
+        generator.save_pretrained(partial)
+        config = {**read_object(partial / CONFIG, KIND), TUNED: [list(one) for one in parents]}
+        (partial / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return Identity(folder.name, str(folder), sha256_of(folder / WEIGHTS), parents=parents)
 
 
 def in_half(generator: Generator) -> Generator:

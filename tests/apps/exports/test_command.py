@@ -100,7 +100,7 @@ def test_folders_are_replaced_on_request_only(run_export: Export, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--format", "tflite"], 2, "--format: expected one of diffusers, onnx, pt2, got 'tflite'"),
+        (["--format", "tflite"], 2, "--format: expected one of diffusers, onnx, pt2, web, got 'tflite'"),
         (["--steps", "0"], 2, "--steps"),
         (["--guidance-scale", "nan"], 2, "--guidance-scale"),
         (["--compile", "maybe"], 2, "--compile"),

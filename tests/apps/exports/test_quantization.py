@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from text2latent.apps.exports.quantization import MIN_WEIGHTS, dequantize, quantize, quantize_weights
+from text2latent.apps.exports.quantization import MIN_WEIGHTS, dequantize, halve_weights, quantize, quantize_weights
 
 weights_of_any_shape = array_shapes(min_dims=2, max_dims=4, max_side=6).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-100, 100, width=32))
@@ -76,3 +76,23 @@ def test_graph_with_packed_weights_gives_nearly_the_same(graph: Path, tmp_path: 
         "large.levels": TensorProto.INT8,
         "large.scales": TensorProto.FLOAT,
     }
+
+
+def test_halves_change_nothing_and_are_taken_where_they_are_exact(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(graph)
+    (large,) = [one for one in model.graph.initializer if one.name == "large"]
+    rounded = numpy_helper.to_array(large).astype(np.float16).astype(np.float32)
+    large.CopyFrom(numpy_helper.from_array(rounded, "large"))
+    odd = np.full((MIN_WEIGHTS // 16, 16), 1e6, np.float32)  # beyond what half precision holds
+    model.graph.initializer.append(numpy_helper.from_array(odd, "odd"))
+    model.graph.node[-1].output[0] = "total"
+    model.graph.node.append(helper.make_node("Add", ["total", "odd"], ["y"]))
+    onnx.save(model, graph)
+    target = tmp_path / "halved.onnx"
+    halve_weights(graph, target)
+    x = {"x": np.random.default_rng(2).normal(size=(MIN_WEIGHTS // 16, MIN_WEIGHTS // 16)).astype(np.float32)}
+    exact, halved = (onnxruntime.InferenceSession(path).run(None, x)[0] for path in (graph, target))
+    np.testing.assert_array_equal(halved, exact)
+    kinds = {one.name: one.data_type for one in onnx.load(target).graph.initializer}
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    assert kinds == {"small": single, "odd": single, "mask.half": half, "large.half": half}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from text2latent.apps.optimize.memory import GIB, cutouts_within, weight_bytes
 from text2latent.apps.optimize.task import Goal, Networks, Start
@@ -12,6 +13,7 @@ from text2latent.common.errors import UsageError
 from text2latent.inference.optimization.augmentations import parse_augmentations
 from text2latent.inference.optimization.cutouts import Cutouts
 from text2latent.inference.optimization.descent import Descent, DescentSettings
+from text2latent.inference.optimization.objectives import ClipObjective
 from text2latent.inference.optimization.spaces import TokenSpace
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
@@ -34,11 +36,16 @@ def make(networks: Networks) -> Callable[..., Descent]:
     cutouts = Cutouts(COUNT, augmentations=parse_augmentations(["noise"]))
 
     def descent(at_once: int | None) -> Descent:
-        settings = DescentSettings(cutouts=cutouts, ema_decay=0.5, cutouts_at_once=at_once)
+        objective = ClipObjective(networks.clip, direction, cutouts, at_once)
         assert isinstance(space, TokenSpace) == (networks.generator.z_dim > 100)
-        return Descent(networks.generator, networks.clip, direction, space, x, settings, [0])
+        return Descent(networks.generator, objective, space, x, DescentSettings(ema_decay=0.5), [0])
 
     return descent
+
+
+def within(descent: Descent, networks: list[nn.Module], gib: float) -> int:
+    assert isinstance(descent.objective, ClipObjective)
+    return cutouts_within(descent, descent.objective, networks, gib)
 
 
 def peak_bytes(make: Callable[..., Descent], at_once: int) -> int:
@@ -59,18 +66,18 @@ def test_a_budget_is_kept_and_used(make: Callable[..., Descent], networks: Netwo
     parts = [networks.generator, networks.clip]
     weights = weight_bytes(*parts)
     budget = weights + peak_bytes(make, 10)
-    fitting = cutouts_within(make(None), parts, budget / GIB)
+    fitting = within(make(None), parts, budget / GIB)
     assert weights + peak_bytes(make, fitting) <= budget
     assert fitting >= 3
 
 
 def test_all_cutouts_at_once_where_there_is_room(make: Callable[..., Descent], networks: Networks) -> None:
-    assert cutouts_within(make(None), [networks.generator, networks.clip], 8.0) == COUNT
+    assert within(make(None), [networks.generator, networks.clip], 8.0) == COUNT
 
 
 def test_too_little_is_refused_with_what_would_do(make: Callable[..., Descent], networks: Networks) -> None:
     parts = [networks.generator, networks.clip]
     with pytest.raises(UsageError, match=r"memory: expected at least .* GiB for one cutout, got 1e-06") as caught:
-        cutouts_within(make(None), parts, 1e-6)
+        within(make(None), parts, 1e-6)
     enough = float(str(caught.value).split("at least ")[1].split(" GiB")[0])
-    assert cutouts_within(make(None), parts, enough) >= 1
+    assert within(make(None), parts, enough) >= 1

@@ -32,7 +32,7 @@ from text2latent.tests.apps.serving.running import running  # noqa: E402
 TOKEN = "a-token-for-attackers"
 PATIENCE = 120.0
 SETTINGS = ["tiny", 1, 5, 1.5, 2, 1.0, "", 1]
-NAMED = ("draw", "mix", "edit", "compare", "vary")
+NAMED = ("draw", "mix", "edit", "compare", "vary", "find")
 
 
 class Web(http.server.SimpleHTTPRequestHandler):
@@ -135,9 +135,10 @@ def bodies(client: Any, hostile: Hostile) -> Iterator[tuple[str, dict[str, Any]]
     for value in (*hostile.values, *hostile.wrapped):
         for name in NAMED:
             yield f"call/{name}", {"data": [value, *SETTINGS], "session_hash": "attacker"}
-            yield f"call/v2/{name}", {"image" if name == "vary" else "prompt": value}
+            yield f"call/v2/{name}", {"image" if name in ("vary", "find") else "prompt": value}
         for way in ("run", "api"):
-            yield f"{way}/vary", {"data": [value, *SETTINGS], "session_hash": "attacker"}
+            for name in ("vary", "find"):
+                yield f"{way}/{name}", {"data": [value, *SETTINGS], "session_hash": "attacker"}
         yield "queue/join", {"fn_index": 12, "session_hash": "attacker", "data": [None], "event_data": [value]}
 
 

@@ -336,6 +336,23 @@ def test_uploading_a_picture_draws_variations_of_it(visit: Visit, tmp_path: Path
     wait_for_text(visitor, "selected-facts", "teal")
 
 
+def test_an_upload_is_found_and_edited(visit: Visit, tmp_path: Path) -> None:
+    visitor = visit()
+    set_number(visitor, "num-images", 1)
+    visitor.draw("a man", 1)
+    with visitor.page.expect_download() as saved:
+        visitor.page.locator("#save-png").click()
+    saved.value.save_as(tmp_path / "portrait.png")
+    visitor.find_upload(tmp_path / "portrait.png")
+    wait_for_text(visitor, "selected-facts", "portrait")
+    visitor.go_to("edit")
+    visitor.page.locator("#edit-from textarea").fill("a man")
+    visitor.page.locator("#edit-to textarea").fill("a man with glasses")
+    visitor.page.locator("button#edit").click()
+    visitor.wait_for_pictures("edit-after", count=1)
+    wait_for_text(visitor, "selected-facts", "portrait")
+
+
 def test_the_endpoints_can_be_read_about_without_other_servers(browser: Browser, page_address: str) -> None:
     asked: list[str] = []
     with browser.new_page() as page:

@@ -63,7 +63,7 @@ def files_of(gallery: list[dict[str, Any]]) -> list[str]:
 
 def test_endpoints_are_named_and_take_what_the_api_takes(page: Any) -> None:
     endpoints = page.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/draw", "/mix", "/edit", "/compare", "/vary"}
+    assert set(endpoints) == {"/draw", "/mix", "/edit", "/compare", "/vary", "/find"}
     names = {name: [one["parameter_name"] for one in endpoint["parameters"]] for name, endpoint in endpoints.items()}
     settings = list(calls.SETTINGS)
     assert names["/draw"] == ["prompt", *settings]
@@ -71,6 +71,7 @@ def test_endpoints_are_named_and_take_what_the_api_takes(page: Any) -> None:
     assert names["/edit"] == ["source", "target", "strength", "start", *settings]
     assert names["/compare"] == ["prompt", "iterations", *settings]
     assert names["/vary"] == ["image", "prompt", "image_weight", *settings]
+    assert names["/find"] == ["image", *settings]
 
 
 def test_draws_what_the_pipeline_draws(page: Any, faces_engine: Engine) -> None:
@@ -189,6 +190,19 @@ def test_variations_of_an_upload_are_those_of_the_pipeline(page: Any, faces_engi
     expected = pipeline(image=picture, num_images_per_prompt=2, num_inference_steps=4, guidance_scale=1.5, seeds=[5, 6])
     for file, drawn in zip(files_of(gallery), expected.images, strict=True):
         assert levels_apart(file, drawn) <= 1
+
+
+def test_an_upload_is_found_as_the_pipeline_finds_it(page: Any, faces_engine: Engine, tmp_path: Path) -> None:
+    pipeline = faces_engine.library.get("faces")
+    picture = pipeline("an old man with a beard", 1, 4, seeds=[1]).images[0]
+    picture.save(tmp_path / "old man.png")
+    upload = gradio_client.handle_file(str(tmp_path / "old man.png"))
+    gallery, notice = page.predict(image=upload, api_name="/find", **SETTINGS)
+    expected = pipeline.project(picture, seed=5)
+    (file,) = files_of(gallery)
+    assert levels_apart(file, expected.pil_images[0]) <= 1
+    assert expected.psnr[0] > 25
+    assert "Found in" in notice
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])

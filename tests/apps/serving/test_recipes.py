@@ -14,6 +14,7 @@ from PIL import Image
 from text2latent import __main__
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.operations import CompareRequest, EditRequest, MixRequest, RefineRequest
+from text2latent.apps.serving.projections import ProjectRequest
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import Recipe, ServedImage
 from text2latent.tests.apps.serving.drawing import JAPANESE, REQUESTS, TEXT, farthest
@@ -45,6 +46,8 @@ def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | 
         None,
     )
     yield "refined edit", engine.submit_refine(RefineRequest(edited, 3)).result().after, edited
+    found = engine.submit_project(ProjectRequest(start.picture, start.stem, 3, DrawRequest(seed=2))).result().images[0]
+    yield "found", found, start
     yield "optimised", engine.submit_compare(CompareRequest(TEXT, 3, DrawRequest(seed=6))).result().optimised, None
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from text2latent.benchmarks.priors.out_of_domain import UNRELATED, area_under_curve, mahalanobis, main
+from text2latent.benchmarks.priors.out_of_domain import UNRELATED, area_under_curve, main
 from text2latent.inference.prompts import read_prompt_file
 
 
@@ -20,18 +20,6 @@ def test_area_under_curve_is_torchmetrics():
     scores = torch.from_numpy(np.concatenate([inside, outside]) / 20)
     labels = torch.cat([torch.zeros(50, dtype=torch.long), torch.ones(40, dtype=torch.long)])
     assert area_under_curve(inside, outside) == pytest.approx(float(binary_auroc(scores, labels)), abs=1e-6)
-
-
-def test_mahalanobis_by_its_formula():
-    rng = np.random.default_rng(0)
-    root = rng.standard_normal((4, 4))
-    root = (root + root.T) / 2
-    rows, mean = rng.standard_normal((6, 4)), rng.standard_normal(4)
-    covariance = root @ root
-    inverse = np.linalg.inv(covariance + 0.1 * np.trace(covariance) / 4 * np.eye(4))
-    expected = [(row - mean) @ inverse @ (row - mean) for row in rows]
-    found = mahalanobis(*(torch.from_numpy(part) for part in (rows, root, mean)))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_model_without_a_domain_is_refused(tiny_model, capsys):

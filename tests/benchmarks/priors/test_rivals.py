@@ -38,7 +38,7 @@ def train(kind: type[RegressionPrior], objective: Callable[[PseudoText], Any], s
     torch.manual_seed(0)
     _, latents, embeddings = clusters(512)
     prior = kind((1, 2), E, width=32, depth=2)
-    prior.set_statistics(latents.mean(0), latents.std(0), embeddings.mean(0), embeddings.T.cov())
+    prior.set_statistics(latents.mean(0), latents.std(0))
     loss, optimizer = objective(PseudoText(noise_scale=0.05)).loss, torch.optim.Adam(prior.parameters(), 3e-3)
     rng = torch.Generator().manual_seed(1)
     for _ in range(steps):

@@ -10,6 +10,7 @@ from text2latent.common.errors import UsageError
 from text2latent.inference.optimization.augmentations import parse_augmentations
 from text2latent.inference.optimization.cutouts import Cutouts, cut, draw_views
 from text2latent.inference.optimization.descent import Descent, DescentSettings, Diverged
+from text2latent.inference.optimization.objectives import ClipObjective
 from text2latent.inference.optimization.optimizers import optimizer_classes
 from text2latent.inference.optimization.spaces import LatentDistribution
 from text2latent.models.clip.encoder import ClipEncoder
@@ -26,17 +27,10 @@ def make(tiny_world: Path) -> Make:
     target = clip.encode_text(["a man"])
 
     def descent(seeds: tuple[int, ...] = (0,), **settings: object) -> Descent:
-        settings = {"cutouts": Cutouts(3), "loss_scale": 100.0, **settings}
-        count = len(seeds)
-        return Descent(
-            generator,
-            clip,
-            target.expand(count, -1),
-            space,
-            start.expand(count, -1, -1),
-            DescentSettings(**settings),
-            seeds,
-        )
+        cutouts, at_once = settings.pop("cutouts", Cutouts(3)), settings.pop("at_once", None)
+        how, count = DescentSettings(**{"loss_scale": 100.0, **settings}), len(seeds)
+        objective = ClipObjective(clip, target.expand(count, -1), cutouts, at_once)
+        return Descent(generator, objective, space, start.expand(count, -1, -1), how, seeds)
 
     return descent
 
@@ -51,9 +45,7 @@ def walk(descent: Descent, steps: int) -> torch.Tensor:
 def test_groups_of_cutouts_change_nothing(make: Make, size: int) -> None:
     cutouts = Cutouts(3, augmentations=parse_augmentations(["rotation", "noise"]))
     whole = walk(make((0, 1), cutouts=cutouts), 2)
-    torch.testing.assert_close(
-        walk(make((0, 1), cutouts=cutouts, cutouts_at_once=size), 2), whole, atol=2e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(walk(make((0, 1), cutouts=cutouts, at_once=size), 2), whole, atol=2e-3, rtol=1e-3)
 
 
 def test_accumulated_gradients_are_the_mean_of_draws(make: Make) -> None:
@@ -97,11 +89,11 @@ def test_every_optimizer_of_torch_takes_a_step(make: Make, name: str) -> None:
 
 def test_avoided_phrases_push_away(make: Make) -> None:
     towards, away = make(), make()
-    away.direction = -away.direction
+    away.objective.direction = -away.objective.direction
     scores = []
     for descent in (towards, away):
         walk(descent, 15)
-        scores.append(float((descent.clip.encode_image(descent.draw()) * towards.direction).sum()))
+        scores.append(float((towards.objective.clip.encode_image(descent.draw()) * towards.objective.direction).sum()))
     assert scores[0] > scores[1]
 
 
@@ -156,3 +148,12 @@ def test_cutouts_are_augmented_each_for_itself() -> None:
 def test_wrong_cutouts_are_refused(settings: dict) -> None:
     with pytest.raises(UsageError, match=r"cutouts\."):
         Cutouts(**settings)
+
+
+def test_learning_rate_falls_to_nothing_as_a_cosine(make: Make) -> None:
+    descent = make(learning_rate=0.2, decay_over=4)
+    rates = []
+    for _ in range(5):
+        walk(descent, 1)
+        rates.append(descent.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.2, 0.1 * (1 + 0.5**0.5), 0.1, 0.1 * (1 - 0.5**0.5), 0.0], abs=1e-9)

@@ -72,7 +72,7 @@ def test_a_prior_takes_embeddings_in_their_own_length() -> None:
     embeddings = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(prior.text_condition(embeddings), embeddings)
     assert torch.equal(prior.image_condition(embeddings), embeddings)
-    torch.testing.assert_close(prior.filter_condition(embeddings), 3 * embeddings)
+    torch.testing.assert_close(prior.scale_condition(embeddings), 3 * embeddings)
     assert prior.truncates_to_pairs
 
 

@@ -32,8 +32,7 @@ def make(network: str, seed: int = 0, **options: Any) -> Prior:
 def set_statistics(prior: Prior, images: Tensor | None = None, text_mean: Tensor | None = None) -> None:
     """Statistics of images `[N, E]`, so or so of random ones, and the mean of texts `[E]`."""
     images = unit_rows(20, 9) if images is None else images
-    mean, cov = images.mean(dim=0), torch.cov(images.T, correction=0)
-    prior.set_statistics(torch.zeros(4), torch.ones(4), mean, cov, text_mean=text_mean)
+    prior.set_statistics(torch.zeros(4), torch.ones(4), images.mean(dim=0), text_mean)
 
 
 def unit_rows(n: int, seed: int = 0) -> Tensor:
@@ -141,20 +140,45 @@ def test_weights_from_when_texts_were_moved_are_read() -> None:
     torch.testing.assert_close(prior.image_condition(texts), texts)
 
 
-def test_weights_from_when_all_conditions_were_centred_are_read() -> None:
-    prior = make("residual_mlp")
-    prior.set_statistics(torch.zeros(4), torch.ones(4), 0.1 * torch.ones(E), torch.eye(E))
-    old = {name: value for name, value in prior.state_dict().items() if name != "condition_centre"}
+def filtered(prior: Prior, scale: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Weights as they were when conditions went through a matrix about their mean, with that matrix and mean."""
+    rng = torch.Generator().manual_seed(3)
+    factor, mean = 0.1 * torch.randn(E, E, generator=rng), 0.1 * torch.randn(E, generator=rng)
+    matrix = scale * torch.eye(E) + factor @ factor.T
+    old = {name: value for name, value in prior.state_dict().items() if name != "condition_scale"}
+    old |= {"embedding_filter": matrix, "embedding_cov_sqrt": torch.eye(E), "embedding_mean": mean}
+    return old, matrix, mean
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("named", [False, True], ids=["about the mean", "about a point of their own"])
+def test_weights_from_when_conditions_were_filtered_are_read(named: bool) -> None:
+    prior, (x, t, condition) = make("residual_mlp"), inputs(4)
+    old, matrix, mean = filtered(prior, 2.0)
+    if named:
+        old["condition_centre"], mean = mean + 1, mean + 1
     loaded = make("residual_mlp", seed=1)
     loaded.load_state_dict(old)
-    torch.testing.assert_close(loaded.filter_condition(unit_rows(3)), prior.filter_condition(unit_rows(3)))
+    as_then = (condition - mean) @ matrix / prior.condition_scale
+    torch.testing.assert_close(loaded(x, t, condition), prior(x, t, as_then), atol=1e-4, rtol=1e-4)
 
 
-def test_raw_conditions_are_neither_centred_nor_shaped(network: str) -> None:
-    prior, condition = make(network), unit_rows(3)
-    prior.set_statistics(torch.zeros(4), torch.ones(4), torch.ones(E), torch.diag(torch.arange(1.0, E + 1)), "raw")
-    torch.testing.assert_close(prior.filter_condition(condition), condition * E**0.5)
-    torch.testing.assert_close(prior.embedding_mean, torch.ones(E))
+@torch.no_grad()
+def test_transformers_take_an_old_scale_and_refuse_an_old_filter() -> None:
+    prior, (x, t, condition) = make("transformer"), inputs(4)
+    old, _, mean = filtered(prior, 2.0)
+    scaled = {**old, "embedding_filter": 3 * torch.eye(E), "condition_centre": torch.zeros(E)}
+    loaded = make("transformer", seed=1)
+    loaded.load_state_dict(scaled)
+    as_then = condition * 3 / prior.condition_scale
+    torch.testing.assert_close(loaded(x, t, condition), prior(x, t, as_then), atol=1e-4, rtol=1e-4)
+    for wrong in (old, {**scaled, "condition_centre": mean}):
+        with pytest.raises(InputError, match="went through a filter"):
+            loaded.load_state_dict(wrong)
+
+
+def test_the_network_sees_conditions_with_a_mean_square_of_one(network: str) -> None:
+    torch.testing.assert_close(make(network).scale_condition(unit_rows(3)).square().mean(dim=1), torch.ones(3))
 
 
 def test_texts_stay_where_they_are_by_default(network: str) -> None:

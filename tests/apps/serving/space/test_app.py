@@ -58,7 +58,8 @@ def test_the_app_lets_the_proxy_of_the_space_in(monkeypatch: pytest.MonkeyPatch)
 def space(tmp_path: Path) -> Path:
     """A Space as docs/serving.md puts it together."""
     # Building leaves files in the checkout, so it is a copy.
-    ignored = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial")
+    names = (".*", "runs", "build", "dist", "*.egg-info", "__pycache__", "*.partial", "node_modules")
+    ignored = shutil.ignore_patterns(*names)
     checkout = shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
     subprocess.run([*install, tmp_path / "my-space", "."], cwd=checkout, check=True)
