@@ -3,7 +3,7 @@
 The score is the mean cosine similarity of the text's condition (as the prior sees it) and its nearest neighbours among
 conditions of training images, both about the mean of these: a k-nearest-neighbour detector as Sun et al.
 (arXiv:2204.06507), which needs no labels and, unlike Mahalanobis distance, no normal distribution. To this comes how
-unfamiliar the text's wording is (`text2latent.inference.wording`), where that was learnt. Texts are further from images
+strange the text's wording is (`text2latent.inference.wording`), where that was learnt. Texts are further from images
 than images from each other, so the score is given as a percentile among prompts known to be in domain.
 """
 
@@ -38,9 +38,9 @@ OUTSIDE_OF_IMAGES = 99.9
 """The same of pictures: a photograph is no image of the generator's, and stands further out than a text."""
 EMPTY_SIMILARITY = 0.995
 USUAL = 0.8
-"""Quantile of in-domain prompts up to which a distance or an unfamiliar wording is nothing unusual."""
+"""Quantile of in-domain prompts up to which a distance or a wording is nothing unusual."""
 SMALLEST_SPREAD = 0.02
-WORDING_PARTS = ("runs", "shares", "latin")
+WORDING_PARTS = ("units", "evidence", "strangeness", "latin")
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class Domain:
         distances = self.distances(conditions).cpu().float()
         if self.wording is None:
             return distances, _percentiles(distances, self.calibration)
-        shares = self.wording.unfamiliar(clip, prompts)
+        strangeness = self.wording.rate(clip, prompts)
         latin = torch.tensor([is_latin(prompt) for prompt in prompts], dtype=torch.bool)
         scores, percentiles = torch.zeros(len(prompts)), torch.zeros(len(prompts))
         for kind in (True, False):
             rows, known = latin == kind, self.wording.alike(kind)
-            usual = self.calibration[known], self.wording.shares[known]
-            found = _beyond_usual(distances[rows], usual[0]) + _beyond_usual(shares[rows], usual[1])
+            usual = self.calibration[known], self.wording.strangeness[known]
+            found = _beyond_usual(distances[rows], usual[0]) + _beyond_usual(strangeness[rows], usual[1])
             known_scores = _beyond_usual(usual[0], usual[0]) + _beyond_usual(usual[1], usual[1])
             scores[rows], percentiles[rows] = found, _percentiles(found, known_scores)
         return scores, percentiles
@@ -153,11 +153,10 @@ class Domain:
         """
         if self.wording is None:
             return [False] * len(prompts)
-        usual = {latin: self.wording.shares[self.wording.alike(latin)] for latin in (True, False)}
-        shares = self.wording.unfamiliar(clip, prompts)
+        usual = {latin: self.wording.strangeness[self.wording.alike(latin)] for latin in (True, False)}
         return [
-            bool(_percentiles(share, usual[is_latin(prompt)]) >= self.threshold)
-            for share, prompt in zip(shares, prompts, strict=True)
+            bool(_percentiles(strangeness, usual[is_latin(prompt)]) >= self.threshold)
+            for strangeness, prompt in zip(self.wording.rate(clip, prompts), prompts, strict=True)
         ]
 
 
@@ -232,12 +231,23 @@ def _require_sound(path: Path, domain: Domain, embedding_dim: int) -> None:
         )
     numbers = [domain.mean, domain.sample, domain.calibration, torch.tensor(domain.threshold)]
     if domain.wording is not None:
-        numbers.append(domain.wording.shares)
-        kinds = [(tensor.dtype, tuple(tensor.shape)) for tensor in (domain.wording.shares, domain.wording.latin)]
-        if kinds != [(torch.float32, shapes[2]), (torch.bool, shapes[2])] or domain.wording.runs.dtype != torch.int64:
-            raise InputError(f"{path}: expected runs of tokens, and shares and latin of each prompt, got {kinds}")
+        _require_whole(path, domain.wording, len(domain.calibration))
+        numbers += [domain.wording.evidence, domain.wording.strangeness]
     if not all(tensor.isfinite().all() for tensor in numbers):
         raise InputError(f"{path}: expected finite numbers, got NaN or infinity")
+
+
+def _require_whole(path: Path, wording: Wording, num_prompts: int) -> None:
+    """Refuse a wording whose parts don't belong together, or not to so many prompts."""
+    parts = [getattr(wording, name) for name in WORDING_PARTS]
+    found = [(tensor.dtype, tuple(tensor.shape)) for tensor in parts]
+    count = len(parts[0]) if parts[0].ndim == 1 else 0
+    of_units = [(torch.int64, (count,)), (torch.float16, (count,))]
+    of_prompts = [(torch.float32, (num_prompts,)), (torch.bool, (num_prompts,))]
+    if not count or found != of_units + of_prompts:
+        raise InputError(
+            f"{path}: expected units with their evidence, and strangeness and latin of prompts, got {found}"
+        )
 
 
 def says_nothing(clip: ClipEncoder, prompts: Sequence[str], embeddings: Tensor) -> list[bool]:

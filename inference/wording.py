@@ -1,29 +1,42 @@
-"""How familiar the wording of a prompt is: how many of its runs of tokens stand in prompts known to be in a domain.
+"""How familiar the wording of a prompt is: whether its words are those of a domain, or of texts of all kinds.
 
 A small CLIP may see a picture in any words, those of a language without spaces above all. What its domain is talked of
-in says more then. This is the likelihood of a text under texts of the domain (Arora et al., arXiv:2109.06827) in its
-plainest form: the share of its trigrams that were never met.
+in says more then. This is the likelihood ratio of a text under texts of the domain and under a background (Ren et al.,
+arXiv:1906.02845) in its plainest form, naive Bayes: the mean logarithm of how many times as often as in the background
+each of its units stands in texts of the domain. Units are words, and pairs of neighbouring characters in scripts that
+put no spaces between words.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from text2latent.inference.prompt_lists import general_prompts
 from text2latent.inference.prompts import parts_of
 
 if TYPE_CHECKING:
     from text2latent.models.clip.encoder import ClipEncoder
 
-RUN_LENGTH = 3
 MIN_ALIKE = 50
-ID_BITS = 21
-"""Three ids of tokens make an int64; vocabularies have less than a million."""
+UNKNOWN = -2.0
+"""Evidence of a unit that stands neither in texts of the domain nor in the background: such as most words do."""
+STRONGEST = 4.0
+"""Most that a unit speaks for or against a text."""
+SEEN, UNSEEN = 0.5, 0.05
+"""Added to how often a unit stands in the domain and in the background, of which there is less text."""
+LATIN = "A-Za-z\u00c0-\u024f"
+PIECES = re.compile(rf"[{LATIN}]+|\d|[^\W\d_{LATIN}]+")
+EDGES = "^$"
 
 
 def is_latin(text: str) -> bool:
@@ -32,22 +45,31 @@ def is_latin(text: str) -> bool:
     return all(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
 
 
-def token_runs(clip: ClipEncoder, prompt: str) -> Tensor:
-    """The runs of `RUN_LENGTH` tokens in the parts of a prompt, from before its first token to its end.
+def units_of(clip: ClipEncoder, prompt: str) -> list[int]:
+    """The units of a prompt's parts, in small letters and normalised as CLIP's texts are, by Unicode's NFKC at least.
 
     Returns:
-        int64 `[K]`, a number for each run; K is at least 1.
+        A number of 63 bits for each, the same for the same unit.
     """
-    rows = clip.read_tokens([part.text for part in parts_of(prompt)])
-    return torch.cat([_runs_of(row, clip.padding_token) for row in rows])
+    normalize = getattr(clip.tokenizer, "normalize", str)
+    texts = [unicodedata.normalize("NFKC", normalize(part.text)).lower() for part in parts_of(prompt)]
+    return [_number(unit) for text in texts for unit in _split(text)]
 
 
-def _runs_of(tokens: Tensor, padding_token: int) -> Tensor:
-    """Runs of one text's tokens `[context_length]`; the first token counts twice, so that short texts have runs too."""
-    length = int(tokens.ne(padding_token).nonzero().max()) + 1
-    padded = torch.cat([tokens[:1], tokens[:length]])
-    runs = padded.unfold(0, RUN_LENGTH, 1) if len(padded) >= RUN_LENGTH else padded.new_zeros(1, RUN_LENGTH)
-    return (runs << torch.arange(RUN_LENGTH) * ID_BITS).sum(dim=1)
+def _split(text: str) -> list[str]:
+    """Words, digits, and the pairs of characters of what is written without spaces, its edges included."""
+    units: list[str] = []
+    for piece in PIECES.findall(text.replace("'", "")):
+        if piece[0].isdigit() or re.match(f"[{LATIN}]", piece):
+            units.append(piece)
+        else:
+            whole = EDGES[0] + piece + EDGES[1]
+            units += [whole[i : i + 2] for i in range(len(whole) - 1)]
+    return units
+
+
+def _number(unit: str) -> int:
+    return int.from_bytes(hashlib.blake2b(unit.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -55,20 +77,27 @@ class Wording:
     """What prompts of a domain are worded like; see `fit_wording`.
 
     Attributes:
-        runs: int64 `[R]`, ascending, the runs of tokens that stand in them.
-        shares: `[P]` in [0, 1], of each prompt the share of its runs that stand in no other.
-        latin: `[P]` bool, whether each is in Latin letters. Prompts are held against those of their own kind, since a
-            text in other scripts has more tokens.
+        units: int64 `[U]`, ascending, numbers of the units that stand in texts of the domain or of the background.
+        evidence: `[U]` in [-`STRONGEST`, `STRONGEST`], how much each speaks for the domain.
+        strangeness: `[P]`, that of the prompts that others are held against, each by the other texts alone.
+        latin: `[P]` bool, whether each is in Latin letters. Prompts are held against those of their own kind, since
+            units of other scripts are no words.
     """
 
-    runs: Tensor
-    shares: Tensor
+    units: Tensor
+    evidence: Tensor
+    strangeness: Tensor
     latin: Tensor
 
-    def unfamiliar(self, clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
-        """Share of each prompt's runs that stand in no prompt of the domain, `[N]` in [0, 1]."""
-        shares = [(~torch.isin(token_runs(clip, prompt), self.runs)).float().mean() for prompt in prompts]
-        return torch.stack(shares) if shares else torch.empty(0)
+    def rate(self, clip: ClipEncoder, prompts: Sequence[str]) -> Tensor:
+        """Strangeness of prompts, `[N]`: minus the mean evidence of their units, `UNKNOWN` of those never met."""
+        return torch.tensor([self._rate_one(units_of(clip, prompt)) for prompt in prompts])
+
+    def _rate_one(self, units: Sequence[int]) -> float:
+        numbers = torch.tensor(units or [0])
+        places = torch.searchsorted(self.units, numbers).clamp(max=len(self.units) - 1)
+        is_known = self.units[places] == numbers
+        return -float(torch.where(is_known, self.evidence[places].float(), torch.tensor(UNKNOWN)).mean())
 
     def alike(self, latin: bool) -> Tensor:
         """The domain's prompts of one kind of script, `[P]` bool; all of them where these are too few."""
@@ -76,10 +105,51 @@ class Wording:
         return found if found.sum() >= MIN_ALIKE else torch.ones_like(found)
 
 
-def fit_wording(clip: ClipEncoder, prompts: Sequence[str]) -> Wording:
-    """Learn how a domain is talked of, from at least one prompt."""
-    runs = [token_runs(clip, prompt) for prompt in prompts]
-    known, counts = torch.cat([part.unique() for part in runs]).unique(return_counts=True)
-    once = known[counts == 1]  # whoever has such a run is the only one
-    shares = torch.stack([torch.isin(part, once).float().mean() for part in runs])
-    return Wording(known, shares, torch.tensor([is_latin(prompt) for prompt in prompts]))
+def fit_wording(
+    clip: ClipEncoder, prompts: Sequence[str], further: Sequence[str] = (), background: Sequence[str] | None = None
+) -> Wording:
+    """Learn how a domain is talked of.
+
+    Args:
+        clip: whose texts are normalised, if it asks for that.
+        prompts: P >= 1 prompts of the domain, which others are held against later.
+        further: more texts of the domain, whose words count as much; the more, the fewer of its words are unknown.
+        background: texts of all kinds; None for the package's own, in English and Japanese.
+    """
+    if background is None:
+        background = [text for texts in general_prompts().values() for text in texts]
+    own = [units_of(clip, prompt) for prompt in prompts]
+    inside = _count([*own, *(units_of(clip, text) for text in further)])
+    outside = _count(units_of(clip, text) for text in background)
+    weigh = _Evidence(inside, outside)
+    units = torch.tensor(sorted({*inside, *outside}))
+    evidence = torch.tensor([weigh(unit) for unit in units.tolist()])
+    strangeness = torch.tensor([_strangeness(weigh, Counter(part)) for part in own])
+    return Wording(units, evidence.half(), strangeness, torch.tensor([is_latin(prompt) for prompt in prompts]))
+
+
+def _count(texts: Iterable[Sequence[int]]) -> Counter[int]:
+    return Counter(unit for text in texts for unit in text)
+
+
+class _Evidence:
+    """Logarithm of how many times as often as in the background a unit stands in the domain."""
+
+    def __init__(self, inside: Counter[int], outside: Counter[int]) -> None:
+        self.inside, self.outside = inside, outside
+        self.shift = math.log((outside.total() + 1) / (inside.total() + 1))
+
+    def __call__(self, unit: int, left_out: int = 0) -> float:
+        """Evidence of a unit, without so many times that it stands in the domain."""
+        inside, outside = self.inside[unit] - left_out, self.outside[unit]
+        if not inside and not outside:
+            return UNKNOWN
+        ratio = math.log((inside + SEEN) / (outside + UNSEEN)) + self.shift
+        return min(max(ratio, -STRONGEST), STRONGEST)
+
+
+def _strangeness(weigh: _Evidence, units: Counter[int]) -> float:
+    """Of a text that is left out of those that speak for it."""
+    if not units:
+        return -UNKNOWN
+    return -sum(weigh(unit, times) * times for unit, times in units.items()) / units.total()

@@ -21,6 +21,7 @@ from text2latent.models.clip.arguments import parse_clip_arguments
 from text2latent.models.clip.building import read_tokenizer
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.clip.languages import LanguageTokenizer
+from text2latent.models.clip.normalizing import NORMALIZATION_KEY, plain
 from text2latent.models.clip.own import ByteTokenizer
 from text2latent.models.clip.saving import save_hub_folder
 from text2latent.models.clip.transformers_clip import TransformersTokenizer
@@ -100,7 +101,7 @@ def _is_complete(network: Network, weights: Path) -> bool:
 
 def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
     identity = _known(clip.identity, "CLIP")
-    if isinstance(clip.tokenizer, (TransformersTokenizer, ByteTokenizer)):
+    if isinstance(plain(clip.tokenizer), (TransformersTokenizer, ByteTokenizer)):
         raise InputError(f"CLIP {identity}: expected one of open_clip's kind to export, which other tools read")
     located = files.locate(identity.source, parse_clip_arguments(identity.arguments))
     if located.head is not None:
@@ -113,17 +114,19 @@ def _write_clip(clip: ClipEncoder, folder: Path) -> Part:
         shutil.copyfile(located.weights, folder / files.WEIGHTS_NAME)
         part = Part(identity)
     else:
-        save_hub_folder(clip.model, _clip_config(clip, located.model_config), folder, torch.float32)
-        _save_tokenizer(clip.tokenizer, folder)
+        save_hub_folder(clip.model, _clip_config(clip, located), folder, torch.float32)
+        _save_tokenizer(plain(clip.tokenizer), folder)
         part = Part(replace(identity, sha256=sha256_of(folder / files.WEIGHTS_NAME)), made_from=identity)
     _require_same_tokens(clip, folder)
     return part
 
 
-def _clip_config(clip: ClipEncoder, model_config: dict[str, Any]) -> dict[str, Any]:
-    """What open_clip's hub config says of a model."""
+def _clip_config(clip: ClipEncoder, located: files.Source) -> dict[str, Any]:
+    """What open_clip's hub config says of a model, and how its texts are normalised."""
     preprocess = {key: value for key, value in clip.model.visual.preprocess_cfg.items() if key != "size"}
-    return {"model_cfg": model_config, "preprocess_cfg": json.loads(json.dumps(preprocess))}
+    normalization = {} if located.normalization is None else {NORMALIZATION_KEY: located.normalization}
+    config = {"model_cfg": located.model_config, "preprocess_cfg": json.loads(json.dumps(preprocess))}
+    return {**config, **normalization}
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import InputError
+from text2latent.models.clip.normalizing import plain
 from text2latent.models.clip.tokenizer import WORD_END, BytePairTokenizer
 
 PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
@@ -32,13 +33,14 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """
     require_simple(tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json())):
+    for name, content in (("tokenizer", tokenizer_json(tokenizer)), ("cleaning", cleaning_json(tokenizer))):
         text = json.dumps(content, ensure_ascii=False, indent=1 if name == "cleaning" else None)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def require_simple(tokenizer: Any) -> None:
     """Refuse tokenizers other than open_clip's `SimpleTokenizer` with lower-casing and plain truncation."""
+    tokenizer = plain(tokenizer)
     if isinstance(tokenizer, BytePairTokenizer):
         return
 
@@ -116,8 +118,11 @@ def _special(text: str) -> dict[str, Any]:
     return {"SpecialToken": {"id": text, "type_id": 0}}
 
 
-def cleaning_json() -> dict[str, Any]:
+def cleaning_json(tokenizer: Any) -> dict[str, Any]:
     """What ftfy, which open_clip cleans texts with, makes of single characters and of HTML entities.
+
+    Args:
+        tokenizer: which normalises characters before that, if it is a `NormalizingTokenizer`.
 
     Returns:
         `characters`, such as curly quotes, ligatures and wide letters, to their replacements, and `entities` likewise.
@@ -125,8 +130,10 @@ def cleaning_json() -> dict[str, Any]:
     import ftfy
     from ftfy.chardata import HTML_ENTITIES
 
+    normalize = getattr(tokenizer, "normalize", str)
+
     def fixed(char: str) -> str:
-        return ftfy.fix_text(char, fix_encoding=False, unescape_html=False)
+        return ftfy.fix_text(normalize(char), fix_encoding=False, unescape_html=False)
 
     fixes = {chr(number): fixed(chr(number)) for number in range(PLANE_0_END) if number not in SURROGATES}
     characters = {char: fix for char, fix in fixes.items() if fix != unicodedata.normalize("NFC", char)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from text2latent.common.errors import UsageError, one_line
+from text2latent.models.clip.normalizing import NORMALIZATION_KEY, NORMALIZATION_NAMES, NORMALIZATIONS
 from text2latent.models.clip.preprocessing import INTERPOLATIONS, RESIZE_MODES, WHITE
 
 FLAG = "--clip-args"
@@ -30,6 +31,7 @@ class ClipArguments:
         image_size: height and width that the network takes, in pixels.
         context_length: tokens of a text, its start and end included.
         tokenizer: folder or hub id of a tokenizer of the transformers library.
+        text_normalization: how texts are normalised before the tokenizer, see `text2latent.models.clip.normalizing`.
         text: folder or `hf://` id of a text tower that stands in the place of the CLIP's own.
         language: of all texts, as NLLB calls it, for tokenizers that are told; not a part of a CLIP's identity.
     """
@@ -45,6 +47,7 @@ class ClipArguments:
     image_size: int | None = None
     context_length: int | None = None
     tokenizer: str | None = None
+    text_normalization: str | None = None
     text: str | None = None
     language: str | None = None
 
@@ -168,6 +171,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (_whole(1, MAX_PIXELS), f"a whole number of pixels from 1 to {MAX_PIXELS}"),
     "context_length": (_whole(3, MAX_TOKENS), f"a whole number of tokens from 3 to {MAX_TOKENS}"),
     "tokenizer": (_is_text, "a folder or hub id of a tokenizer"),
+    NORMALIZATION_KEY: (lambda value: value in NORMALIZATIONS, NORMALIZATION_NAMES),
     "text": (_is_text, "a folder or hf:// id of a text tower"),
     "language": (_is_text, "a language, such as jpn_Jpan"),
 }

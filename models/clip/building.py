@@ -16,6 +16,7 @@ from text2latent.models.clip.clip import as_named_in, build_plain_clip, has_plai
 from text2latent.models.clip.files import CONFIG_NAME, TEXT_CONFIG_NAME, WEIGHTS_NAME, Source
 from text2latent.models.clip.head import HeadedClip, read_heads
 from text2latent.models.clip.languages import LanguageTokenizer, has_languages
+from text2latent.models.clip.normalizing import normalizing
 from text2latent.models.clip.shapes import fitting_hint, refuse_other_shapes
 from text2latent.models.clip.tokenizer import CONTEXT_LENGTH, BytePairTokenizer, find_vocabulary
 from text2latent.models.clip.weights import read_weights
@@ -133,11 +134,15 @@ def _name_of(source: Source) -> str:
 
 
 def read_tokenizer(source: Source) -> Any:
-    """The model's own tokenizer, with its context length.
+    """The model's own tokenizer, with its context length and what normalises its texts.
 
     Raises:
         InputError: when its files are missing or cannot be downloaded.
     """
+    return normalizing(_read_plain_tokenizer(source), source.normalization)
+
+
+def _read_plain_tokenizer(source: Source) -> Any:
     text = source.model_config["text_cfg"]
     length = text.get("context_length", CONTEXT_LENGTH)
     if source.tokenizer is not None:

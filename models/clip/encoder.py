@@ -234,7 +234,8 @@ class ClipEncoder(nn.Module):
             transformer.compile()
 
     def _warn_if_cut(self, text: str) -> None:
-        count = _count_tokens(self.tokenizer, text)
+        normalize = getattr(self.tokenizer, "normalize", str)
+        count = _count_tokens(self.tokenizer, normalize(text))
         if count > self.context_length:
             warnings.warn(
                 f"prompt {shortened(text)} has {count} tokens; this CLIP model reads the first {self.context_length}",

@@ -16,6 +16,7 @@ from typing import Any
 from text2latent.common.errors import InputError, UsageError, named_line, one_line
 from text2latent.models.clip.arguments import ClipArguments
 from text2latent.models.clip.head import HEAD_NAME, read_base
+from text2latent.models.clip.normalizing import parse_normalization
 from text2latent.models.clip.published import CONFIG_NAME, recognise, settings_of_file, tag_settings
 from text2latent.models.clip.shapes import fitting_models, openai_config
 from text2latent.models.clip.torchscript import is_torchscript, uses_quick_gelu
@@ -64,6 +65,7 @@ class Source:
         config: its `open_clip_config.json`; None where there is none.
         text_folder: folder with the config of its text model of the transformers library; None for none.
         tokenizer: another tokenizer than the model's, see `ClipArguments`.
+        normalization: how its texts are normalised, a key of `normalizing.NORMALIZATIONS`; None where they aren't.
         head: file of the heads that stand on this model, see `text2latent.models.clip.head`; None for none. Then the
             identity is the head's file's, which contains the model's.
     """
@@ -76,6 +78,7 @@ class Source:
     config: Path | None = None
     text_folder: Path | None = None
     tokenizer: str | None = None
+    normalization: str | None = None
     head: Path | None = None
 
     @property
@@ -147,7 +150,14 @@ def _with_said(found: Source, said: ClipArguments) -> Source:
             raise UsageError(f"--clip-args: {name}: expected it with a weights file, whose folder has no {CONFIG_NAME}")
     config = _changed(found.model_config, said)
     preprocessing = {**found.preprocessing, **said.preprocessing}
-    return replace(found, model_config=config, preprocessing=preprocessing, tokenizer=said.tokenizer)
+    normalization = said.text_normalization or found.normalization
+    return replace(
+        found,
+        model_config=config,
+        preprocessing=preprocessing,
+        tokenizer=said.tokenizer,
+        normalization=normalization,
+    )
 
 
 def _changed(config: Mapping[str, Any], said: ClipArguments) -> dict[str, Any]:
@@ -180,7 +190,9 @@ def _of_config(model_name: str, weights: Path, name: str, source: str, config: M
             f"{folder / CONFIG_NAME}: preprocess_cfg: expected keys and values, got {preprocessing!r:.100}"
         )
     there = folder / CONFIG_NAME
-    return Source(model_name, weights, identity, model, preprocessing, there, folder if own else None)
+    normalization = parse_normalization(config, there)
+    text_folder = folder if own else None
+    return Source(model_name, weights, identity, model, preprocessing, there, text_folder, normalization=normalization)
 
 
 def _locate_headed(head: Path, source: str) -> Source:
@@ -290,7 +302,11 @@ def _named(identity: Identity, model: str, weights: Path, settings: Mapping[str,
 
     config = {**(get_model_config(model) or {}), "quick_gelu": bool(settings["quick_gelu"])}
     preprocessing = {key: value for key, value in settings.items() if key not in ("quick_gelu", "size")}
-    return Source(model, weights, identity, _changed(config, said), preprocessing, tokenizer=said.tokenizer)
+    return _with_said_tokens(Source(model, weights, identity, _changed(config, said), preprocessing), said)
+
+
+def _with_said_tokens(source: Source, said: ClipArguments) -> Source:
+    return replace(source, tokenizer=said.tokenizer, normalization=said.text_normalization)
 
 
 def _locate_openai(source: str, path: Path, said: ClipArguments) -> Source:
@@ -308,7 +324,7 @@ def _locate_openai(source: str, path: Path, said: ClipArguments) -> Source:
         ) from error
     identity = Identity(path.stem, source, sha256_of(path))
     model = _changed({**config, "quick_gelu": quick_gelu}, said)
-    return Source("", path, identity, model, said.preprocessing, tokenizer=said.tokenizer)
+    return _with_said_tokens(Source("", path, identity, model, said.preprocessing), said)
 
 
 def _nameless(source: str, path: Path) -> UsageError:

@@ -17,6 +17,7 @@ from text2latent.models.clip.arguments import ClipArguments, parse_clip_argument
 from text2latent.models.clip.building import read_model, read_tokenizer
 from text2latent.models.clip.files import find_folder, folder_name, locate, own_prompts
 from text2latent.models.clip.languages import FLAG, LanguageTokenizer
+from text2latent.models.clip.normalizing import normalizing, plain
 from text2latent.models.clip.own import PART, load_own
 from text2latent.models.clip.preprocessing import Preprocessing
 from text2latent.models.clip.settings import network_settings, settings_of
@@ -98,6 +99,7 @@ def _with_text_tower(parts: ClipParts, source: str, said: ClipArguments) -> Clip
         InputError: when the two have embeddings of different lengths.
     """
     tower = load_text_tower(source, said)
+    tokenizer = normalizing(tower.tokenizer, said.text_normalization)
     images: Any = parts.model
     with torch.inference_mode():
         width = images.encode_text(parts.tokenizer(["size"])).shape[-1]
@@ -109,9 +111,9 @@ def _with_text_tower(parts: ClipParts, source: str, said: ClipArguments) -> Clip
     digest = hashlib.sha256(f"{parts.identity.sha256} {tower.sha256}".encode()).hexdigest()
     preprocess = Preprocessing.from_config(images.visual.preprocess_cfg)
     kept = {key: value for key, value in parts.identity.settings.items() if key in ("activation", "network")}
-    settings = settings_of(preprocess, tower.tokenizer, {**kept, **tower.settings})
+    settings = settings_of(preprocess, tokenizer, {**kept, **tower.settings})
     identity = replace(parts.identity, sha256=digest, settings=settings)
-    return ClipParts(JoinedClip(parts.model, tower.network), tower.tokenizer, identity)
+    return ClipParts(JoinedClip(parts.model, tower.network), tokenizer, identity)
 
 
 def _load(source: str, said: ClipArguments) -> ClipParts:
@@ -123,11 +125,12 @@ def _load(source: str, said: ClipArguments) -> ClipParts:
         )
     if said.text is not None:
         # What is said of texts is for the tower that takes them.
-        said = replace(said, text=None, context_length=None, tokenizer=None)
+        said = replace(said, text=None, context_length=None, tokenizer=None, text_normalization=None)
     inside = None if folder is None else clip_inside(folder)
     if folder is None or inside is None:
         return _load_open_clip(source, said, folder)
-    model, tokenizer, identity = load_transformers(inside, source, folder_name(folder, source), said)
+    model, own_tokenizer, identity = load_transformers(inside, source, folder_name(folder, source), said)
+    tokenizer = normalizing(own_tokenizer, said.text_normalization)
     preprocess = Preprocessing.from_config(model.visual.preprocess_cfg)
     settings = settings_of(preprocess, tokenizer, identity.settings)
     return ClipParts(model, tokenizer, replace(identity, settings=settings))
@@ -143,9 +146,10 @@ def _load_open_clip(source: str, said: ClipArguments, folder: Path | None) -> Cl
 
 
 def _say_language(tokenizer: Any, language: str) -> None:
-    if not isinstance(tokenizer, LanguageTokenizer):
+    told = plain(tokenizer)
+    if not isinstance(told, LanguageTokenizer):
         raise UsageError(f"{FLAG}: expected a CLIP whose tokenizer is told the language, as nllb's; this one's isn't")
-    tokenizer.say(language)
+    told.say(language)
 
 
 def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from text2latent.models.clip.clip import parse_towers
+from text2latent.models.clip.normalizing import NORMALIZATION_KEY, NormalizingTokenizer
 from text2latent.models.clip.preprocessing import Preprocessing
 
 DIGITS = 12
@@ -35,6 +36,7 @@ def settings_of(preprocess: Preprocessing, tokenizer: Any, network: Mapping[str,
         **preprocessing_settings(preprocess),
         "context_length": str(tokens.shape[1]),
         "tokenizer": digest_of(tokens.tolist()),
+        **({NORMALIZATION_KEY: tokenizer.normalization} if isinstance(tokenizer, NormalizingTokenizer) else {}),
     }
 
 

@@ -22,6 +22,13 @@ from text2latent.inference.wording import fit_wording
 from text2latent.models.clip.encoder import ClipEncoder
 
 DIM = 16
+WORDING = {
+    "units": torch.arange(4),
+    "evidence": torch.zeros(4).half(),
+    "strangeness": torch.zeros(180),
+    "latin": torch.ones(180, dtype=torch.bool),
+}
+"""As it is kept with the domain of 180 prompts."""
 
 
 def cloud(center: torch.Tensor, n: int, seed: int, spread: float = 0.3) -> torch.Tensor:
@@ -89,8 +96,8 @@ def test_near_prompts_of_foreign_wording_are_strange(clip: ClipEncoder, centers:
     )  # fmt: skip
     assert found[[0, 2]].max() < 100  # near and worded as known prompts
     assert found[[1, 3, 4, 5, 6, 7]].min() == 100  # strange in words, in what they mean, or both
-    usual = [np.quantile(part[100:], [0.5, 0.8]) for part in (domain.calibration, domain.wording.shares)]
-    signals = (float(domain.distances(far)[0]), float(domain.wording.unfamiliar(clip, ["鉄の価格"])[0]))
+    usual = [np.quantile(part[100:], [0.5, 0.8]) for part in (domain.calibration, domain.wording.strangeness)]
+    signals = (float(domain.distances(far)[0]), float(domain.wording.rate(clip, ["鉄の価格"])[0]))
     expected = sum(
         max(value - median, 0) / max(most - median, 0.02) for value, (median, most) in zip(signals, usual, strict=True)
     )
@@ -114,9 +121,8 @@ def test_folder_keeps_the_wording(clip: ClipEncoder, centers: torch.Tensor, tmp_
     loaded = load_domain(tmp_path, DIM)
     assert loaded is not None
     assert loaded.wording is not None
-    *known, new = loaded.wording.unfamiliar(clip, [*prompts, "a big old boat"]).tolist()
-    assert known == [0, 0, 0]
-    assert new > 0.5
+    texts = [*prompts, "a big old boat"]
+    assert loaded.wording.rate(clip, texts).tolist() == fit_wording(clip, prompts).rate(clip, texts).tolist()
     assert loaded.wording.latin.tolist() == [True, True, False]
 
 
@@ -136,9 +142,12 @@ def test_without_a_file_nothing_is_known(tmp_path: Path, tiny_model: Path) -> No
         {"mean": torch.full((DIM,), float("nan"))},
         {"threshold": torch.zeros(3)},
         {"sample": None},
-        {"runs": torch.zeros(4, dtype=torch.int64)},
-        {"runs": torch.zeros(4), "shares": torch.zeros(180), "latin": torch.ones(180, dtype=torch.bool)},
-        {"runs": torch.zeros(4, dtype=torch.int64), "shares": torch.zeros(1), "latin": torch.ones(1, dtype=torch.bool)},
+        {"units": torch.zeros(4, dtype=torch.int64)},
+        WORDING | {"units": torch.zeros(4)},
+        WORDING | {"units": torch.zeros(0, dtype=torch.int64), "evidence": torch.zeros(0).half()},
+        WORDING | {"evidence": torch.zeros(3).half()},
+        WORDING | {"evidence": torch.full((4,), float("nan")).half()},
+        WORDING | {"strangeness": torch.zeros(1), "latin": torch.ones(1, dtype=torch.bool)},
     ],
 )
 def test_foreign_files_are_refused(domain: Domain, tmp_path: Path, change: dict) -> None:

@@ -1,12 +1,26 @@
+import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
-from text2latent.inference.wording import MIN_ALIKE, Wording, fit_wording, is_latin, token_runs
+from text2latent.inference.wording import (
+    MIN_ALIKE,
+    SEEN,
+    STRONGEST,
+    UNKNOWN,
+    UNSEEN,
+    Wording,
+    fit_wording,
+    is_latin,
+    units_of,
+)
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.normalizing import normalizing
 
 KNOWN = ["a man with a hat", "a man with a beard", "a woman with a hat"]
+BACKGROUND = ["a dog", "a dog with a ball", "the sea", "犬"]
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +28,11 @@ def clip(tiny_world: Path) -> ClipEncoder:
     return ClipEncoder.from_pretrained(str(tiny_world))
 
 
-def trigrams(clip: ClipEncoder, text: str) -> set[tuple[int, ...]]:
-    """By the book: of the tokens without padding, the first of them twice."""
-    tokens = clip.tokenize([text])[0].tolist()
-    while tokens[-1] == clip.padding_token:
-        tokens.pop()
-    tokens = tokens[:1] + tokens
-    return {tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)}
+def evidence(word: str, inside: list[str], outside: list[str]) -> float:
+    """By the book: how many times as often as in the background a word stands in texts."""
+    counts, others = (Counter(" ".join(texts).split()) for texts in (inside, outside))
+    shares = (counts[word] + SEEN) / (counts.total() + 1), (others[word] + UNSEEN) / (others.total() + 1)
+    return min(max(math.log(shares[0] / shares[1]), -STRONGEST), STRONGEST)
 
 
 @pytest.mark.parametrize(
@@ -32,36 +44,58 @@ def test_scripts_are_told_by_their_letters(text: str, latin: bool) -> None:
     assert is_latin(text) == latin
 
 
-def test_runs_are_trigrams_of_tokens(clip: ClipEncoder) -> None:
-    for text in ("a man with a hat", "man", "眼鏡の男"):
-        assert len(token_runs(clip, text).unique()) == len(trigrams(clip, text))
-    shared = set(token_runs(clip, KNOWN[0]).tolist()) & set(token_runs(clip, KNOWN[1]).tolist())
-    assert len(shared) == len(trigrams(clip, KNOWN[0]) & trigrams(clip, KNOWN[1]))
-    parts = torch.cat([token_runs(clip, "a man"), token_runs(clip, "a hat")])
-    assert torch.equal(token_runs(clip, "a man:2 | a hat:1"), parts)
+@pytest.mark.parametrize(
+    ("text", "count", "same"),
+    [
+        ("a man, with a HAT!", 5, "a Man with a hat"),
+        ("25歳", 4, "２５歳"),
+        ("帽子の男", 5, "帽子の男"),
+        ("isn't", 1, "isnt"),
+        ("a man:2 | a hat:1", 4, "a man a hat"),
+        ("...", 0, ""),
+    ],
+)
+def test_units_are_words_digits_and_pairs_of_characters(clip: ClipEncoder, text: str, count: int, same: str) -> None:
+    units = units_of(clip, text)
+    assert len(units) == count
+    if same:
+        assert units == units_of(clip, same)
+    assert all(0 <= unit < 2**63 for unit in units)
 
 
-def test_unfamiliar_is_what_no_known_prompt_has(clip: ClipEncoder) -> None:
-    wording = fit_wording(clip, KNOWN)
-    new = "a beard with a man"
-    known = set().union(*(trigrams(clip, text) for text in KNOWN))
-    expected = len(trigrams(clip, new) - known) / len(trigrams(clip, new))
-    shares = wording.unfamiliar(clip, [KNOWN[0], new, "quarterly report"])
-    assert shares.tolist() == pytest.approx([0, expected, 1])
-    assert 0 < expected < 1
-    assert wording.unfamiliar(clip, []).shape == (0,)
+def test_units_are_those_of_the_text_that_clip_reads(clip: ClipEncoder, tiny_world: Path) -> None:
+    other = ClipEncoder.from_pretrained(str(tiny_world))
+    other.tokenizer = normalizing(other.tokenizer, "japanese")
+    assert units_of(other, "黑髮") == units_of(clip, "黒髪") != units_of(clip, "黑髮")
+
+
+def test_strangeness_is_minus_the_mean_evidence(clip: ClipEncoder) -> None:
+    wording = fit_wording(clip, KNOWN, background=BACKGROUND)
+    outside = [*BACKGROUND[:-1], "^犬 犬$"]
+    for text in ("a man with a dog", "the hat", "a woman"):
+        expected = [evidence(word, KNOWN, outside) for word in text.split()]
+        assert float(wording.rate(clip, [text])[0]) == pytest.approx(-sum(expected) / len(expected), abs=2e-3)
+    assert wording.rate(clip, ["quarterly", "..."]).tolist() == [-UNKNOWN, -UNKNOWN]
+    assert wording.rate(clip, ["a man", "a dog", "犬"]).argsort().tolist()[0] == 0
+    assert wording.rate(clip, []).shape == (0,)
 
 
 def test_known_prompts_are_held_against_the_others_only(clip: ClipEncoder) -> None:
-    shares = fit_wording(clip, KNOWN).shares
-    for row, text in enumerate(KNOWN):
-        others = set().union(*(trigrams(clip, other) for other in KNOWN if other != text))
-        assert shares[row] == pytest.approx(len(trigrams(clip, text) - others) / len(trigrams(clip, text)))
-    assert fit_wording(clip, ["a man", "a man"]).shares.tolist() == [0, 0]
+    strangeness = fit_wording(clip, ["a beard", *KNOWN], background=["a dog"]).strangeness
+    alone = fit_wording(clip, KNOWN, background=["a dog"])
+    assert float(strangeness[0]) == pytest.approx(float(alone.rate(clip, ["a beard"])[0]), abs=0.3)
+    assert fit_wording(clip, ["hat", "ball"], background=["a dog"]).strangeness.tolist() == [-UNKNOWN, -UNKNOWN]
+    assert fit_wording(clip, ["hat", "ball"], ["hat"] * 9, ["a dog"]).strangeness.tolist()[0] < 0
+
+
+def test_without_a_background_it_is_the_packages_own(clip: ClipEncoder) -> None:
+    wording = fit_wording(clip, KNOWN)
+    man, submarine, unheard = wording.rate(clip, ["a man with a hat", "submarine", "qwertz"]).tolist()
+    assert man < unheard < submarine
 
 
 def test_prompts_are_compared_with_their_own_kind_of_script_if_that_has_enough() -> None:
     latin = torch.tensor([True] * MIN_ALIKE + [False] * (MIN_ALIKE - 1))
-    wording = Wording(torch.zeros(0, dtype=torch.int64), torch.zeros(len(latin)), latin)
+    wording = Wording(torch.zeros(1, dtype=torch.int64), torch.zeros(1), torch.zeros(len(latin)), latin)
     assert torch.equal(wording.alike(True), latin)
     assert wording.alike(False).all()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from text2latent.inference.pipeline import Text2LatentPipeline
@@ -16,11 +18,14 @@ from text2latent.models.generators import Generator
 from text2latent.zoo.faces.attributes import NAMES, SIZES, decode, draw_codes, visible
 from text2latent.zoo.faces.judge import Judge, balanced_accuracy, load_judge
 from text2latent.zoo.faces.language.captions import Caption, draw_caption, zero_shot_prompts
+from text2latent.zoo.faces.language.lexicon import allow
 from text2latent.zoo.faces.world import meaning
 
 SEED = 20_000_000
 """Evaluation draws renders, captions and z from seeds that no fitting script uses."""
 BATCH = 32
+COLLOQUIAL = Path(__file__).parent / "language" / "colloquial.yaml"
+COLLOQUIAL_PARTS = ("fit", "held", "reported")
 
 
 def held_out_renders(n: int, seed: int = SEED) -> tuple[Tensor, np.ndarray]:
@@ -95,6 +100,17 @@ def held_out_captions(n: int, language: str, seed: int = SEED, num_mentioned: in
     """
     rng = np.random.default_rng([seed, 2, *language.encode()])
     return [draw_caption(rng, row, language, True, num_mentioned) for row in draw_codes(rng, n)]
+
+
+def colloquial_captions(language: str, part: str) -> list[Caption]:
+    """Return what people type, with what it names; see `language/colloquial.yaml`.
+
+    Args:
+        language: "en" or "ja".
+        part: one of `COLLOQUIAL_PARTS`.
+    """
+    prompts = yaml.safe_load(COLLOQUIAL.read_text(encoding="utf-8"))[language][part]
+    return [Caption(text, language, allow(meaning)) for text, meaning in prompts.items()]
 
 
 def prompt_faithfulness(

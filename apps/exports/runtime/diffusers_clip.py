@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from text2latent.common.prompt_text import check_prompt
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.models.clip.normalizing import normalizing, parse_normalization
+from text2latent.models.clip.published import CONFIG_NAME
 from text2latent.models.sources.identity import Identity, sha256_of
 
 SMALL_FILES = ("*.json", "*.txt", "*.model")
@@ -49,7 +52,10 @@ class FolderClip(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two base
         name, weights = f"local-dir:{source}", Path(source) / weights_name(variant)
         model = create_model(name, load_weights=False)
         model.load_state_dict(load_file(weights))
-        encoder = ClipEncoder(model, get_tokenizer(name), Identity("CLIP", source, sha256_of(weights)))
+        config = Path(source) / CONFIG_NAME
+        normalization = parse_normalization(json.loads(config.read_text(encoding="utf-8")), config)
+        tokenizer = normalizing(get_tokenizer(name), normalization)
+        encoder = ClipEncoder(model, tokenizer, Identity("CLIP", source, sha256_of(weights)))
         # diffusers' own `to` warns of every change of precision.
         return torch.nn.Module.to(cls(encoder, Path(source)), torch_dtype or torch.float32)
 

@@ -29,7 +29,7 @@ def tokenizer_file(tokenizer: Any) -> bytes:
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     content = {
         "merges": "\n".join(" ".join(pair) for pair in merges),
-        **cleaning_json(),
+        **cleaning_json(tokenizer),
         "references": html.entities.html5,
         "wide": wide_runs(),
     }

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from text2latent.apps.exports.runtime.clip_text import ClipText
 from text2latent.apps.exports.tokenizer import require_simple, write_tokenizer
 from text2latent.common.errors import InputError
+from text2latent.models.clip.normalizing import normalizing
 from text2latent.models.clip.tokenizer import BytePairTokenizer, find_vocabulary
 
 ENTITIES = ["&amp;", "&lt;", "&#39;", "&#x2019;", "&eacute;", "&EACUTE;", "&notit;", "&amp;amp;lt;", "&amp", "&"]
@@ -97,6 +98,16 @@ def test_the_files_of_either_tokenizer_are_the_same(tokenizers, tmp_path: Path) 
     write_tokenizer(BytePairTokenizer(vocabulary, 24), tmp_path / "ours")
     for name in ("tokenizer.json", "cleaning.json"):
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+def test_normalised_texts_are_normalised_without_the_package_too(tokenizers, tmp_path: Path) -> None:
+    theirs = normalizing(tokenizers[0], "japanese")
+    write_tokenizer(theirs, tmp_path)
+    ours = ClipText(tmp_path)
+    for text in ("黑髮の女性", "２５歳のﾒｶﾞﾈ", "㌔ ① ㈱ ﬁne", "a man", *WORDS):
+        assert_same_ids((theirs, ours), text)
+    assert not np.array_equal(ours(["黑髮"]), tokenizers[1](["黑髮"]))
+    assert np.array_equal(ours(["黑髮"]), tokenizers[1](["黒髪"]))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,11 @@ from __future__ import annotations
 # What single words say: pattern, attribute, values.
 SAYS = {
     "en": (
-        (r"\b(sun ?glasses|shades|dark glasses)\b", "eyewear", "sunglasses"),
+        (
+            r"\b(sun ?glasses|shades|(dark|sun) (glasses|specs)|sunnies|aviators|ray-?bans|wayfarers)\b",
+            "eyewear",
+            "sunglasses",
+        ),
         (r"(?<!sun )(?<!dark )\b((eye ?)?glasses|spectacles|specs|be?spectacled)\b", "eyewear", "glasses"),
         (r"\b(moustache|mustache|moustached|mustached|mo?ustachioed)\b", "facial_hair", "moustache"),
         (r"\bbeard(ed)?\b", "facial_hair", "beard"),
@@ -14,10 +18,15 @@ SAYS = {
         (r"\b(hat|cap|headwear|hatted)\b", "headwear", "hat"),
         (r"\b(boy|man|guy|gentleman|grandfather|grandpa|granddad|bloke|male|he|his)\b", "gender", "man"),
         (r"\b(girl|woman|lady|grandmother|grandma|granny|female|she|her|brunette woman)\b", "gender", "woman"),
-        (r"\b(boy|girl|kid|child|schoolboy|schoolgirl)\b", "age", "child"),
+        (
+            r"(?<!teen )(?<!teenaged )(?<!teenage )(?<!adolescent )(?<!school )(?<!highschool )(?<!frat )(?<!sorority )"
+            r"(?<!college )(?<!university )\b(boy|girl|kid|child|schoolboy|schoolgirl)\b",
+            "age",
+            "child",
+        ),
         (r"\b(man|woman|lady|gentleman|adult)\b", "age", "young middle-aged old"),
         (r"\b(elderly|grandm\w+|granny|grandpa|grandfather|pensioner|wrinkles|eighties)\b", "age", "old"),
-        (r"\bold\b", "age", "old"),
+        (r"(?<!year )(?<!years )(?<!yr )(?<!year-)(?<!yr-)\bold\b", "age", "old"),
         (r"\bmiddle[- ]aged?\b|\bforties\b", "age", "middle-aged"),
         (r"\b(youthful|twenties)\b", "age", "young"),
         (r"\bbald\b|\bhairless\b", "hair_style", "bald"),
@@ -26,17 +35,17 @@ SAYS = {
         (r"\bshort[- ]hair(ed)?\b", "hair_style", "short"),
         (r"\b(blonde?)\b", "hair_color", "blonde"),
         (r"\b(brunette|chestnut)\b", "hair_color", "brown"),
-        (r"\b(gr[ae]y)\b", "hair_color", "gray"),
+        (r"\b(gr[ae]y)\b(?! background)", "hair_color", "gray"),
         (r"\b(red|ginger)[- ]hair(ed)?\b|\bredhead", "hair_color", "red"),
         (r"\bblack[- ]hair(ed)?\b|\braven\b", "hair_color", "black"),
         (r"\bwhite[- ]hair(ed)?\b|\bsnow[- ]white\b", "hair_color", "white"),
         (r"\bblue[- ]hair(ed)?\b", "hair_color", "blue"),
-        (r"\bsilver\b", "hair_color", "gray white"),
+        (r"\bsilver\b(?! earrings)", "hair_color", "gray white"),
         (r"\b(pale)\b|\b(light|fair)[- ]skin", "skin", "light"),
         (r"\b(tanned|olive|tan)\b", "skin", "medium"),
         (r"\bdark[- ]skin|\bdeep brown\b", "skin", "dark"),
         (r"\b(smil(e|ing)|happy|joyful|laughing|cheerful)\b", "expression", "happy"),
-        (r"\b(neutral|serious|emotionless)\b", "expression", "neutral"),
+        (r"\b(neutral|serious|emotionless)\b(?! background)", "expression", "neutral"),
         (r"\b(sad|gloomy|sorrow)\b", "expression", "sad"),
         (r"\b(angry|furious|anger)\b", "expression", "angry"),
         (r"\b(frown|frowning|upset|negative)\b", "expression", "sad angry"),
@@ -49,7 +58,7 @@ SAYS = {
         (r"\b(outdoors|outside)\b", "background", "sea forest mountains city sunset"),
     ),
     "ja": (
-        ("サングラス|グラサン", "eyewear", "sunglasses"),
+        ("サングラス|グラサン|黒(眼鏡|メガネ|めがね)", "eyewear", "sunglasses"),
         ("眼鏡|メガネ|めがね", "eyewear", "glasses"),
         ("[顎あご]+[髭ひ]", "facial_hair", "beard"),
         ("[口ち][髭ひ]", "facial_hair", "moustache"),
@@ -58,10 +67,10 @@ SAYS = {
         ("帽子|ハット|キャップ", "headwear", "hat"),
         ("男|少年|おじいさん|おじさん", "gender", "man"),
         ("女|おばあさん|おばさん|婦人", "gender", "woman"),
-        ("少年|少女|女の子|男の子|子供|子ども", "age", "child"),
-        ("おばあさん|おじいさん|老|年配|高齢|年寄り", "age", "old"),
+        ("(?<!美)少[年女]|(?<!高校生の)(?<!中学生の)[男女]の子|子供|子ども", "age", "child"),
+        ("おばあさん|おじいさん|(?<!初)老|年配|高齢|年寄り", "age", "old"),
         ("中年|40代|四十", "age", "middle-aged"),
-        ("若", "age", "young"),
+        ("若(?!ハゲ)", "age", "young"),
         ("男性|女性|大人|成人", "age", "young middle-aged old child"),
         ("禿|はげ|ハゲ|スキンヘッド|坊主", "hair_style", "bald"),
         ("長髪|長い髪|ロングヘア|髪の長い", "hair_style", "long"),
@@ -71,10 +80,10 @@ SAYS = {
         ("茶|栗|ブラウン", "hair_color", "brown"),
         ("黒髪|黒い髪", "hair_color", "black"),
         ("赤毛|赤い髪", "hair_color", "red"),
-        ("灰色|グレー", "hair_color", "gray"),
-        ("白髪|しらが|白い髪", "hair_color", "white"),
+        ("灰色|グレー(?!の?(背景|バック|壁))", "hair_color", "gray"),
+        ("白髪(?![混交])|しらが|白い髪", "hair_color", "white"),
         ("青い髪|青髪|ブルー", "hair_color", "blue"),
-        ("銀", "hair_color", "gray white"),
+        ("銀(?!座|縁|の(イヤリング|ピアス|耳飾り))", "hair_color", "gray white"),
         ("色白|白い肌|肌の白い", "skin", "light"),
         ("小麦|日焼け|オリーブ", "skin", "medium"),
         ("色黒|黒い肌|褐色", "skin", "dark"),
@@ -83,9 +92,9 @@ SAYS = {
         ("悲し|寂し", "expression", "sad"),
         ("怒", "expression", "angry"),
         ("ネガティブ|不機嫌", "expression", "sad angry"),
-        ("海|ビーチ|浜", "background", "sea"),
+        ("(?<!樹)海|ビーチ|浜", "background", "sea"),
         ("森|林|木々", "background", "forest"),
-        ("山|高原", "background", "mountains"),
+        ("山(?!高帽|羊)|高原", "background", "mountains"),
         ("街|都会|ビル(?!の髪)|町|都市", "background", "city"),
         ("夕", "background", "sunset"),
         ("無地|スタジオ|室内", "background", "plain"),
@@ -93,8 +102,9 @@ SAYS = {
     ),
 }
 NEGATION = {
-    "en": r"\b(no|not|without|neither|lacking|bare\w*|un\w+|hatless|beardless|hairless head|clean|nothing)\b|clean",
-    "ja": "ない|なし|無し|無帽|裸眼|なく|剃|はない",
+    "en": r"\b(no|not|without|neither|lacking|bare\w*|un\w+|hatless|beardless|hairless head|clean|nothing|sans|minus"
+    r"|never|off|free|zero|smileless|non)\b|clean|w/o|n't",
+    "ja": "ない|くな|なし|無し|ナシ|ゼロ|無い|無帽|裸眼|なく|剃|はない|外した|はずした|脱いだ|[と取]った|は無|不要",
 }
 ABSENCE = {
     "en": (
@@ -121,22 +131,25 @@ BEARDS = {"en": "beard|m(u|ou)stach", "ja": "髭|ひげ|ヒゲ"}
 """A coloured beard says something of the hair as well: that it is of the beard's colour, so that there is some."""
 STEMS = {
     "en": {
-        "eyewear": "glass|spectacle|shades|specs|eyewear|eyes",
-        "facial_hair": "beard|m(u|ou)stach|facial hair|whisker|shav|chin|hair on the face",
-        "earrings": "ear ?(ring|jewel|stud)|ears",
-        "headwear": "hat|cap|head",
-        "hair_color": f"hair|headed|brunette|redhead|ginger|blonde?|locks|{BEARDS['en']}",
-        "hair_style": f"hair|bald|head|curl|short|long|{BEARDS['en']}",
-        "skin": "skin|pale|complexion|tan",
+        "eyewear": "glass|spectacle|shades|specs|eyewear|eyes|sunnies|aviators|ray-?bans|wayfarers|bifocals",
+        "facial_hair": "beard|m(u|ou)stach|facial hair|whisker|shav|chin|hair on the face|tache|stache|goatee|stubbl"
+        "|bristl|five o'clock shadow|scruff|hairy|smooth face|baby[- ]face",
+        "earrings": "ear ?(ring|jewel|stud|pierc)|ears|hoops|pearl studs|pierc",
+        "headwear": "hat|cap|head|beanie|fedora|beret|bonnet|trilby|snapback",
+        "hair_color": f"hair|headed|topped|brunet|redhead|red[- ]head|ginge|carrot top|blond|locks|{BEARDS['en']}",
+        "hair_style": "hair|bald|head|curl|short|long|bob|cut|locks|fro\\b|perm|ringlet|tresses|dreadlocks|coils"
+        f"|cropped|{BEARDS['en']}",
+        "skin": "skin|pale|complexion|tan|olive|white|fair|caucasian|pasty|bronzed|sun-?kissed|african|afro|black",
     },
     "ja": {
-        "eyewear": "眼鏡|メガネ|めがね|サングラス|グラサン|裸眼",
-        "facial_hair": "髭|ひげ|ヒゲ",
-        "earrings": "イヤリング|ピアス|耳飾り",
-        "headwear": "帽|ハット|キャップ|かぶ",
-        "hair_color": f"髪|毛|ブロンド|ヘア|しらが|{BEARDS['ja']}",
-        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|(い|た|グの)(ブロンド|しらが)"
-        f"|{BEARDS['ja']}",
-        "skin": "肌|色白|色黒|皮膚|小麦|日焼け|色の[白黒]",
+        "eyewear": "眼鏡|メガネ|めがね|サングラス|グラサン|裸眼|レイバン|コンタクト|近眼",
+        "facial_hair": "髭|ひげ|ヒゲ|[あ顎]ご?",
+        "earrings": "イヤリング|ピアス|耳|イアリング|イヤーカフ",
+        "headwear": "帽|ハット|キャップ|かぶ|ぼうし|ハンチング|頭に何も",
+        "hair_color": f"髪|毛|ブロンド|ヘア|しらが|シラガ|パツ|グレー|ごま塩|かみ|あかげ|きんぱつ|{BEARDS['ja']}",
+        "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|ロング"
+        "|(い|た|グの|な|の)(ブロンド|しらが|シルバー)|ボブ|おかっぱ|刈|アフロ|パーマ|天パ|ロール|頭|つる[つっ]|ツルツル|ウェーブ|くるくる|チリチリ|カット|ソバージュ"
+        f"|長い|三つ編み|{BEARDS['ja']}",
+        "skin": "肌|色白|色黒|皮膚|小麦|色[のが][白黒]|[黒白]人|アフリカ|美白|焼け|褐色|浅黒|いろじろ|ひやけ",
     },
 }

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, embedding, log_softmax, normalize
 
 from text2latent.models.clip.encoder import build_clip, encode_tokens, save_hub_folder, trim_tokens
+from text2latent.models.clip.files import WEIGHTS_NAME
+from text2latent.models.clip.normalizing import NORMALIZATION_KEY, NormalizingTokenizer
 from text2latent.zoo.faces.attributes import NAMES, SIZES, draw_codes, restrict, visible
 from text2latent.zoo.faces.fit.batches import degrade, to_tensor
 from text2latent.zoo.faces.language.captions import LANGUAGES, Caption, draw_caption, matches
+from text2latent.zoo.faces.language.noise import add_noise
 from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
 from text2latent.zoo.fit.fitting import FitPlan, fit
 
@@ -43,15 +51,33 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "clip"
 def _tokenizer() -> Any:
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(context_length=json.loads(CONFIG.read_text())["model_cfg"]["text_cfg"]["context_length"])
+    config = json.loads(CONFIG.read_text())
+    plain = SimpleTokenizer(context_length=config["model_cfg"]["text_cfg"]["context_length"])
+    return NormalizingTokenizer(plain, config[NORMALIZATION_KEY])
 
 
-def known_tokens(num_captions: int = 6000) -> Tensor:
-    """Return the ids of all tokens that captions use, sorted; int64 `[K]`, the padding first."""
+def known_tokens(num_captions: int = 60_000, seldom: int = 2) -> Tensor:
+    """Return the ids of the tokens that captions use, sorted; int64 `[K]`, the padding first.
+
+    Args:
+        num_captions: captions of each language that are looked at, with their typing errors.
+        seldom: how often a token may occur, at most, to count as unknown.
+    """
     rng = np.random.default_rng([SEED, 0, 0])
-    codes = draw_codes(rng, num_captions)
-    captions = [draw_caption(rng, row, language).text for row in codes for language in LANGUAGES]
-    return torch.cat([_tokenizer()(captions).unique(), torch.zeros(1, dtype=torch.long)]).unique()
+    captions = [text for row in draw_codes(rng, num_captions) for text in _both(rng, row)]
+    tokens, counts = _tokenizer()(captions).unique(return_counts=True)
+    return torch.cat([tokens[counts > seldom], torch.zeros(1, dtype=torch.long)]).unique()
+
+
+def _both(rng: np.random.Generator, row: np.ndarray) -> list[str]:
+    """A caption of a face in each language, as fitting shows them."""
+    return [noisy_caption(rng, row, language).text for language in LANGUAGES]
+
+
+def noisy_caption(rng: np.random.Generator, row: np.ndarray, language: str) -> Caption:
+    """A caption that may be misspelt; it means what it meant."""
+    caption = draw_caption(rng, row, language)
+    return replace(caption, text=add_noise(caption.text, language, rng))
 
 
 class KnownEmbedding(nn.Module):
@@ -168,7 +194,7 @@ def clip_loss(trainer: ClipTrainer, step: int) -> tuple[Tensor, dict[str, float]
     rng = np.random.default_rng([SEED, step])
     codes = draw_faces(rng, BATCH)
     images = degrade(to_tensor(render(codes, draw_nuisance(rng, BATCH))), rng)
-    captions = [draw_caption(rng, row, LANGUAGES[i // 2 % 2]) for i, row in enumerate(codes)]
+    captions = [noisy_caption(rng, row, LANGUAGES[i // 2 % 2]) for i, row in enumerate(codes)]
     tokens = add_unknown_words(trim_tokens(_tokenizer()([caption.text for caption in captions])), rng)
     image, text = trainer(images.contiguous(memory_format=torch.channels_last), tokens)
     match = torch.from_numpy(matches(captions, codes))
@@ -195,7 +221,7 @@ def text_loss(trainer: ClipTrainer, step: int, image: Tensor, codes: np.ndarray)
     """Return contrastive and attribute losses of captions against embedded renders."""
     rng = np.random.default_rng([SEED, 2, step])
     chosen = rng.choice(len(codes), TEXT_IMAGES, replace=False)
-    captions = [draw_caption(rng, row, LANGUAGES[i % 2]) for i, row in enumerate(codes[chosen[:TEXT_BATCH]])]
+    captions = [noisy_caption(rng, row, LANGUAGES[i % 2]) for i, row in enumerate(codes[chosen[:TEXT_BATCH]])]
     tokens = add_unknown_words(trim_tokens(_tokenizer()([caption.text for caption in captions])), rng)
     text = trainer.embed_text(tokens)
     match = torch.from_numpy(matches(captions, codes[chosen]))
@@ -204,12 +230,42 @@ def text_loss(trainer: ClipTrainer, step: int, image: Tensor, codes: np.ndarray)
     return contrastive + 4 * of_text, {"contrastive": contrastive.item(), "text": of_text.item()}
 
 
-def fit_text(trainer: ClipTrainer, work: Path) -> ClipTrainer:
-    """Go on with the text tower alone, against renders embedded once: captions are cheap where images are done."""
+def fit_text(trainer: ClipTrainer, work: Path, needs_heads: bool = False) -> ClipTrainer:
+    """Go on with the text tower alone, against renders embedded once: captions are cheap where images are done.
+
+    Args:
+        needs_heads: whether the trainer's heads are to be fitted first, see `fit_heads`.
+    """
+    trainer.eval()
     image, codes = embed_renders(trainer, NUM_IMAGES)
+    if needs_heads:
+        fit_heads(trainer, image, codes)
     trainer.requires_grad_(False)
     trainer.clip.text.requires_grad_(True)
     return fit(trainer, partial(text_loss, image=image, codes=codes), TEXT_PLAN, work / "clip-text")
+
+
+def fit_heads(trainer: ClipTrainer, image: Tensor, codes: np.ndarray, num_steps: int = 400) -> None:
+    """Fit the attribute heads to embedded renders: what a CLIP that is there already has lost of its training."""
+    optimizer = torch.optim.Adam(trainer.heads.parameters(), lr=1e-2)
+    for _ in range(num_steps):
+        loss = _image_attribute_loss(trainer.attribute_log_probabilities(image), codes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def trainer_of(folder: Path) -> ClipTrainer:
+    """A trainer that goes on from a fitted CLIP; tokens that this one doesn't know begin at random."""
+    clip = build_clip(json.loads(CONFIG.read_text()))
+    clip.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / WEIGHTS_NAME).items()})
+    clip.visual.to(memory_format=torch.channels_last)
+    before, known = clip.text.token_embedding.weight.detach().clone(), known_tokens()
+    trainer = ClipTrainer(clip, known)
+    weight = trainer.clip.text.token_embedding.weight
+    is_there = before[known].norm(dim=1) > 0
+    weight.data[is_there] = before[known][is_there]
+    return trainer
 
 
 def export(trainer: ClipTrainer, destination: Path) -> None:
@@ -227,3 +283,19 @@ def fit_clip(work: Path, destination: Path = WEIGHTS, plan: FitPlan = PLAN) -> N
     trainer = ClipTrainer(clip, known_tokens())
     average = fit_text(fit(trainer, clip_loss, plan, work / "clip"), work)
     export(average, destination)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit the text tower of a faces CLIP further, on captions of the grammar; its image tower stays as it is."""
+    parser = ArgumentParser(description=main.__doc__)
+    parser.add_argument("--source", type=Path, default=WEIGHTS, help="folder of the CLIP to go on from")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the fitted CLIP")
+    flags = parser.parse_args(argv)
+    torch.manual_seed(SEED)
+    export(fit_text(trainer_of(flags.source), flags.work, needs_heads=True), flags.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

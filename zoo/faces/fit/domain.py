@@ -16,10 +16,11 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.prompt_lists import read_prompt_list
 from text2latent.inference.wording import fit_wording
 from text2latent.zoo.faces.attributes import draw_codes
+from text2latent.zoo.faces.fit.clip import noisy_caption
 from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
 
 PRIOR = Path(__file__).parents[1] / "weights" / "prior"
-NUM_CAPTIONS = 500
+NUM_CAPTIONS, NUM_FURTHER = 500, 20_000
 SEED = 10_000_000
 """z and captions of seeds that evaluation doesn't use."""
 BATCH = 32
@@ -39,6 +40,15 @@ def plain_captions(n: int, seed: int = SEED) -> list[str]:
     return [draw_caption(rng, row, language).text for language in LANGUAGES for row in draw_codes(rng, n)]
 
 
+def further_texts(n: int = NUM_FURTHER, seed: int = SEED) -> list[str]:
+    """Return texts in which nearly all words of faces stand: `n` captions in each language, and the free wordings."""
+    rng = np.random.default_rng([seed, 4])
+    codes = draw_codes(rng, n)
+    return [noisy_caption(rng, row, language).text for language in LANGUAGES for row in codes] + read_prompt_list(
+        "faces"
+    )
+
+
 def in_domain_prompts(num_captions: int = NUM_CAPTIONS) -> list[str]:
     """Return prompts that are in the domain: captions, and the free wordings of `configs/prompts/faces.txt`."""
     return plain_captions(num_captions) + read_prompt_list("faces")
@@ -49,7 +59,7 @@ def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: i
     prompts = in_domain_prompts(num_captions)
     conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
     images = pipeline.prior.image_condition(own_embeddings(pipeline, num_images))
-    return fit_domain(images, conditions, fit_wording(pipeline.clip, prompts))
+    return fit_domain(images, conditions, fit_wording(pipeline.clip, prompts, further_texts()))
 
 
 def fit_faces_domain(prior: Path, num_images: int = SAMPLE_SIZE, num_captions: int = NUM_CAPTIONS) -> None:

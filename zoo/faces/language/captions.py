@@ -32,8 +32,8 @@ NUM_MENTIONED = {
     "ja": (0.2, 0.26, 0.25, 0.17, 0.09, 0.03),
 }
 """Probabilities of mentioning 1, 2, ... attributes."""
-MAX_CHARACTERS = {"en": 280, "ja": 35}
-"""What nearly always fits into 62 of CLIP's tokens; longer captions are drawn anew with one attribute less."""
+MAX_CHARACTERS = {"en": 280, "ja": 45}
+"""What fits into the context of the faces CLIP; longer captions are drawn anew with one attribute less."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ Template = Callable[[Draft, Sequence[str]], str]
 NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
 CLOTHES, QUALITIES = WORDS.lists["clothes"], WORDS.lists["qualities"]
 FRAMES, HELD_OUT_FRAMES = WORDS.lists["frames"], WORDS.lists["held_out_frames"]
+ARTICLES = ("a ", "a ", "a ", "a ", "a ", "the ", "", "", "one ", "my ")
 
 
 def join(items: Sequence[str], draft: Draft) -> str:
@@ -52,11 +53,6 @@ def hair(draft: Draft, rest: list[str], probability: float) -> tuple[list[str], 
     return [], rest
 
 
-def determined(draft: Draft, noun: str) -> str:
-    """Put an article, or none, before a noun phrase."""
-    return draft.pick(("a ", "a ", "a ", "a ", "a ", "the ", "", "one ")) + noun
-
-
 def distribute(draft: Draft, attributes: Sequence[str], slots: Sequence[str]) -> dict[str, list[str]]:
     """Say every attribute in one of the slots that can hold it; returns the texts of each slot."""
     said: dict[str, list[str]] = {slot: [] for slot in slots}
@@ -68,17 +64,23 @@ def distribute(draft: Draft, attributes: Sequence[str], slots: Sequence[str]) ->
 
 
 def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
-    """Write a noun phrase: "a happy old man with glasses by the sea"."""
-    noun, rest = head(draft, draft.shuffled(attributes))
+    """Write a noun phrase: "a happy old man with glasses by the sea", or of several: "happy old men"."""
+    several = [name for name in ("gender", "age") if name in attributes and draft.slots(name, ["nouns"])]
+    if several and draft.chance(0.07):
+        noun = draft.say("nouns", several[0])
+        rest, article = [name for name in draft.shuffled(attributes) if not draft.settled(name)], ""
+    else:
+        noun, rest = head(draft, draft.shuffled(attributes))
+        article = draft.pick(ARTICLES)
     hair_phrase, rest = hair(draft, rest, 0.6)
     said = distribute(draft, rest, ("adj", "with", "wear", "post", "place"))
     adjectives, trailing = said["adj"][:3], said["adj"][3:]
     if adjectives and not said["with"] and draft.chance(0.08):
         trailing.append(adjectives.pop())
     tails = _tails(draft, draft.shuffled(hair_phrase + said["with"]), said)
-    if draft.chance(0.04):
+    if draft.chance(0.08):
         tails.insert(0, draft.pick(CLOTHES))
-    phrase = " ".join([determined(draft, _adjectival(draft, adjectives, noun)), *tails])
+    phrase = " ".join([article + _adjectival(draft, adjectives, noun), *tails])
     return ", ".join([phrase, *trailing])
 
 
@@ -141,7 +143,7 @@ def keywords(draft: Draft, attributes: Sequence[str]) -> str:
     phrase, rest = hair(draft, list(attributes), 0.4)
     words = phrase + [draft.say("key", name) for name in rest]
     words += [draft.pick(QUALITIES)] if draft.chance(0.1) else []
-    return draft.pick((", ", ", ", " ", " / ", "; ")).join(draft.shuffled(words))
+    return draft.pick((", ", ", ", ", ", " ", " / ", "; ", ",", " - ")).join(draft.shuffled(words))
 
 
 def sentence(draft: Draft, attributes: Sequence[str]) -> str:

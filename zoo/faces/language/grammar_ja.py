@@ -16,6 +16,8 @@ NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns
 QUALITIES, FRAMES, HELD_OUT_FRAMES = (WORDS.lists[name] for name in ("qualities", "frames", "held_out_frames"))
 CONJUNCTIVE = {
     "である": ("で", "であり"),
+    "てる": ("てて",),
+    "でる": ("でて",),
     "ている": ("ていて", "ており"),
     "でいる": ("でいて", "でおり"),
     "がある": ("があり", "があって"),
@@ -23,7 +25,15 @@ CONJUNCTIVE = {
     "い": ("くて", "く"),
 }
 """What the ending of a predicate becomes where another one follows, first match first."""
-POLITE = {"である": "です", "ている": "ています", "でいる": "でいます", "ある": "あります", "いる": "います"}
+POLITE = {
+    "である": "です",
+    "てる": "てます",
+    "でる": "でます",
+    "ている": "ています",
+    "でいる": "でいます",
+    "ある": "あります",
+    "いる": "います",
+}
 """What the ending of a predicate becomes in polite speech, first match first."""
 IDLE = ("立っている", "いる", "写っている", "こちらを見ている", "座っている", "こちらを向いている")
 
@@ -66,7 +76,8 @@ def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
         place = draft.say("place", "background")
         rest = [name for name in rest if name != "background"]
     things, rest = _things(draft, rest)
-    modifiers = things + [draft.say("mod", name) for name in rest]
+    missing, rest = _missing(draft, rest)
+    modifiers = things + missing + [draft.say("mod", name) for name in rest]
     modifiers += [f"{hair_phrase}の"] if hair_phrase else []
     modifiers += [draft.pick(FILLERS)] if draft.chance(0.08) else []
     return place + _attach(draft, draft.shuffled(modifiers)) + noun
@@ -79,6 +90,15 @@ def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
         return [], rest
     listed = "と".join(draft.say("thing", name) for name in draft.shuffled(possible))
     return [listed + draft.pick(("の", "のある", "が特徴の"))], [name for name in rest if name not in possible]
+
+
+def _missing(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
+    """Perhaps say of several things in one modifier that they aren't there: 帽子も眼鏡もない; returns as `_things`."""
+    possible = [name for name in rest if draft.slots(name, ["missing"])]
+    if len(possible) < 2 or draft.chance(0.5):
+        return [], rest
+    listed = "".join(draft.say("missing", name) + "も" for name in draft.shuffled(possible))
+    return [listed + draft.pick(("ない", "ない", "無い", "なしの"))], [name for name in rest if name not in possible]
 
 
 def _attach(draft: Draft, modifiers: list[str]) -> str:
@@ -140,7 +160,7 @@ def keywords(draft: Draft, attributes: Sequence[str]) -> str:
     hair_phrase, rest = hair(draft, list(attributes), 0.3)
     words = [draft.say("key", name) for name in rest] + ([hair_phrase] if hair_phrase else [])
     words += [draft.pick(QUALITIES)] if draft.chance(0.1) else []
-    return draft.pick(("、", "、", " ", ", ", "・", "　")).join(draft.shuffled(words))
+    return draft.pick(("、", "、", "、", " ", " ", ", ", "・", "　", "，", "")).join(draft.shuffled(words))
 
 
 def acting(draft: Draft, attributes: Sequence[str]) -> str:

@@ -5,8 +5,8 @@ A word table maps a meaning to the texts that express it, one entry per grammati
 
 - A meaning names attributes and their allowed values: `age=old`, `hair_color=gray,white`, `age!=child`, several parted
   by blanks. The first attribute is the one the text is looked up by.
-- Texts are parted by `; `, braces expand to each of their alternatives, and `~` marks a text as held out: it is never
-  drawn for training.
+- Texts are parted by `; `, braces expand to each of their alternatives (`{20..33}` to numbers), and `~` marks a text as
+  held out: it is never drawn for training.
 """
 
 from __future__ import annotations
@@ -41,10 +41,23 @@ def parse_meaning(meaning: str) -> dict[str, tuple[int, ...]]:
     return allowed
 
 
+def allow(meaning: str) -> np.ndarray:
+    """The values that a meaning allows, bool `[11, 7]`: all those of attributes that it doesn't name."""
+    allowed = VALID.copy()
+    for name, values in parse_meaning(meaning).items():
+        allowed[NAMES.index(name)] = np.isin(np.arange(allowed.shape[1]), values)
+    return allowed
+
+
 def expand(text: str) -> tuple[str, ...]:
-    """Expand braces: `"{by|near} the sea"` gives `("by the sea", "near the sea")`."""
-    parts = [part.split("|") for part in re.split(r"[{}]", text)]
+    """Expand braces: `"{by|near} the sea"` gives `("by the sea", "near the sea")`, `"{1..3}"` gives the numbers."""
+    numbered = re.sub(r"(\d+)\.\.(\d+)", lambda found: _numbers(int(found[1]), int(found[2])), text)
+    parts = [part.split("|") for part in re.split(r"[{}]", numbered)]
     return tuple("".join(choice) for choice in itertools.product(*parts))
+
+
+def _numbers(first: int, last: int) -> str:
+    return "|".join(str(number) for number in range(first, last + 1))
 
 
 def phrases(text: str) -> tuple[str, ...]:
@@ -108,7 +121,7 @@ class Draft:
         allowed: bool `[11, 7]`, the values that everything said so far allows.
     """
 
-    VAGUE = 0.15
+    VAGUE = 0.25
     """Probability of speaking of an attribute vaguely, by negation for instance, where there are words for it."""
     PLAIN = 0.2
     """Probability of taking the first, plainest word of a slot; otherwise all are equally likely."""

@@ -1,13 +1,15 @@
 """The words of a language, read from `en.yaml` or `ja.yaml`.
 
-Such a file has four parts:
+Such a file has these parts:
 
 - `names` (optional): alternatives `a|b|c` by a name. `<NAME>` in any text below stands for them.
 - `patterns`: word tables of their own, with placeholders. An entry `PATTERN VALUE` of the words is the pattern's table
   with `<value>` and each `<FIELD>` filled in. `<FIELD, each>` makes a text of each alternative, `<FIELD, first>` takes
   the first.
 - `lists`: texts without a meaning of their own, parted by `; `.
-- `words`: sections of a word table, see `lexicon`; their order is that in which a grammar chooses among the texts.
+- `words`: sections of a word table, see `lexicon`; their order is that in which a grammar chooses among the texts. What
+  a later section has of a meaning and slot is added to what earlier ones have.
+- `spellings` (optional): other spellings of words, `a|b`; see `noise`.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ class Words:
     Attributes:
         table: texts by meaning and slot, for a `Lexicon`.
         lists: texts by the name of their list.
+        spellings: other spellings of words, parted by `|`.
     """
 
     table: WordTable
     lists: Mapping[str, tuple[str, ...]]
+    spellings: Mapping[str, str]
 
 
 def load_words(language: str) -> Words:
@@ -46,15 +50,24 @@ def load_words(language: str) -> Words:
     """
     kept = yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
     names, patterns = kept.get("names", {}), kept["patterns"]
-    table: dict[str, Mapping[str, str]] = {}
+    table: dict[str, dict[str, str]] = {}
     for section in kept["words"].values():
         for meaning, slots in section.items():
             if "=" in meaning:
-                table |= _filled({meaning: slots}, names)
+                _add(table, _filled({meaning: slots}, names))
             else:
                 pattern, value = meaning.split(" ", 1)
-                table |= _filled(patterns[pattern], names | slots | {"value": value})
-    return Words(table, {name: phrases(texts) for name, texts in kept["lists"].items()})
+                _add(table, _filled(patterns[pattern], names | slots | {"value": value}))
+    lists = {name: phrases(_fill(texts, names)) for name, texts in kept["lists"].items()}
+    return Words(table, lists, kept.get("spellings", {}))
+
+
+def _add(table: dict[str, dict[str, str]], further: WordTable) -> None:
+    """Put texts behind those that a table has of the same meaning and slot."""
+    for meaning, slots in further.items():
+        known = table.setdefault(meaning, {})
+        for slot, texts in slots.items():
+            known[slot] = f"{known[slot]}; {texts}" if slot in known else texts
 
 
 def _filled(table: WordTable, values: Mapping[str, str]) -> WordTable:

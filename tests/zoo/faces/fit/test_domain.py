@@ -105,5 +105,5 @@ def test_domain_goes_into_the_prior_folder(tiny_model: Path, tmp_path: Path) -> 
     prompts = in_domain_prompts(5)
     assert (domain.sample.shape, domain.calibration.shape) == ((16, 16), (len(prompts),))
     assert domain.wording is not None
-    assert domain.wording.shares.shape == (len(prompts),)
+    assert domain.wording.strangeness.shape == (len(prompts),)
     assert sum(domain.wording.latin) == sum(text.isascii() for text in prompts)
