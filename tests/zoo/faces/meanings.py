@@ -102,8 +102,8 @@ SAYS = {
     ),
 }
 NEGATION = {
-    "en": r"\b(no|not|without|neither|lacking|bare\w*|un\w+|hatless|beardless|hairless head|clean|nothing|sans|minus"
-    r"|never|off|free|zero|smileless|non)\b|clean|w/o|n't",
+    "en": r"\b(no|not|without|neither|lacking|bare\w*|un(?!cle|der|i)\w+|hatless|beardless|hairless head|clean|nothing"
+    r"|sans|minus|never|off|free|zero|smileless|non)\b|clean|w/o|n't",
     "ja": "ない|くな|なし|無し|ナシ|ゼロ|無い|無帽|裸眼|なく|剃|はない|外した|はずした|脱いだ|[と取]った|は無|不要",
 }
 ABSENCE = {
@@ -136,7 +136,7 @@ STEMS = {
         "|bristl|five o'clock shadow|scruff|hairy|smooth face|baby[- ]face",
         "earrings": "ear ?(ring|jewel|stud|pierc)|ears|hoops|pearl studs|pierc",
         "headwear": "hat|cap|head|beanie|fedora|beret|bonnet|trilby|snapback",
-        "hair_color": f"hair|headed|topped|brunet|redhead|red[- ]head|ginge|carrot top|blond|locks|{BEARDS['en']}",
+        "hair_color": f"hair|headed|topped|brunet|red[- ]?head|ginge|carrot top|blond|silver|locks|{BEARDS['en']}",
         "hair_style": "hair|bald|head|curl|short|long|bob|cut|locks|fro\\b|perm|ringlet|tresses|dreadlocks|coils"
         f"|cropped|{BEARDS['en']}",
         "skin": "skin|pale|complexion|tan|olive|white|fair|caucasian|pasty|bronzed|sun-?kissed|african|afro|black",
@@ -146,7 +146,7 @@ STEMS = {
         "facial_hair": "髭|ひげ|ヒゲ|[あ顎]ご?",
         "earrings": "イヤリング|ピアス|耳|イアリング|イヤーカフ",
         "headwear": "帽|ハット|キャップ|かぶ|ぼうし|ハンチング|頭に何も",
-        "hair_color": f"髪|毛|ブロンド|ヘア|しらが|シラガ|パツ|グレー|ごま塩|かみ|あかげ|きんぱつ|{BEARDS['ja']}",
+        "hair_color": f"髪|毛|ブロンド|ブルネット|ヘア|しらが|シラガ|パツ|グレー|ごま塩|かみ|あかげ|{BEARDS['ja']}",
         "hair_style": "髪|毛|ヘア|禿|はげ|ハゲ|スキンヘッド|ショート|坊主|カール|ロング"
         "|(い|た|グの|な|の)(ブロンド|しらが|シルバー)|ボブ|おかっぱ|刈|アフロ|パーマ|天パ|ロール|頭|つる[つっ]|ツルツル|ウェーブ|くるくる|チリチリ|カット|ソバージュ"
         f"|長い|三つ編み|{BEARDS['ja']}",

@@ -35,7 +35,7 @@ from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
 from text2latent.zoo.fit.fitting import FitPlan, fit
 
 PLAN = FitPlan(num_steps=3500, lr=1.5e-3, betas=(0.9, 0.98), warmup_steps=300, ema_decay=0.998)
-TEXT_PLAN = FitPlan(num_steps=7800, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998)
+TEXT_PLAN = FitPlan(num_steps=15_000, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998)
 BATCH = 48
 TEXT_BATCH, TEXT_IMAGES, NUM_IMAGES = 96, 384, 4096
 """Captions and images of a batch of the second stage, and images that it draws from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
 
 PRIOR = Path(__file__).parents[1] / "weights" / "prior"
 NUM_CAPTIONS, NUM_FURTHER = 500, 20_000
+THRESHOLD = 96.5
+"""Percentile from which on prompts are warned of. Among the calibration's prompts are free wordings that are stranger
+than most captions, so that fewer of these than one in thirty reach it: about one in a hundred."""
 SEED = 10_000_000
 """z and captions of seeds that evaluation doesn't use."""
 BATCH = 32
@@ -59,7 +63,8 @@ def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: i
     prompts = in_domain_prompts(num_captions)
     conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
     images = pipeline.prior.image_condition(own_embeddings(pipeline, num_images))
-    return fit_domain(images, conditions, fit_wording(pipeline.clip, prompts, further_texts()))
+    domain = fit_domain(images, conditions, fit_wording(pipeline.clip, prompts, further_texts()))
+    return replace(domain, threshold=THRESHOLD)
 
 
 def fit_faces_domain(prior: Path, num_images: int = SAMPLE_SIZE, num_captions: int = NUM_CAPTIONS) -> None:

@@ -91,7 +91,7 @@ def test_words_say_what_an_independent_reading_says(language, held_out):
                 assert allowed_values(caption, attribute) <= set(values.split()), (caption.text, pattern)
                 rest = re.sub(pattern, "~", rest) if attribute in ("eyewear", "facial_hair") else rest
                 read += 1
-    assert read > 3000
+    assert read > 2500
 
 
 @languages

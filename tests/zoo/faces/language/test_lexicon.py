@@ -34,6 +34,14 @@ def test_training_finds_no_held_out_words(seed, language):
 
 def test_expand_and_parse_meaning():
     assert expand("{by|near} the {sea|ocean}") == ("by the sea", "by the ocean", "near the sea", "near the ocean")
+    assert expand("{8..10} years; {1|2}") == (
+        "8 years; 1",
+        "8 years; 2",
+        "9 years; 1",
+        "9 years; 2",
+        "10 years; 1",
+        "10 years; 2",
+    )
     assert parse_meaning("age!=child") == {"age": (1, 2, 3)}
     assert parse_meaning("gender=woman age=old") == {"gender": (1,), "age": (3,)}
     with pytest.raises(ValueError, match="ancient"):

@@ -14,8 +14,8 @@ from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
 from text2latent.zoo.faces.language.words import load_words
 
 DIGESTS = {
-    "en": "1f6a4cc652f50e14c3e3d7bfc3f606adae3be23a2e6a427b5c27799bc6858a4a",
-    "ja": "55b57c8e8e4122cc5d69e07dfee8f078da3044dfb9ed7f18db5a3e7bd24bc1a5",
+    "en": "0c88cf2266ba355dda52106b6fdbe501e2c610cbfd3afd48149aeea6d7bd86c7",
+    "ja": "a1fc3583d1445931267887fccb392856556115452acc2801269e18a25323f39a",
 }
 """SHA-256 of 1,000 captions and of what they allow. The weights of the faces world are fitted to these captions."""
 FILE = """
@@ -28,6 +28,9 @@ words:
   scenes:
     scene sea: {nouns: sea|<hat>}
     headwear=hat: {key: "{<hat>}; ~a {<hat>}"}
+  everyday:
+    headwear=hat: {key: beanie, adj: hatted}
+spellings: {hat: hats|het}
 """
 
 
@@ -47,8 +50,9 @@ def test_patterns_and_names_are_filled_in(tmp_path: Path, monkeypatch: pytest.Mo
     found = load_words("en")
     assert found.table == {
         "background=sea": {"key": "sea|hat|cap; {sea|hat|cap}; sea; hat|cap; sea behind", "with": "a {hat|cap}"},
-        "headwear=hat": {"key": "{hat|cap}; ~a {hat|cap}"},
+        "headwear=hat": {"key": "{hat|cap}; ~a {hat|cap}; beanie", "adj": "hatted"},
     }
+    assert found.spellings == {"hat": "hats|het"}
     assert found.lists == {"frames": ("{}", "a photo of {}")}
 
 
