@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,12 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def browsing(path: str | None = None) -> Iterator[Browser]:
+def browsing(path: str | None = None, flags: Sequence[str] = ()) -> Iterator[Browser]:
     """A browser without windows.
 
     Args:
         path: of its program; None takes what `find_browser` finds.
+        flags: further ones of its command line.
 
     Raises:
         InputError: without Playwright or a browser.
@@ -47,7 +48,7 @@ def browsing(path: str | None = None) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(
-                executable_path=program, chromium_sandbox=not is_root, args=["--disable-dev-shm-usage"]
+                executable_path=program, chromium_sandbox=not is_root, args=["--disable-dev-shm-usage", *flags]
             )
         except Error as error:
             reason = str(error).partition("\n")[0]

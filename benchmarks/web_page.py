@@ -10,6 +10,7 @@ number. `--shots FOLDER` takes pictures of the page.
 
 from __future__ import annotations
 
+import io
 import re
 import statistics
 import sys
@@ -23,12 +24,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from text2latent.apps.exports.networks import GraphSettings
 from text2latent.apps.exports.web.folder import WebExport, export_web
 from text2latent.apps.exports.web.runtime_files import find_runtime
 from text2latent.benchmarks.browsing import browsing
 from text2latent.benchmarks.gpu_networks import OURS, SIZES, build_encoder, build_generator, build_pipeline
+from text2latent.benchmarks.pictures import QUALITY
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
@@ -176,13 +179,18 @@ def take_shots(config: Namespace, folder: Path) -> None:
     with file_server(site) as address, browsing(config.browser) as browser:
         for (width, height), scheme, language in product(WIDTHS.items(), ("light", "dark"), ("en", "ja")):
             with WebVisitor(browser, address, width, height, scheme, language) as visitor:
-                stem = folder / f"web-{width}-{scheme}-{language}"
-                visitor.page.screenshot(path=f"{stem}.png")
+                name = f"web-{width}-{scheme}-{language}"
+                save_shot(visitor, folder / f"{name}.webp")
                 visitor.choose_count(4)
                 for group in ("mix", "edit", "settings"):
                     visitor.open(group)
                 visitor.write("mix-text", TEXTS[1])
-                visitor.page.screenshot(path=f"{stem}-all.png")
+                save_shot(visitor, folder / f"{name}-all.webp")
+
+
+def save_shot(visitor: WebVisitor, file: Path) -> None:
+    seen = Image.open(io.BytesIO(visitor.page.screenshot())).convert("RGB")
+    seen.save(file, "WEBP", quality=QUALITY, method=6)
 
 
 PARTS: dict[str, Measure] = {"sizes": size_figures, "faces": face_figures, "ffhq": ffhq_figures}

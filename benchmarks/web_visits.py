@@ -113,8 +113,11 @@ class WebVisitor:
         self.wait()
 
     def open(self, name: str) -> None:
-        """Open a group of settings: `mix`, `edit` or `settings`."""
+        """Open a group of settings, `mix`, `edit` or `settings`, or close it, and wait for what is drawn then."""
         self.page.locator(f"#{name} summary").click()
+        # Browsers tell pages of it a moment later.
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.wait()
 
     def slide(self, name: str, value: float) -> None:
         """Move a slider to a value."""

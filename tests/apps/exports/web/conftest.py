@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[4]
 SOURCES = ROOT / "apps" / "exports" / "web"
 KEPT = Path(sys.prefix) / "onnxruntime-web"
 """Where the package is kept between runs, if npm hasn't installed it."""
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+"""Flags that give Chromium a graphics processor which it computes itself."""
 Visit = Callable[..., WebVisitor]
 
 
@@ -53,7 +55,7 @@ def browser() -> Iterator[Browser]:
     pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
     if find_browser() is None:
         pytest.skip("no Chromium here; apt-get install chromium")
-    with browsing() as browser:
+    with browsing(flags=SOFTWARE_GPU) as browser:
         yield browser
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import re
-from collections.abc import Callable
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from text2latent.benchmarks.web_visits import file_server
+from text2latent.benchmarks.web_visits import WebVisitor, file_server
 from text2latent.tests.apps.exports.alone import JAPANESE, NOISY_SHARE
 from text2latent.tests.apps.exports.web.conftest import Visit
 from text2latent.tests.pictures import Infer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TEXT = "a red house by the sea"
 Drawn = tuple[np.ndarray, dict[str, Any]]
@@ -92,7 +100,6 @@ def test_mixing_gives_the_frames_of_an_interpolation(
         assert_nearly_same(levels, sheet[:, start : start + levels.shape[1]])
         assert texts["prompt"] == f"{TEXT} -> a hat, {frame / 20:.3g}"
     visitor.open("mix")
-    visitor.wait()
     assert visitor.save()[2]["prompt"] == TEXT
 
 
@@ -235,7 +242,6 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large(visit: Visit, ti
     visitor = visit(tiny_address, width=width)
     for name in ("mix", "edit", "settings"):
         visitor.open(name)
-    visitor.wait()
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     sizes = visitor.page.evaluate(
         """[...document.querySelectorAll('button:not(.tile, #examples *), input:not([type=range]), textarea, summary')]
@@ -247,28 +253,66 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large(visit: Visit, ti
     assert min(min(size) for size in sizes) >= 43.5
 
 
-def test_a_page_that_is_isolated_computes_with_threads(visit: Visit, tiny_site: Path) -> None:
-    """The headers that the folder's card asks a static Space for let the browser share memory between threads."""
-    import functools
-    import http.server
-    import threading
-
-    card = (tiny_site / "README.md").read_text()
-    headers = dict(re.findall(r"^  (cross-origin-\S+): (\S+)$", card, re.MULTILINE))
-    assert len(headers) == 3
+@contextmanager
+def serving(folder: Path, headers: Callable[[str], Mapping[str, str]]) -> Iterator[str]:
+    """Address of a server of files that sends further headers with some paths."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def end_headers(self) -> None:
-            for name, value in headers.items():
+            for name, value in headers(self.path).items():
                 self.send_header(name, value)
             super().end_headers()
 
         def log_message(self, *_: object) -> None: ...
 
-    handler = functools.partial(Handler, directory=str(tiny_site))
+    handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        visitor = visit(f"http://127.0.0.1:{server.server_port}/")
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_page_that_is_isolated_computes_with_threads(visit: Visit, tiny_site: Path) -> None:
+    """The headers that the folder's card asks a static Space for let the browser share memory between threads."""
+    card = (tiny_site / "README.md").read_text()
+    headers = dict(re.findall(r"^  (cross-origin-\S+): (\S+)$", card, re.MULTILINE))
+    assert len(headers) == 3
+    with serving(tiny_site, lambda _: headers) as address:
+        visitor = visit(address)
         assert visitor.page.evaluate("crossOriginIsolated")
         assert visitor.labels() == ["Picture 1, seed 0: a hat"]
-        server.shutdown()
+
+
+def test_servers_that_have_browsers_unpack_parts_are_understood(visit: Visit, tiny_site: Path) -> None:
+    with serving(tiny_site, lambda path: {"Content-Encoding": "gzip"} if path.endswith(".gz") else {}) as address:
+        assert visit(address).labels() == ["Picture 1, seed 0: a hat"]
+
+
+def test_progress_is_shown_and_what_was_fetched_is_not_fetched_again(browser: Browser, tiny_address: str) -> None:
+    page = browser.new_context().new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(tiny_address, wait_until="commit")
+    shown = page.wait_for_function("() => document.querySelector('#loading-text').textContent.match(/of (.+) MB/)?.[1]")
+    parts = json.loads(page.request.get(f"{tiny_address}model.json").text())["parts"]
+    wanted = [part["bytes"] for name, part in parts.items() if "asyncify" not in name]
+    assert shown.json_value() == f"{sum(wanted) / 1e6:.1f}"
+    page.locator("#offline").wait_for()
+    assert page.locator("#loading").is_hidden()
+    assert sum("/parts/" in url for url in asked) == len(wanted)
+    asked.clear()
+    page.reload()
+    page.locator("#offline").wait_for()
+    assert asked
+    assert not [url for url in asked if "/parts/" in url]
+    page.context.close()
+
+
+def test_a_part_that_is_missing_is_named(browser: Browser, tiny_site: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_site, tmp_path / "site"))
+    (missing,) = folder.glob("parts/*sampler*")
+    missing.unlink()
+    with file_server(folder) as address, WebVisitor(browser, address) as visitor:
+        line = visitor.page.locator("#problem").inner_text()
+        assert line.startswith("This browser could not draw: ")
+        assert f"/parts/{missing.name}: 404" in line
