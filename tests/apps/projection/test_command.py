@@ -26,6 +26,7 @@ from text2latent.models.generators import load_generator
 from text2latent.tests.pictures import Infer
 
 Project = Callable[..., tuple[int, str, str]]
+DATA = Path(__file__).resolve().parents[2] / "data"
 FEW = ("--candidates", "2", "--steps", "6", "--device", "cpu")
 
 
@@ -111,10 +112,10 @@ def test_tuning_writes_a_generator_that_its_prior_draws_with(run_project: Projec
     assert "was tuned from" in err
 
 
-def test_without_a_prior_a_generator_is_enough(run_project: Project, tiny_world: Path) -> None:
-    code, out, err = run_project(
-        "a.png", "--generator", str(tiny_world / "generator"), "--init", "mean", "--output", "out"
-    )
+@pytest.mark.parametrize("source", ["", "biggan", "generators/sg2ada-64.pkl"], ids=["stylegan2", "biggan", "a pickle"])
+def test_without_a_prior_a_generator_is_enough(run_project: Project, tiny_world: Path, source: str) -> None:
+    generator = DATA / source if source else tiny_world / "generator"
+    code, out, err = run_project("a.png", "--generator", str(generator), "--init", "mean", "--output", "out")
     assert code == 0, err
     assert "PSNR" in out
 
