@@ -1,7 +1,7 @@
 """Print how well out-of-domain scores separate captions of faces from sentences that have nothing to do with them.
 
-The faces are held-out captions in English and Japanese; the sentences are the 200 of `data/unrelated.txt`, half of
-them Japanese. The threshold comes with the model and has seen neither.
+The faces are held-out captions in English and Japanese; the sentences are the 400 of `data/unrelated.txt`, half of
+them in Japanese, Chinese or Korean. The threshold comes with the model and has seen neither.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from text2latent.benchmarks.priors.out_of_domain import UNRELATED, area_under_cu
 from text2latent.inference.prompts import read_prompt_file
 
 
-def test_there_are_200_different_sentences_of_both_languages():
+def test_there_are_400_different_sentences_half_of_them_in_latin_letters():
     texts = [line.text for line in read_prompt_file(UNRELATED)]
-    assert len(set(texts)) == len(texts) == 200
-    assert sum(text.isascii() for text in texts) == 100
+    assert len(set(texts)) == len(texts) == 400
+    assert sum(text.isascii() for text in texts) == 200
 
 
 def test_area_under_curve_is_torchmetrics():

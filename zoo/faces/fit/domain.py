@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -14,17 +15,18 @@ from torch import Tensor
 
 from text2latent.inference.domain import SAMPLE_SIZE, Domain, fit_domain, save_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
-from text2latent.inference.prompt_lists import read_prompt_list
+from text2latent.inference.prompt_lists import general_prompts, read_prompt_list
 from text2latent.inference.wording import fit_wording
 from text2latent.zoo.faces.attributes import draw_codes
 from text2latent.zoo.faces.fit.clip import noisy_caption
 from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
 
 PRIOR = Path(__file__).parents[1] / "weights" / "prior"
+FOREIGN = Path(__file__).parents[1] / "language" / "foreign.txt"
 NUM_CAPTIONS, NUM_FURTHER = 500, 20_000
-THRESHOLD = 96.5
+THRESHOLD = 97.0
 """Percentile from which on prompts are warned of. Among the calibration's prompts are free wordings that are stranger
-than most captions, so that fewer of these than one in thirty reach it: about one in a hundred."""
+than most captions, so that of these about one in a hundred reaches it."""
 SEED = 10_000_000
 """z and captions of seeds that evaluation doesn't use."""
 BATCH = 32
@@ -53,6 +55,11 @@ def further_texts(n: int = NUM_FURTHER, seed: int = SEED) -> list[str]:
     )
 
 
+def background_texts() -> list[str]:
+    """Return texts of all kinds, and of faces in languages that CLIP never learnt."""
+    return [*itertools.chain(*general_prompts().values()), *read_prompt_list(str(FOREIGN))]
+
+
 def in_domain_prompts(num_captions: int = NUM_CAPTIONS) -> list[str]:
     """Return prompts that are in the domain: captions, and the free wordings of `configs/prompts/faces.txt`."""
     return plain_captions(num_captions) + read_prompt_list("faces")
@@ -63,7 +70,8 @@ def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: i
     prompts = in_domain_prompts(num_captions)
     conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
     images = pipeline.prior.image_condition(own_embeddings(pipeline, num_images))
-    domain = fit_domain(images, conditions, fit_wording(pipeline.clip, prompts, further_texts()))
+    wording = fit_wording(pipeline.clip, prompts, further_texts(), background_texts())
+    domain = fit_domain(images, conditions, wording)
     return replace(domain, threshold=THRESHOLD)
 
 
