@@ -75,7 +75,7 @@ def test_pictures_are_those_of_infer(visit: Visit, address: str, faces: Text2Lat
 
 
 def test_pictures_of_webgpu_are_those_of_infer(visit: Visit, address: str, faces: Text2LatentPipeline) -> None:
-    """On a graphics processor that Chromium computes itself, slowly, which the page doesn't choose of its own accord."""
+    """On a graphics processor that Chromium computes itself, slowly, and that the page doesn't choose by itself."""
     plain = visit(address)
     assert "GPU" not in plain.page.locator("#facts").inner_text()
     if not plain.page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
