@@ -26,6 +26,8 @@ KEPT = Path(sys.prefix) / "onnxruntime-web"
 """Where the package is kept between runs, if npm hasn't installed it."""
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 """Flags that give Chromium a graphics processor which it computes itself."""
+ELSEWHERE = "elsewhere.test"
+"""A name of this machine that Chromium takes for another's."""
 Visit = Callable[..., WebVisitor]
 
 
@@ -60,7 +62,7 @@ def browser() -> Iterator[Browser]:
     pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
     if find_browser() is None:
         pytest.skip("no Chromium here; apt-get install chromium")
-    with browsing(flags=SOFTWARE_GPU) as browser:
+    with browsing(flags=(*SOFTWARE_GPU, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")) as browser:
         yield browser
 
 

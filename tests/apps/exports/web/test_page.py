@@ -19,7 +19,7 @@ from PIL import Image
 
 from text2latent.benchmarks.web_visits import WebVisitor, file_server
 from text2latent.tests.apps.exports.alone import JAPANESE, NOISY_SHARE
-from text2latent.tests.apps.exports.web.conftest import Visit
+from text2latent.tests.apps.exports.web.conftest import ELSEWHERE, Visit
 from text2latent.tests.pictures import Infer
 
 if TYPE_CHECKING:
@@ -315,6 +315,14 @@ def test_progress_is_shown_and_what_was_fetched_is_not_fetched_again(browser: Br
     assert asked
     assert not [url for url in asked if "/parts/" in url]
     page.context.close()
+
+
+def test_a_page_that_came_over_plain_http_draws_all_the_same(visit: Visit, tiny_address: str) -> None:
+    visitor = visit(tiny_address.replace("127.0.0.1", ELSEWHERE))
+    assert not visitor.page.evaluate("isSecureContext")
+    visitor.write("text", TEXT)
+    assert visitor.labels() == [f"Picture 1, seed 0: {TEXT}"]
+    assert visitor.page.locator("#offline").is_hidden()
 
 
 def test_a_part_that_is_missing_is_named(browser: Browser, tiny_site: Path, tmp_path: Path) -> None:
