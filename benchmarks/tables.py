@@ -218,7 +218,7 @@ TABLES = {
     "costs": Table(
         "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")
     ),
-    "web": Table("docs/export.md", "benchmarks/web_page.json", from_parts(web_page, "benchmarks/web_page.py", "faces")),
+    "web": Table("docs/export.md", "benchmarks/web_page.json", from_parts(web_page, "benchmarks/web_page.py")),
     **{
         name: Table(
             "docs/optimize.md",

@@ -4,8 +4,8 @@ far its pictures are from those of `infer`. Run it on a machine that does nothin
     python benchmarks/web_page.py --json benchmarks/web_page.json
     python benchmarks/tables.py --only web
 
-The latter writes the tables into docs/export.md. FFHQ's sizes are measured with random weights: what counts is their
-number. `--shots FOLDER` takes pictures of the page.
+The latter writes the tables into docs/export.md, whose pictures of the page are among those that `--shots FOLDER` takes.
+FFHQ's sizes are measured with random weights: what counts is their number.
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ def take_shots(config: Namespace, folder: Path) -> None:
 
 
 def save_shot(visitor: WebVisitor, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     seen = Image.open(io.BytesIO(visitor.page.screenshot())).convert("RGB")
     seen.save(file, "WEBP", quality=QUALITY, method=6)
 

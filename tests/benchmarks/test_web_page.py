@@ -17,6 +17,7 @@ pytest.importorskip("playwright", reason="playwright of the extra [dev] is not i
 COLUMNS = ("folder", "fetched", "first picture", "one picture", "mean difference", "values that differ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_browser() is None, reason="no Chromium here; apt-get install chromium")
 def test_large_networks_are_measured_as_they_are_and_in_eight_bits(
     runtime_package: str,  # noqa: F811

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from text2latent.apps.exports import command as export
 from text2latent.apps.exports.web import runtime_files
@@ -24,6 +26,8 @@ KEPT = Path(sys.prefix) / "onnxruntime-web"
 """Where the package is kept between runs, if npm hasn't installed it."""
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 """Flags that give Chromium a graphics processor which it computes itself."""
+ELSEWHERE = "elsewhere.test"
+"""A name of this machine that Chromium takes for another's."""
 Visit = Callable[..., WebVisitor]
 
 
@@ -42,11 +46,14 @@ def runtime_package() -> str:
 
 @pytest.fixture(scope="session")
 def tiny_site(tiny_model: Path, runtime_package: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model as a web folder; read only."""
-    folder = tmp_path_factory.mktemp("sites") / "tiny"
+    """The tiny model as a web folder; read only. Processes that test side by side share one."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny-site"
     texts = [word for text in ("a hat", "帽子") for word in ("--text", text)]
     flags = ["--format", "web", "--license", "mit", "--onnxruntime-web", runtime_package, *texts]
-    assert export.main([str(tiny_model), str(folder), *flags]) == 0
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            assert export.main([str(tiny_model), str(folder), *flags]) == 0
     return folder
 
 
@@ -55,7 +62,7 @@ def browser() -> Iterator[Browser]:
     pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
     if find_browser() is None:
         pytest.skip("no Chromium here; apt-get install chromium")
-    with browsing(flags=SOFTWARE_GPU) as browser:
+    with browsing(flags=(*SOFTWARE_GPU, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")) as browser:
         yield browser
 
 
@@ -78,10 +85,3 @@ def visit(browser: Browser) -> Iterator[Visit]:
     for visitor in visitors:
         visitor.__exit__()
         assert (visitor.errors, visitor.foreign) == ([], [])
-
-
-@pytest.fixture(scope="module")
-def tiny_visitor(browser: Browser, tiny_address: str) -> Iterator[WebVisitor]:
-    """Somebody whom several tests share, to ask the page's modules something."""
-    with WebVisitor(browser, tiny_address) as visitor:
-        yield visitor

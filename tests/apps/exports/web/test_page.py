@@ -19,7 +19,7 @@ from PIL import Image
 
 from text2latent.benchmarks.web_visits import WebVisitor, file_server
 from text2latent.tests.apps.exports.alone import JAPANESE, NOISY_SHARE
-from text2latent.tests.apps.exports.web.conftest import Visit
+from text2latent.tests.apps.exports.web.conftest import ELSEWHERE, Visit
 from text2latent.tests.pictures import Infer
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ def assert_nearly_same(one: np.ndarray, other: np.ndarray) -> None:
     assert (differences > 0).mean() <= 5 * NOISY_SHARE
 
 
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, tiny_address: str) -> Iterator[WebVisitor]:
+    """Somebody who only writes texts and seeds, for several tests."""
+    with WebVisitor(browser, tiny_address) as visitor:
+        yield visitor
+        assert (visitor.errors, visitor.foreign) == ([], [])
+
+
 def recorded(texts: dict[str, str]) -> dict[str, Any]:
     """The recipe in a file's texts, without CLIP's scores, which the page doesn't compute."""
     recipe = json.loads(texts["text2latent"])
@@ -59,9 +67,8 @@ def recorded(texts: dict[str, str]) -> dict[str, Any]:
     [(TEXT, 0), (JAPANESE, 7), ("a hat:1.5 | ｈｏｕｓｅ:-0.5 | sea", 2**40 + 3), ("“It’s” &amp; <b>", 1)],
 )
 def test_a_text_and_a_seed_give_the_file_of_infer(
-    visit: Visit, tiny_address: str, draw: Callable[..., Drawn], text: str, seed: int
+    visitor: WebVisitor, draw: Callable[..., Drawn], text: str, seed: int
 ) -> None:
-    visitor = visit(tiny_address)
     visitor.write("seed", str(seed))
     visitor.write("text", text)
     name, levels, texts = visitor.save()
@@ -200,10 +207,7 @@ def test_what_was_wished_before_is_dropped(visit: Visit, tiny_address: str) -> N
         ("a:1 | a:-1 | a:0.00001", "The parts cancel each other out."),
     ],
 )
-def test_a_text_that_cannot_be_drawn_is_answered_in_a_line(
-    visit: Visit, tiny_address: str, text: str, line: str
-) -> None:
-    visitor = visit(tiny_address)
+def test_a_text_that_cannot_be_drawn_is_answered_in_a_line(visitor: WebVisitor, text: str, line: str) -> None:
     visitor.write("text", text)
     assert visitor.page.locator("#problem").inner_text() == line
     visitor.write("text", TEXT)
@@ -237,11 +241,16 @@ def test_every_text_is_there_in_both_languages_and_used(tiny_site: Path) -> None
     assert set(names) == spoken
 
 
-@pytest.mark.parametrize("width", [390, 800, 1280, 1920])
-def test_nothing_is_wider_than_the_window_and_targets_are_large(visit: Visit, tiny_address: str, width: int) -> None:
-    visitor = visit(tiny_address, width=width)
+def test_nothing_is_wider_than_the_window_and_targets_are_large(visit: Visit, tiny_address: str) -> None:
+    visitor = visit(tiny_address)
     for name in ("mix", "edit", "settings"):
         visitor.open(name)
+    for width in (390, 800, 1280, 1920):
+        visitor.page.set_viewport_size({"width": width, "height": 860})
+        assert_fits(visitor)
+
+
+def assert_fits(visitor: WebVisitor) -> None:
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     sizes = visitor.page.evaluate(
         """[...document.querySelectorAll('button:not(.tile, #examples *), input:not([type=range]), textarea, summary')]
@@ -306,6 +315,14 @@ def test_progress_is_shown_and_what_was_fetched_is_not_fetched_again(browser: Br
     assert asked
     assert not [url for url in asked if "/parts/" in url]
     page.context.close()
+
+
+def test_a_page_that_came_over_plain_http_draws_all_the_same(visit: Visit, tiny_address: str) -> None:
+    visitor = visit(tiny_address.replace("127.0.0.1", ELSEWHERE))
+    assert not visitor.page.evaluate("isSecureContext")
+    visitor.write("text", TEXT)
+    assert visitor.labels() == [f"Picture 1, seed 0: {TEXT}"]
+    assert visitor.page.locator("#offline").is_hidden()
 
 
 def test_a_part_that_is_missing_is_named(browser: Browser, tiny_site: Path, tmp_path: Path) -> None:

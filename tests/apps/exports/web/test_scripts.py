@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import Any
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,32 +15,28 @@ import torch
 from hypothesis import HealthCheck, assume, example, given, settings
 from PIL import Image
 
-from text2latent.benchmarks.web_visits import WebVisitor
+from text2latent.apps.exports.web.tokenizer_file import tokenizer_file
+from text2latent.benchmarks.web_visits import file_server
 from text2latent.common.errors import UsageError
 from text2latent.inference.editing import slerp
 from text2latent.inference.prompts import Prompt
 from text2latent.inference.writing import slugify
 from text2latent.models.clip.tokenizer import BytePairTokenizer, find_vocabulary
 from text2latent.tests.apps.exports.test_clip_text import ENTITIES, ODD, WORDS, prompts
+from text2latent.tests.apps.exports.web.conftest import SOURCES
 from text2latent.zoo.faces.evaluation import held_out_captions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TOKENS = 24
 CAPTIONS = 500
 SHARED = {"max_examples": 60, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-LOAD_TOKENIZER = """async () => {
-    const [{ Tokenizer }, { loadParts }, { loadModel }] =
-        await Promise.all(['tokenizer', 'parts', 'model'].map(name => import(`./scripts/${name}.js`)));
-    const model = await loadModel();
-    const parts = await loadParts(model.parts, ['tokenizer.json'], new URL('./', location.href), () => {});
-    window.file = JSON.parse(new TextDecoder().decode(parts.get('tokenizer.json')));
-    window.tokenizer = new Tokenizer(window.file, model.context_length);
+LOAD_TOKENIZER = """async length => {
+    const { Tokenizer } = await import('./scripts/tokenizer.js');
+    window.file = await (await fetch('tokenizer.json')).json();
+    window.tokenizer = new Tokenizer(window.file, length);
 }"""
-
-
-@pytest.fixture(scope="module")
-def page(tiny_visitor: WebVisitor) -> Any:
-    tiny_visitor.page.evaluate(LOAD_TOKENIZER)
-    return tiny_visitor.page
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +44,22 @@ def python_tokenizer() -> BytePairTokenizer:
     vocabulary = find_vocabulary()
     assert vocabulary is not None
     return BytePairTokenizer(vocabulary, TOKENS)
+
+
+@pytest.fixture(scope="module")
+def page(
+    browser: Browser, python_tokenizer: BytePairTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """An empty page beside the modules, which knows a `tokenizer` and its `file`."""
+    folder = tmp_path_factory.mktemp("scripts")
+    shutil.copytree(SOURCES / "site" / "scripts", folder / "scripts")
+    (folder / "tokenizer.json").write_bytes(tokenizer_file(python_tokenizer))
+    (folder / "index.html").touch()
+    with file_server(folder) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        page.evaluate(LOAD_TOKENIZER, TOKENS)
+        yield page
 
 
 def tokens_of(page: Any, texts: list[str]) -> np.ndarray:
