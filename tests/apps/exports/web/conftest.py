@@ -57,8 +57,9 @@ def tiny_site(tiny_model: Path, runtime_package: str, tmp_path_factory: pytest.T
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed after each file: while it is open, no other browser and no event loop can be."""
     pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
     if find_browser() is None:
         pytest.skip("no Chromium here; apt-get install chromium")
