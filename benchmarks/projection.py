@@ -99,7 +99,7 @@ def start_figures(find: Callable[[Text2LatentPipeline, Namespace], Subject], con
         found[name] = draw_projection(pipeline.generator, subject.pictures, latents)
         kept[name] = np.array([share_kept(*pair) for pair in zip(truth, see(found[name].images), strict=True)])
         figures += list(_row(name, found[name], kept[name], subject.latents, seconds))
-    return figures + ahead(found, kept)
+    return figures + ahead(find.__name__, found, kept)
 
 
 def share_kept(truth: dict[str, str], seen: dict[str, str], besides: Sequence[str] = ()) -> float:
@@ -128,7 +128,7 @@ def half_interval(values: np.ndarray) -> float:
     return float(high - low) / 2
 
 
-def ahead(found: dict[str, Projection], kept: dict[str, np.ndarray]) -> list[Figure]:
+def ahead(kind: str, found: dict[str, Projection], kept: dict[str, np.ndarray]) -> list[Figure]:
     """How far a hundred steps from the prior are ahead of StyleGAN's projector, the same pictures compared."""
     ours = next((name for name in found if name.endswith("prior, 100 steps")), None)
     rival = next(name for name in found if name.startswith("StyleGAN"))
@@ -137,7 +137,7 @@ def ahead(found: dict[str, Projection], kept: dict[str, np.ndarray]) -> list[Fig
     gains = (found[ours].psnr - found[rival].psnr).numpy()
     more = kept[ours] - kept[rival]
     return [
-        Figure(f"{what}, the low end of ours at 100 steps less StyleGAN's projector", low, unit, target=0.0)
+        Figure(f"{kind}: {what}, the low end of ours at 100 steps less StyleGAN's projector", low, unit, target=0.0)
         for what, low, unit in (
             ("PSNR", float(gains.mean()) - half_interval(gains), "dB"),
             ("attributes kept", float(more.mean()) - half_interval(more), ""),
