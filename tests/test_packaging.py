@@ -111,7 +111,7 @@ def test_every_import_is_required():
         inside = [folder for folder in folders if part in folder.relative_to(ROOT).parts]
         assert imported_distributions(inside) <= core | requirements(setup["options.extras_require"][extra])
         folders = [folder for folder in folders if folder not in inside]
-    optional = (requirements(setup["options.extras_require"][extra]) for extra in ("clip", "video"))
+    optional = (requirements(setup["options.extras_require"][extra]) for extra in ("clip", "project", "video"))
     assert imported_distributions(folders) <= core.union(*optional)
 
 
@@ -127,6 +127,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("apps/serving/page/*.css"),
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/faces/language/*.yaml"),
+        *source.glob("zoo/faces/language/*.txt"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]

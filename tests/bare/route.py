@@ -31,6 +31,10 @@ MAIN_PATHS: tuple[tuple[str | list[str], list[str]], ...] = (
     (["infer", "--text", TEXT, "--model", "run", "--output", "face.png"], ["face.png"]),
     (["infer", "--interpolate", TEXT, "a bald man", "--frames", "3", "--output", "way.gif"], ["way.gif"]),
     (["optimize", "an old man", "--iterations", "2", "--output", "searched"], ["searched/best.png"]),
+    (
+        ["project", "face.png", "--steps", "2", "--edit", "a man", "a woman", "--output", "found"],
+        ["found/face.npz", "found/face-edited.png"],
+    ),
     (f"convert {PICKLE} generator", ["generator/config.json"]),
     ("inspect generator", []),
     ("inspect run", []),
@@ -53,6 +57,7 @@ BEYOND = (
     ("serve --port 0", "serve"),
     ("evaluate --prompts labels.txt --output measured", "evaluate"),
     ("optimize --compare adam,sgd --text hat --iterations 1 --output study", "evaluate"),
+    ("project face.png --output looked --lpips-weights vgg.pth", "project"),
     ("export run onnx --format onnx", "export"),
     (["infer", "--interpolate", "hat", "beard", "--frames", "2", "--output", "way.mp4"], "video"),
     ("train --data.path pairs --output other --wandb project --device cpu --max_steps 1", "logging"),
