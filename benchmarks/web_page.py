@@ -4,7 +4,7 @@ far its pictures are from those of `infer`. Run it on a machine that does nothin
     python benchmarks/web_page.py --json benchmarks/web_page.json
     python benchmarks/tables.py --only web
 
-The latter writes the tables into docs/export.md, whose pictures of the page are among those of `--shots FOLDER`.
+The latter writes the tables into docs/export.md, whose pictures of the page are of those that `--shots FOLDER` takes.
 FFHQ's sizes are measured with random weights: what counts is their number.
 """
 

@@ -325,6 +325,18 @@ def test_a_page_that_came_over_plain_http_draws_all_the_same(visit: Visit, tiny_
     assert visitor.page.locator("#offline").is_hidden()
 
 
+def test_visitors_who_allow_no_storage_are_drawn_for(visit: Visit, tiny_address: str) -> None:
+    visitor = visit(tiny_address)
+    refuse = (
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    visitor.page.add_init_script(refuse)
+    visitor.page.reload()
+    visitor.write("text", TEXT)
+    visitor.page.locator("#languages [value=ja]").click()
+    assert visitor.labels() == [f"1 枚目、シード 0：{TEXT}"]
+
+
 def test_a_part_that_is_missing_is_named(browser: Browser, tiny_site: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_site, tmp_path / "site"))
     (missing,) = folder.glob("parts/*sampler*")

@@ -2,6 +2,7 @@
 
 import { button, details, element, input, part, textArea } from './elements.js';
 import { ownTexts } from './language.js';
+import { recall, remember } from './memory.js';
 
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./painter.js').Wish} Wish */
@@ -26,6 +27,7 @@ export class Desk {
     this.waiting = undefined;
     this.form = element('desk', HTMLFormElement);
     this.store = `text2latent desk of ${location.pathname}`;
+    input('guidance').max = String(Math.max(Number(input('guidance').max), model.guidance_scale));
     input('guidance').value = String(model.guidance_scale);
     this.restore();
     if (!textArea('text').value) textArea('text').value = ownTexts(model.examples)[0];
@@ -130,11 +132,11 @@ export class Desk {
   /** Remember what is written here until the next visit. */
   keep() {
     const values = KEPT.map((id) => [id, this.field(id).value]);
-    localStorage.setItem(this.store, JSON.stringify(Object.fromEntries(values)));
+    remember(this.store, JSON.stringify(Object.fromEntries(values)));
   }
 
   restore() {
-    const values = JSON.parse(localStorage.getItem(this.store) ?? '{}');
+    const values = JSON.parse(recall(this.store) ?? '{}');
     for (const id of KEPT) if (typeof values[id] === 'string') this.field(id).value = values[id];
   }
 

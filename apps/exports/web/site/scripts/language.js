@@ -1,5 +1,6 @@
 // The page's language: the visitor's own, until they choose another.
 
+import { recall, remember } from './memory.js';
 import { TEXTS } from './texts.js';
 
 /** @typedef {import('./texts.js').Language} Language */
@@ -37,11 +38,11 @@ export function ownTexts(texts) {
  * @param {() => void} onChange Called after that.
  */
 export function followLanguage(onChange) {
-  const kept = localStorage.getItem(KEPT) ?? navigator.language;
+  const kept = recall(KEPT) ?? navigator.language;
   write(kept.startsWith('ja') ? 'ja' : 'en');
   for (const button of languageButtons()) {
     button.addEventListener('click', () => {
-      localStorage.setItem(KEPT, button.value);
+      remember(KEPT, button.value);
       write(button.value === 'ja' ? 'ja' : 'en');
       onChange();
     });
