@@ -17,10 +17,10 @@ from text2latent.common.command import (
     warnings_in_one_line,
 )
 from text2latent.common.progress import progress
-from text2latent.configs.projection import ProjectConfig, idle_keys
+from text2latent.configs.projections import ProjectConfig, idle_keys
 
 if TYPE_CHECKING:
-    from text2latent.apps.projection.job import Job
+    from text2latent.apps.projection.projection_job import Job
 
 OUTPUT = "projection"
 RESUME_HINT = "what was found is saved; run the same command again to go on"
@@ -44,7 +44,7 @@ def spell_words(arguments: Sequence[str]) -> list[str]:
 
 def run(config: ProjectConfig) -> None:
     """Check all that can be wrong before any work, load, search, and write."""
-    from text2latent.apps.projection.job import Job
+    from text2latent.apps.projection.projection_job import Job
 
     job = Job(config)
     folder = plan(config, job)
@@ -57,7 +57,7 @@ def run(config: ProjectConfig) -> None:
 def plan(config: ProjectConfig, job: Job) -> Path:
     """The output folder, which can be written, as can the video."""
     from text2latent.apps.optimize.pictures import check_video
-    from text2latent.apps.projection.run import STATE
+    from text2latent.apps.projection.projection_run import STATE
 
     folder = check_output_folder(config.output or OUTPUT)
     if config.video:
@@ -69,8 +69,8 @@ def plan(config: ProjectConfig, job: Job) -> Path:
 def find(job: Job, folder: Path) -> dict[str, Any]:
     """Search in the folder and write what is found; returns the report."""
     from text2latent.apps.optimize.run import open_folder
-    from text2latent.apps.projection.results import Results, warn_of_foreign
-    from text2latent.apps.projection.run import forget
+    from text2latent.apps.projection.projection_results import Results, warn_of_foreign
+    from text2latent.apps.projection.projection_run import forget
 
     open_folder(folder, job.describe(), job.config.overwrite, lambda place: forget(place, job.names))
     warn_of_foreign(job)

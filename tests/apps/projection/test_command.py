@@ -19,7 +19,7 @@ from PIL import Image
 
 from text2latent.apps.projection import command as project
 from text2latent.apps.projection.command import spell_words
-from text2latent.configs.projection import ProjectConfig
+from text2latent.configs.projections import ProjectConfig
 from text2latent.inference.latents_file import load_latents
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.generators import load_generator

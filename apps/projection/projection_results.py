@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from text2latent.apps.projection.job import Job
-from text2latent.apps.projection.run import Found
+from text2latent.apps.projection.projection_job import Job
+from text2latent.apps.projection.projection_run import Found
 from text2latent.common.progress import progress
 from text2latent.inference.animation import save_animation
 from text2latent.inference.domain import DomainScore

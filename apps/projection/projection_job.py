@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text2latent.apps.projection.run import ProjectionRun
+from text2latent.apps.projection.projection_run import ProjectionRun
 from text2latent.common.errors import UsageError
-from text2latent.configs.projection import ProjectConfig
+from text2latent.configs.projections import ProjectConfig
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.editing import Edit
 from text2latent.inference.pipeline import Text2LatentPipeline
