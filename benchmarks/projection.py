@@ -32,16 +32,35 @@ STRENGTHS = tuple(0.25 * step for step in range(2, 15))
 """From 0.5 to 3.5."""
 SHOWN = 0.9
 """Share of edits that are to show what is named."""
-EDITS = {
-    "glasses": ("a face without glasses", "a face with glasses", "eyewear", "glasses"),
-    "hat": ("a face without a hat", "a face with a hat", "headwear", "hat"),
-    "earrings": ("a face without earrings", "a face with earrings", "earrings", "yes"),
-    "happy": ("a face", "a smiling face", "expression", "happy"),
-    "angry": ("a face", "an angry face", "expression", "angry"),
-    "blonde": ("a face", "a face with blonde hair", "hair_color", "blonde"),
-    "city": ("a face", "a face in front of a city", "background", "city"),
+COLOURS = ("blonde", "brown", "black", "red", "gray", "white", "blue")
+PLACES = {
+    **{"plain": "a plain background", "sea": "the sea", "forest": "a forest", "mountains": "mountains"},
+    **{"city": "a city", "sunset": "a sunset"},
 }
-"""Texts from and to, the attribute that they name, and its value."""
+SAID: dict[str, dict[str, str]] = {
+    "eyewear": {
+        "none": "a face without glasses",
+        "glasses": "a face with glasses",
+        "sunglasses": "a face with sunglasses",
+    },
+    "headwear": {"none": "a face without a hat", "hat": "a face with a hat"},
+    "earrings": {"no": "a face without earrings", "yes": "a face with earrings"},
+    "expression": {
+        "happy": "a smiling face",
+        "neutral": "a neutral face",
+        "sad": "a sad face",
+        "angry": "an angry face",
+    },
+    "hair_color": {colour: f"a face with {colour} hair" for colour in COLOURS},
+    "background": {place: f"a face in front of {words}" for place, words in PLACES.items()},
+}
+"""What somebody who looks at a picture says of an attribute's value, which is what edits go from and to."""
+EDITS = {
+    **{"glasses": ("eyewear", "glasses"), "hat": ("headwear", "hat"), "earrings": ("earrings", "yes")},
+    **{"happy": ("expression", "happy"), "angry": ("expression", "angry"), "blonde": ("hair_color", "blonde")},
+    "city": ("background", "city"),
+}
+"""The attribute that an edit is to change, and into what."""
 FREE = {"headwear": ("hair_style", "hair_color"), "hair_color": ("hair_style",)}
 """What a change of an attribute may hide or show, and isn't held against it."""
 
@@ -196,13 +215,17 @@ def edited(
     pipeline: Text2LatentPipeline, latents: Tensor, before: list[dict[str, str]], edit: str, strength: float
 ) -> tuple[float, float]:
     """Shares of edits that show what is named, and of other attributes that stay; of pictures without the former."""
-    source, target, attribute, value = EDITS[edit]
-    rows = [i for i, face in enumerate(before) if face.get(attribute, value) != value]
-    images = pipeline.edit(source, target, strength, latents[rows], output_type="pt").images
-    assert isinstance(images, Tensor)
-    pairs = [(before[i], after) for i, after in zip(rows, see(images), strict=True)]
-    shown = [after.get(attribute) == value for _, after in pairs]
-    kept = [share_kept(*pair, (attribute, *FREE.get(attribute, ()))) for pair in pairs]
+    attribute, value = EDITS[edit]
+    shown, kept = [], []
+    for there, words in SAID[attribute].items():
+        rows = [i for i, face in enumerate(before) if face.get(attribute) == there != value]
+        if not rows:
+            continue
+        images = pipeline.edit(words, SAID[attribute][value], strength, latents[rows], output_type="pt").images
+        assert isinstance(images, Tensor)
+        for i, after in zip(rows, see(images), strict=True):
+            shown.append(after.get(attribute) == value)
+            kept.append(share_kept(before[i], after, (attribute, *FREE.get(attribute, ()))))
     return float(np.mean(shown)), float(np.mean(kept))
 
 
