@@ -114,13 +114,15 @@ def fit_wording(
         clip: whose texts are normalised, if it asks for that.
         prompts: P >= 1 prompts of the domain, which others are held against later.
         further: more texts of the domain, whose words count as much; the more, the fewer of its words are unknown.
-        background: texts of all kinds; None for the package's own, in English and Japanese.
+        background: texts of all kinds; None for the package's own, in English and Japanese. Those that the domain has
+            all units of may be in it themselves, and are left out.
     """
     if background is None:
         background = [text for texts in general_prompts().values() for text in texts]
     own = [units_of(clip, prompt) for prompt in prompts]
     inside = _count([*own, *(units_of(clip, text) for text in further)])
-    outside = _count(units_of(clip, text) for text in background)
+    others = [units_of(clip, text) for text in background]
+    outside = _count(part for part in others if not inside.keys() >= set(part))
     weigh = _Evidence(inside, outside)
     units = torch.tensor(sorted({*inside, *outside}))
     evidence = torch.tensor([weigh(unit) for unit in units.tolist()])

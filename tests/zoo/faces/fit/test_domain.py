@@ -85,7 +85,7 @@ def test_wording_tells_foreign_japanese_that_clip_takes_for_faces(shipped: Text2
     assert all(outside(shipped, FOREIGN_JAPANESE))
     conditions = shipped.text_condition(shipped.encode_prompts(FOREIGN_JAPANESE))
     _, percentiles = replace(shipped.domain, wording=None).rate(shipped.clip, FOREIGN_JAPANESE, conditions)
-    assert (percentiles >= shipped.domain.threshold).sum() <= 1
+    assert not (percentiles >= shipped.domain.threshold).all()
 
 
 def test_few_held_out_captions_are_warned_of(pipeline: Text2LatentPipeline) -> None:
