@@ -82,9 +82,10 @@ def test_the_worlds_that_ship_keep_their_records():
     from text2latent.models.priors.folder import load_prior
 
     recorded, loaded = load_prior("faces").clip, ClipEncoder.from_pretrained("faces").identity
-    assert recorded == Identity(recorded.name, recorded.source, recorded.sha256)
+    assert recorded.settings == loaded.settings
     assert recorded.differences(loaded) == []
-    assert loaded.settings["activation"] == "GELU"
+    assert Identity(recorded.name, recorded.source, recorded.sha256).differences(loaded) == []
+    assert (loaded.settings["activation"], loaded.settings["text_normalization"]) == ("GELU", "japanese")
 
 
 @pytest.mark.parametrize(
