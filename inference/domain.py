@@ -147,7 +147,7 @@ class Domain:
         ]
 
     def are_worded_strangely(self, clip: ClipEncoder, prompts: Sequence[str]) -> list[bool]:
-        """Which prompts are outside by their wording alone; none where no wording was learnt.
+        """Which prompts are outside by their wording alone, which speaks against them; none where none was learnt.
 
         A small CLIP may see nothing in a text that does say something, but not of the domain.
         """
@@ -155,7 +155,7 @@ class Domain:
             return [False] * len(prompts)
         usual = {latin: self.wording.strangeness[self.wording.alike(latin)] for latin in (True, False)}
         return [
-            bool(_percentiles(strangeness, usual[is_latin(prompt)]) >= self.threshold)
+            bool(strangeness > 0 and _percentiles(strangeness, usual[is_latin(prompt)]) >= self.threshold)
             for strangeness, prompt in zip(self.wording.rate(clip, prompts), prompts, strict=True)
         ]
 

@@ -32,6 +32,8 @@ UNKNOWN = -2.0
 """Evidence of a unit that stands neither in texts of the domain nor in the background: such as most words do."""
 STRONGEST = 4.0
 """Most that a unit speaks for or against a text."""
+USUAL_SHARE = 1e-4
+"""Share of a domain's units from which on one never speaks against it."""
 SEEN, UNSEEN = 0.5, 0.05
 """Added to how often a unit stands in the domain and in the background, of which there is less text."""
 LATIN = "A-Za-z\u00c0-\u024f"
@@ -147,7 +149,9 @@ class _Evidence:
         if not inside and not outside:
             return UNKNOWN
         ratio = math.log((inside + SEEN) / (outside + UNSEEN)) + self.shift
-        return min(max(ratio, -STRONGEST), STRONGEST)
+        # "a" stands in all texts, and "a woman" in many: what a domain often says doesn't speak against it.
+        is_usual = inside and inside >= USUAL_SHARE * self.inside.total()
+        return min(max(ratio, 0.0 if is_usual else -STRONGEST), STRONGEST if inside else UNKNOWN)
 
 
 def _strangeness(weigh: _Evidence, units: Counter[int]) -> float:

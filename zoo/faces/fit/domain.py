@@ -6,7 +6,6 @@ import itertools
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,6 @@ from text2latent.zoo.faces.language.captions import LANGUAGES, draw_caption
 PRIOR = Path(__file__).parents[1] / "weights" / "prior"
 FOREIGN = Path(__file__).parents[1] / "language" / "foreign.txt"
 NUM_CAPTIONS, NUM_FURTHER = 500, 20_000
-THRESHOLD = 97.0
-"""Percentile from which on prompts are warned of. Among the calibration's prompts are free wordings that are stranger
-than most captions, so that of these about one in a hundred reaches it."""
 SEED = 10_000_000
 """z and captions of seeds that evaluation doesn't use."""
 BATCH = 32
@@ -71,8 +67,7 @@ def learn_domain(pipeline: Text2LatentPipeline, num_images: int, num_captions: i
     conditions = pipeline.text_condition(pipeline.encode_prompts(prompts))
     images = pipeline.prior.image_condition(own_embeddings(pipeline, num_images))
     wording = fit_wording(pipeline.clip, prompts, further_texts(), background_texts())
-    domain = fit_domain(images, conditions, wording)
-    return replace(domain, threshold=THRESHOLD)
+    return fit_domain(images, conditions, wording)
 
 
 def fit_faces_domain(prior: Path, num_images: int = SAMPLE_SIZE, num_captions: int = NUM_CAPTIONS) -> None:
