@@ -142,6 +142,7 @@ class _Evidence:
     def __init__(self, inside: Counter[int], outside: Counter[int]) -> None:
         self.inside, self.outside = inside, outside
         self.shift = math.log((outside.total() + 1) / (inside.total() + 1))
+        self.usual_times = USUAL_SHARE * inside.total()
 
     def __call__(self, unit: int, left_out: int = 0) -> float:
         """Evidence of a unit, without so many times that it stands in the domain."""
@@ -150,7 +151,7 @@ class _Evidence:
             return UNKNOWN
         ratio = math.log((inside + SEEN) / (outside + UNSEEN)) + self.shift
         # "a" stands in all texts, and "a woman" in many: what a domain often says doesn't speak against it.
-        is_usual = inside and inside >= USUAL_SHARE * self.inside.total()
+        is_usual = inside and inside >= self.usual_times
         return min(max(ratio, 0.0 if is_usual else -STRONGEST), STRONGEST if inside else UNKNOWN)
 
 

@@ -128,7 +128,7 @@ class Job:
     def tuning(self) -> TuningSettings:
         return TuningSettings(**dataclasses.asdict(self.config.tune))
 
-    @property
+    @cached_property
     def domain_scores(self) -> list[DomainScore]:
         """How far each picture is from what the generator draws; none where that isn't known."""
         pipeline = self.networks.pipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -69,8 +70,7 @@ class PictureObjective:
 
     def of(self, rows: slice) -> PictureObjective:
         """The same for some of the pictures."""
-        chosen = object.__new__(PictureObjective)
-        chosen.weights, chosen.features = self.weights, self.features
+        chosen = copy.copy(self)
         chosen._scales = [scale[rows] for scale in self._scales]
         chosen._seen = None if self._seen is None else [layer[rows] for layer in self._seen]
         return chosen

@@ -109,12 +109,12 @@ def test_large_pictures_are_turned_too() -> None:
 # What decodes the same pictures as a server that many ask at once, and prints the MiB that it has afterwards, and had.
 MANY_AT_ONCE = """
 import io
-from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
 import psutil
 from PIL import Image
 from text2latent.apps.serving.limits import Limits
 from text2latent.apps.serving.uploads import decode_upload
+from text2latent.benchmarks.timing import peak_memory
 
 file = io.BytesIO()
 Image.new("RGB", (3200, 3200), "teal").save(file, "PNG")
@@ -123,8 +123,7 @@ decode_upload(data, Limits())
 before = process.memory_info().rss
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(lambda _: decode_upload(data, Limits()).size, range(16)))
-(most,) = (int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-print((process.memory_info().rss - before) / 2**20, most / 2**10)
+print((process.memory_info().rss - before) / 2**20, peak_memory() / 2**20)
 """
 
 
