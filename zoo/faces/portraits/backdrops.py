@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from text2latent.zoo.faces.portraits.pen import Color, Pen, mix, shade
+from text2latent.zoo.drawing.pen import Color, Pen, mix, shade
 
 SIZE = 128
 

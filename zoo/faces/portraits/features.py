@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from text2latent.zoo.drawing.pen import Color, Pen, mirrored, mix, shade
 from text2latent.zoo.faces.attributes import Face
-from text2latent.zoo.faces.portraits.pen import Color, Pen, mirrored, mix, shade
 
 SKIN: dict[str, Color] = {"light": (255, 222, 196), "medium": (222, 160, 112), "dark": (136, 84, 56)}
 HAIR: dict[str, Color] = {

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from text2latent.zoo.drawing.pen import Color, Pen, skia
 from text2latent.zoo.faces.attributes import NUISANCES, Face, decode
 from text2latent.zoo.faces.portraits import features, styling
 from text2latent.zoo.faces.portraits.backdrops import BACKDROPS, SIZE
-from text2latent.zoo.faces.portraits.pen import Color, Pen, skia
 
 CENTER = (64.0, 62.0)
 SHIFT, SCALE, TILT = 2.5, 0.035, 3.5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from text2latent.zoo.drawing.pen import Pen, mirrored, shade
 from text2latent.zoo.faces.portraits.features import INK, Look
-from text2latent.zoo.faces.portraits.pen import Pen, mirrored, shade
 
 
 def draw_hair_behind(pen: Pen, look: Look) -> None:

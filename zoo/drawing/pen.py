@@ -10,7 +10,7 @@ from text2latent.common.extras import optional_module
 if TYPE_CHECKING:
     import skia  # type: ignore[import-not-found]  # a compiled module without stubs
 else:
-    skia = optional_module("skia", "drawing faces", "zoo")
+    skia = optional_module("skia", "drawing pictures", "zoo")
 
 Color = tuple[float, float, float]
 """Red, green and blue in [0, 255]."""

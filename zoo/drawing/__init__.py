@@ -1,0 +1,1 @@
+"""What the renderers of the worlds draw with."""
