@@ -126,8 +126,9 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *(path for path in source.glob("apps/exports/web/site/**/*") if path.is_file()),
         *source.glob("apps/serving/page/*.css"),
         *source.glob("apps/serving/page/examples/*.txt"),
-        *source.glob("zoo/faces/language/*.yaml"),
-        *source.glob("zoo/faces/language/*.txt"),
+        *source.glob("zoo/*/language/*.yaml"),
+        *source.glob("zoo/*/language/*.txt"),
+        *source.glob("zoo/*/world.yaml"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]

@@ -146,11 +146,11 @@ def test_a_generator_of_another_world_is_refused(tmp_path, tiny_world, capsys):
     assert "--generator: expected a StyleGAN2 of the faces world" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", [main, build.main], ids=["sharpening", "build"])
-def test_without_the_renderers_library_one_line_tells_what_to_install(script, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("script", "given"), [(main, []), (build.main, ["faces"])], ids=["sharpening", "build"])
+def test_without_the_renderers_library_one_line_tells_what_to_install(script, given, tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skia" else find(name, *rest))
-    assert script(["--output", str(tmp_path / "run")]) == 1
+    assert script([*given, "--output", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "needs skia, not installed here; pip install" in error
     assert error.count("\n") == 1

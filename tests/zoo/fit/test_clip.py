@@ -141,13 +141,13 @@ def test_unknown_words_leave_the_caption_in_place():
 
 def test_unknown_words_never_lengthen_a_caption_beyond_the_context(monkeypatch):
     monkeypatch.setattr(module, "UNKNOWN_RATE", 1.0)
-    context_length = module._tokenizer().context_length
+    context_length = 30
     full = torch.full((20, context_length), 320)
     full[:, 0], full[:, -1] = START, END
-    assert torch.equal(add_unknown_words(full, np.random.default_rng(0)), full)
+    assert torch.equal(add_unknown_words(full, context_length, np.random.default_rng(0)), full)
     nearly = full[:, :-3].clone()
     nearly[:, -1] = END
-    longer = add_unknown_words(nearly, np.random.default_rng(0))
+    longer = add_unknown_words(nearly, context_length, np.random.default_rng(0))
     assert nearly.shape[1] < longer.shape[1] <= context_length
     assert (longer.max(dim=1).values == END).all()
 
@@ -199,12 +199,14 @@ def test_image_loss_is_zero_for_right_answers_and_blind_to_hair_that_is_not_ther
     hair, style = FACES.names.index("hair_color"), FACES.names.index("hair_style")
     codes[:, style] = 0
     codes[0, [hair, style]] = 1, 1
-    assert module._image_attribute_loss(certain(codes), codes).item() < 1e-6
+    assert module._image_attribute_loss(FACES, certain(codes), codes).item() < 1e-6
     wrong = codes.copy()
     wrong[1:, hair] = (codes[1:, hair] + 1) % FACES.sizes[hair]
-    assert module._image_attribute_loss(certain(wrong), codes).item() < 1e-6
+    assert module._image_attribute_loss(FACES, certain(wrong), codes).item() < 1e-6
     wrong[0, hair] = 2
-    assert module._image_attribute_loss(certain(wrong), codes).item() == pytest.approx(-np.log(1e-9) / 11, rel=1e-3)
+    assert module._image_attribute_loss(FACES, certain(wrong), codes).item() == pytest.approx(
+        -np.log(1e-9) / 11, rel=1e-3
+    )
 
 
 def test_text_loss_asks_for_what_the_caption_allows():
@@ -242,7 +244,7 @@ def test_loss_depends_on_the_step_alone_and_reaches_every_weight(trainer, monkey
 def small_text_stage(monkeypatch):
     """The second stage in a few seconds."""
     plan = FitPlan(num_steps=2, lr=1e-2, warmup_steps=1, log_every=1, save_every=1)
-    settings = {"TEXT_PLAN": plan, "TEXT_BATCH": 4, "TEXT_IMAGES": 10, "NUM_IMAGES": 16}
+    settings = {"make_text_plan": lambda world: plan, "TEXT_BATCH": 4, "TEXT_IMAGES": 10, "NUM_IMAGES": 16}
     for name, value in settings.items():
         monkeypatch.setattr(module, name, value)
 
@@ -283,7 +285,7 @@ def test_heads_learn_what_embeddings_show(trainer):
     for num_steps in (0, 200):
         fit_heads(own, image, codes, num_steps)
         predictions = own.attribute_log_probabilities(image)
-        losses.append(module._image_attribute_loss(predictions, codes).item())
+        losses.append(module._image_attribute_loss(FACES, predictions, codes).item())
     assert losses[1] < 0.1 * losses[0]
 
 
@@ -291,11 +293,12 @@ def test_fitting_goes_on_from_a_clip_that_is_there(trainer, known, tmp_path, mon
     export(trainer.eval(), tmp_path / "before")
     wider = torch.cat([known, torch.tensor([48000])]).unique()
     assert len(wider) == len(known) + 1
-    monkeypatch.setattr(module, "known_tokens", lambda: wider)
+    monkeypatch.setattr(module, "known_tokens", lambda world: wider)
     own = trainer_of(FACES, tmp_path / "before")
     vectors, before = (part.clip.text.token_embedding(known[None])[0] for part in (own, trainer))
     torch.testing.assert_close(vectors, before, atol=1e-3, rtol=0)
     flags = [
+        "faces",
         "--source",
         str(tmp_path / "before"),
         "--work",
@@ -336,12 +339,13 @@ def test_export_is_a_folder_that_open_clip_loads_to_the_same_towers(trainer, tmp
 
 def test_fitting_writes_a_model_and_is_through_when_rerun(tmp_path, monkeypatch, small_text_stage):
     monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(module, "known_tokens", lambda: known_tokens(FACES, num_captions=50, seldom=0))
+    monkeypatch.setattr(module, "known_tokens", lambda world: known_tokens(FACES, num_captions=50, seldom=0))
     plan = FitPlan(num_steps=1, lr=1e-3, warmup_steps=1, log_every=1, save_every=1)
+    monkeypatch.setattr(module, "make_plan", lambda world: plan)
     with torch.random.fork_rng():
-        fit_clip(FACES, tmp_path / "work", tmp_path / "clip", plan)
+        fit_clip(FACES, tmp_path / "work", tmp_path / "clip")
         weights = tmp_path / "clip" / "open_clip_model.safetensors"
         before = weights.read_bytes()
-        fit_clip(FACES, tmp_path / "work", tmp_path / "clip", plan)
+        fit_clip(FACES, tmp_path / "work", tmp_path / "clip")
     assert weights.read_bytes() == before
     assert not any("heads" in name for name in ClipEncoder.from_pretrained(str(tmp_path / "clip")).state_dict())
