@@ -93,7 +93,7 @@ wheel: $(DEV)
 	$(BIN)/python -m build --wheel
 
 zoo-faces: $(DEV)
-	$(BIN)/python -m text2latent.zoo.faces.build
+	$(BIN)/python -m text2latent.zoo.build faces
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(WEB)/node_modules

@@ -25,16 +25,12 @@ from text2latent.benchmarks.report import (
 )
 from text2latent.common.command import CommandParser, positive_int, run_command, seed
 from text2latent.inference.pipeline import Text2LatentPipeline
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES
-from text2latent.zoo.faces.evaluation import (
-    COLLOQUIAL_PARTS,
-    SEED,
-    colloquial_captions,
-    find_named,
-    prompt_faithfulness,
-)
-from text2latent.zoo.faces.judge import load_judge
-from text2latent.zoo.faces.language.captions import LANGUAGES, Caption
+from text2latent.zoo.evaluation import COLLOQUIAL_PARTS, SEED, colloquial_captions, find_named, prompt_faithfulness
+from text2latent.zoo.judge import load_judge
+from text2latent.zoo.language.captions import LANGUAGES, Caption
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 load_pipeline = cache(Text2LatentPipeline.from_pretrained)
 
@@ -43,9 +39,9 @@ def part_figures(part: str, config: Namespace) -> list[Figure]:
     """Named attributes that are there, and pictures with all of them, of one part of the prompts."""
     figures = []
     for language in LANGUAGES:
-        captions = colloquial_captions(language, part)
+        captions = colloquial_captions(FACES, language, part)
         pipeline = load_pipeline(config.model)
-        fit = prompt_faithfulness(pipeline, load_judge(), captions, config.num_images, config.seed)
+        fit = prompt_faithfulness(FACES, pipeline, load_judge(FACES), captions, config.num_images, config.seed)
         targets = (0.95, 0.80) if part == "held" else (None, None)
         figures += [
             Figure(f"named attributes that are there ({language})", fit.named, target=targets[0]),
@@ -65,7 +61,7 @@ def wrong_lines(config: Namespace, part: str) -> list[str]:
     """The lines of a Markdown table: each prompt, and what is drawn instead of what it names, with how often."""
     lines = ["| typed | drawn instead |", "|---|---|"]
     for language in LANGUAGES:
-        for caption in colloquial_captions(language, part):
+        for caption in colloquial_captions(FACES, language, part):
             lines.append(f"| {caption.text} | {_wrong(config, caption) or 'nothing'} |")
     return lines
 
@@ -75,12 +71,12 @@ def _wrong(config: Namespace, caption: Caption) -> str:
     drawn = load_pipeline(config.model)(
         caption.text, num_images_per_prompt=config.num_images, seeds=seeds, output_type="pt"
     )
-    codes = load_judge().classify(cast(Tensor, drawn.images))
-    there, _ = find_named(codes, [caption] * len(codes))
+    codes = load_judge(FACES).classify(cast(Tensor, drawn.images))
+    there, _ = find_named(FACES, codes, [caption] * len(codes))
     counts = Counter(
-        ATTRIBUTES[name][row[i]]
+        FACES.attributes[name][row[i]]
         for row, right in zip(codes, there, strict=True)
-        for i, name in enumerate(NAMES)
+        for i, name in enumerate(FACES.names)
         if not right[i]
     )
     return ", ".join(f"{value} {count}" for value, count in counts.most_common())

@@ -31,6 +31,9 @@ from text2latent.benchmarks.report import (
 )
 from text2latent.common.command import CommandParser, positive_int, run_command
 from text2latent.common.errors import InputError
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 MIB = 2**20
 TEXT = "blonde woman with glasses"
@@ -92,18 +95,18 @@ def int8_figures(config: Namespace) -> list[Figure]:
     import torch
 
     from text2latent.apps.exports.runtime.infer_onnx import OnnxPipeline
-    from text2latent.zoo.faces.evaluation import held_out_captions, score_pictures
-    from text2latent.zoo.faces.judge import load_judge
+    from text2latent.zoo.evaluation import held_out_captions, score_pictures
+    from text2latent.zoo.judge import load_judge
 
-    count, judge = QUICK_CAPTIONS if config.quick else config.num_captions, load_judge()
-    captions = held_out_captions(count, "en")
+    count, judge = QUICK_CAPTIONS if config.quick else config.num_captions, load_judge(FACES)
+    captions = held_out_captions(FACES, count, "en")
     texts, seeds = [caption.text for caption in captions], list(range(count))
     figures = []
     for name, int8 in (("float32", False), ("int8", True)):
         pipeline = OnnxPipeline(exported(config), int8)
         levels = np.concatenate([pipeline([text], [seed]) for text, seed in zip(texts, seeds, strict=True)])
         images = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        fit = score_pictures(judge, images, captions)
+        fit = score_pictures(FACES, judge, images, captions)
         figures += [
             Figure(f"{name}, named attributes that are there", fit.named),
             Figure(f"{name}, pictures with all that is named", fit.complete),

@@ -23,9 +23,12 @@ from text2latent.common.command import CommandParser, positive_int, seed
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
-from text2latent.zoo.faces import evaluation
-from text2latent.zoo.faces.judge import load_judge
-from text2latent.zoo.faces.language.captions import LANGUAGES
+from text2latent.zoo import evaluation
+from text2latent.zoo.judge import load_judge
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 RERANK = 8
 CANDIDATES = f"best of {RERANK} by CLIP"
@@ -33,15 +36,17 @@ CANDIDATES = f"best of {RERANK} by CLIP"
 
 def judge_figures(config: Namespace) -> list[Figure]:
     """Balanced accuracy of the judge on renders that it has not seen."""
-    images, codes = evaluation.held_out_renders(config.num_renders, config.seed)
-    return scores("balanced accuracy", evaluation.judge_accuracy(load_judge(), images, codes), mean=0.98, each=0.94)
+    images, codes = evaluation.held_out_renders(FACES, config.num_renders, config.seed)
+    return scores(
+        "balanced accuracy", evaluation.judge_accuracy(FACES, load_judge(FACES), images, codes), mean=0.98, each=0.94
+    )
 
 
 def clip_figures(config: Namespace) -> list[Figure]:
     """Balanced zero-shot accuracy of CLIP on renders that it has not seen, by prompts of either language."""
-    images, codes = evaluation.held_out_renders(config.num_renders, config.seed)
+    images, codes = evaluation.held_out_renders(FACES, config.num_renders, config.seed)
     clip = ClipEncoder.from_pretrained(config.world)
-    accuracy = {language: evaluation.zero_shot_accuracy(clip, language, images, codes) for language in LANGUAGES}
+    accuracy = {language: evaluation.zero_shot_accuracy(FACES, clip, language, images, codes) for language in LANGUAGES}
     return [
         figure
         for language, by_attribute in accuracy.items()
@@ -51,8 +56,8 @@ def clip_figures(config: Namespace) -> list[Figure]:
 
 def generator_figures(config: Namespace) -> list[Figure]:
     """How often the judge sees in the generator's images what their z stands for (balanced)."""
-    images, codes = evaluation.own_images(load_generator(config.world), config.num_z, config.seed)
-    agreement = evaluation.judge_accuracy(load_judge(), images, codes)
+    images, codes = evaluation.own_images(FACES, load_generator(config.world), config.num_z, config.seed)
+    agreement = evaluation.judge_accuracy(FACES, load_judge(FACES), images, codes)
     return scores("agreement with the attributes of z", agreement, mean=0.96, each=0.88)
 
 
@@ -63,8 +68,8 @@ def load_pipeline(model: str) -> Text2LatentPipeline:
 
 def prior_figures(config: Namespace) -> list[Figure]:
     """Pictures of held-out captions at default settings, one candidate each."""
-    pipeline, judge = load_pipeline(config.model), load_judge()
-    own = evaluation.confidence(judge, evaluation.own_images(pipeline.generator, config.num_z, config.seed)[0])
+    pipeline, judge = load_pipeline(config.model), load_judge(FACES)
+    own = evaluation.confidence(judge, evaluation.own_images(FACES, pipeline.generator, config.num_z, config.seed)[0])
     figures = []
     for language in LANGUAGES:
         fit = _faithfulness(config, language)
@@ -96,9 +101,11 @@ def rerank_figures(config: Namespace) -> list[Figure]:
 
 
 def _faithfulness(config: Namespace, language: str, **settings: float) -> evaluation.Faithfulness:
-    captions = evaluation.held_out_captions(config.num_captions, language, config.seed)
+    captions = evaluation.held_out_captions(FACES, config.num_captions, language, config.seed)
     pipeline = load_pipeline(config.model)
-    return evaluation.prompt_faithfulness(pipeline, load_judge(), captions, config.num_images, config.seed, **settings)
+    return evaluation.prompt_faithfulness(
+        FACES, pipeline, load_judge(FACES), captions, config.num_images, config.seed, **settings
+    )
 
 
 PARTS: dict[str, Measure] = {

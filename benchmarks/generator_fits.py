@@ -37,14 +37,15 @@ from text2latent.common.command import (
 from text2latent.common.constraints import Range, whole_number
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
-from text2latent.zoo.faces import evaluation
-from text2latent.zoo.faces.attributes import draw_codes
-from text2latent.zoo.faces.fit.adversarial import load_faces_generator, to_device
-from text2latent.zoo.faces.fit.batches import to_tensor
-from text2latent.zoo.faces.fit.generator import psnr
-from text2latent.zoo.faces.judge import Judge, load_judge
-from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
-from text2latent.zoo.faces.world import latents
+from text2latent.zoo import evaluation
+from text2latent.zoo.drawing.renders import render
+from text2latent.zoo.faces.sharpening import load_faces_generator, to_device
+from text2latent.zoo.fit.batches import to_tensor
+from text2latent.zoo.fit.generator import psnr
+from text2latent.zoo.judge import Judge, load_judge
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 RENDERS = "renders"
 """Name of the part with the figures of renders."""
@@ -70,9 +71,9 @@ class Yardstick:
 def make_yardstick(num_images: int, random_seed: int, clip: str, device: torch.device) -> Yardstick:
     """Draw renders of a seed and load judge and CLIP, all on `device`."""
     rng = np.random.default_rng([random_seed, 5])
-    codes, nuisance = draw_codes(rng, num_images), draw_nuisance(rng, num_images)
-    images, w = to_tensor(render(codes, nuisance)).to(device), latents(codes, nuisance).to(device)
-    return Yardstick(images, w, load_judge().to(device), ClipEncoder.from_pretrained(clip).to(device))
+    codes, nuisance = FACES.draw_codes(rng, num_images), FACES.draw_nuisance(rng, num_images)
+    images, w = to_tensor(render(FACES, codes, nuisance)).to(device), FACES.latents(codes, nuisance).to(device)
+    return Yardstick(images, w, load_judge(FACES).to(device), ClipEncoder.from_pretrained(clip).to(device))
 
 
 def sharpness(images: Tensor) -> float:
@@ -86,7 +87,7 @@ def sharpness(images: Tensor) -> float:
 def image_figures(images: Tensor, codes: np.ndarray, yardstick: Yardstick) -> list[Figure]:
     """Measure images `[M, 3, 128, 128]` that are to show values `codes` `[M, len(NAMES)]`."""
     judge, renders = yardstick.judge, yardstick.images
-    agreement = evaluation.judge_accuracy(judge, images, codes)
+    agreement = evaluation.judge_accuracy(FACES, judge, images, codes)
     confidence = evaluation.confidence(judge, images) / evaluation.confidence(judge, renders)
     distance = frechet_distance(*(yardstick.clip.encode_image(side).cpu().numpy() for side in (images, renders)))
     detail = sharpness(images) / sharpness(renders)
@@ -101,7 +102,7 @@ def image_figures(images: Tensor, codes: np.ndarray, yardstick: Yardstick) -> li
 @torch.no_grad()
 def generator_figures(generator: StyleGAN2Generator, yardstick: Yardstick, random_seed: int) -> list[Figure]:
     """Measure a generator on as many images of random z as there are renders, and on the renders' own w."""
-    images, codes = evaluation.own_images(generator, len(yardstick.images), random_seed)
+    images, codes = evaluation.own_images(FACES, generator, len(yardstick.images), random_seed)
     batches = zip(yardstick.w.split(evaluation.BATCH), yardstick.images.split(evaluation.BATCH), strict=True)
     ratios = [psnr(generator.synthesize(w[:, None]), targets) for w, targets in batches]
     fidelity = Figure("PSNR of w of known meaning against their renders", float(torch.stack(ratios).mean()), "dB")
@@ -116,7 +117,7 @@ def compare(parser: CommandParser, config: Namespace) -> None:
         read_parts(file)
     generators = {source: load_faces_generator(source) for source in config.generators}
     yardstick = make_yardstick(config.num_images, config.seed, config.clip, device)
-    renders, codes = evaluation.held_out_renders(config.num_images, config.seed)
+    renders, codes = evaluation.held_out_renders(FACES, config.num_images, config.seed)
     measured = {RENDERS: partial(image_figures, renders.to(device), codes, yardstick)}
     for source, generator in generators.items():
         measured[source] = partial(generator_figures, to_device(generator, device), yardstick, config.seed)

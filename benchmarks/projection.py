@@ -25,7 +25,10 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.projection.features import ClipFeatures
 from text2latent.inference.projection.projector import ProjectionSettings
 from text2latent.inference.projection.result import Projection, draw_projection
-from text2latent.zoo.faces.evaluation import SEED, held_out_renders, see
+from text2latent.zoo.evaluation import SEED, held_out_renders, see
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 RESAMPLES = 1000
 STRENGTHS = tuple(0.25 * step for step in range(2, 15))
@@ -81,7 +84,7 @@ def own(pipeline: Text2LatentPipeline, config: Namespace) -> Subject:
 
 def renders(pipeline: Text2LatentPipeline, config: Namespace) -> Subject:
     """That the generator was never shown."""
-    return Subject(held_out_renders(config.num_pictures, config.seed)[0], None)
+    return Subject(held_out_renders(FACES, config.num_pictures, config.seed)[0], None)
 
 
 def ways(config: Namespace) -> dict[str, Callable[[Text2LatentPipeline, Tensor], Tensor]]:
@@ -109,14 +112,14 @@ def start_figures(find: Callable[[Text2LatentPipeline, Namespace], Subject], con
     """Of each way: how like the pictures its images are, what they keep, and the seconds for a picture."""
     pipeline = Text2LatentPipeline.from_pretrained(config.model)
     subject = find(pipeline, config)
-    truth, found, kept = see(subject.pictures), {}, {}
+    truth, found, kept = see(FACES, subject.pictures), {}, {}
     figures: list[Figure] = []
     for name, way in ways(config).items():
         started = time.perf_counter()
         latents = way(pipeline, subject.pictures)
         seconds = (time.perf_counter() - started) / len(latents)
         found[name] = draw_projection(pipeline.generator, subject.pictures, latents)
-        kept[name] = np.array([share_kept(*pair) for pair in zip(truth, see(found[name].images), strict=True)])
+        kept[name] = np.array([share_kept(*pair) for pair in zip(truth, see(FACES, found[name].images), strict=True)])
         figures += list(_row(name, found[name], kept[name], subject.latents, seconds))
     return figures + ahead(find.__name__, found, kept)
 
@@ -167,7 +170,7 @@ def ahead(kind: str, found: dict[str, Projection], kept: dict[str, np.ndarray]) 
 def single_figures(config: Namespace) -> list[Figure]:
     """Seconds for one picture alone, by the defaults."""
     pipeline = Text2LatentPipeline.from_pretrained(config.model)
-    picture = held_out_renders(1, config.seed)[0][0]
+    picture = held_out_renders(FACES, 1, config.seed)[0][0]
     pipeline.project(picture, ProjectionSettings(steps=2))
     started = time.perf_counter()
     pipeline.project(picture)
@@ -181,13 +184,13 @@ def edit_figures(config: Namespace) -> list[Figure]:
     Of each edit the least strength counts at which `SHOWN` of the pictures show what it names, or the largest.
     """
     pipeline = Text2LatentPipeline.from_pretrained(config.model)
-    pictures = held_out_renders(config.num_edited, config.seed)[0]
+    pictures = held_out_renders(FACES, config.num_edited, config.seed)[0]
     with progress(total=ProjectionSettings().steps, unit="steps", description="edits") as bar:
         found = pipeline.project(list(pictures), on_step=lambda step, losses: bar.update()).latents
     drawn = pipeline.generator.sample_w(config.num_edited, config.seed)
     figures, sums = [], []
     for name, latents in (("found", found), ("drawn", drawn)):
-        before = see(pipeline.render(latents).images)
+        before = see(FACES, pipeline.render(latents).images)
         results = {edit: strongest_needed(pipeline, latents, before, edit) for edit in EDITS}
         for edit, (strength, shown, kept) in results.items():
             figures.append(Figure(f"{edit}, strength ({name})", strength, "", detail=True))
@@ -223,7 +226,7 @@ def edited(
             continue
         images = pipeline.edit(words, SAID[attribute][value], strength, latents[rows], output_type="pt").images
         assert isinstance(images, Tensor)
-        for i, after in zip(rows, see(images), strict=True):
+        for i, after in zip(rows, see(FACES, images), strict=True):
             shown.append(after.get(attribute) == value)
             kept.append(share_kept(before[i], after, (attribute, *FREE.get(attribute, ()))))
     return float(np.mean(shown)), float(np.mean(kept))

@@ -23,6 +23,9 @@ from text2latent.benchmarks.report import (
 )
 from text2latent.benchmarks.timing import Finished, import_seconds, run_measured
 from text2latent.common.command import CommandParser, positive_int, select_device
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "blonde woman with glasses"
@@ -34,14 +37,13 @@ GIB = 2**30
 
 def renderer_figures(config: Namespace) -> list[Figure]:
     """Images that the renderer draws in a second of processor time, however many cores are busy with other things."""
-    from text2latent.zoo.faces.attributes import draw_codes
-    from text2latent.zoo.faces.portraits.renderer import draw_nuisance, render
+    from text2latent.zoo.drawing.renders import render
 
     rng = np.random.default_rng(0)
-    codes, nuisance = draw_codes(rng, config.num_renders), draw_nuisance(rng, config.num_renders)
-    render(codes[:1], nuisance[:1])
+    codes, nuisance = FACES.draw_codes(rng, config.num_renders), FACES.draw_nuisance(rng, config.num_renders)
+    render(FACES, codes[:1], nuisance[:1])
     started = time.process_time()
-    render(codes, nuisance)
+    render(FACES, codes, nuisance)
     rate = config.num_renders / (time.process_time() - started)
     return [Figure("renderer, one core", rate, "images/s", target=300)]
 

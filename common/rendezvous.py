@@ -6,6 +6,7 @@ store is asked again and again from Python instead, and the group is made once a
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import time
@@ -32,7 +33,7 @@ def join_processes(
     device: torch.device | None = None,
     announce: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Make torch.distributed's default group once all processes are there.
+    """Make torch.distributed's default group once all processes are there; it is left when the process ends.
 
     Args:
         rank, processes: of this process, and how many there are.
@@ -56,10 +57,17 @@ def join_processes(
         torch.distributed.init_process_group(
             backend, store=PrefixStore("group", attempt), rank=rank, world_size=processes, device_id=device
         )
+        atexit.register(_leave_group)
     except RuntimeError as error:
         raise InputError(
             f"rank {rank} of {processes}: lost the others at {_named(address)}: {one_line(error)}"
         ) from error
+
+
+def _leave_group() -> None:
+    """End the group before the interpreter ends: NCCL complains otherwise, and Gloo's threads may abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Deadline:

@@ -15,7 +15,7 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.priors.folder import load_prior
 from text2latent.tests.train_runs import PROMPTS, arguments, rows
 from text2latent.training.logs import ROWS
-from text2latent.zoo.faces.validation import attribute_accuracy
+from text2latent.zoo.evaluation import attribute_accuracy
 
 LOGGED = ("train_loss", "lr", "grad_norm", "ema_decay", "pairs_per_second", "steps_per_second", "minutes")
 STEPS, VALIDATIONS = [3, 6, 9, 12], [5, 10, 12]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -98,14 +96,7 @@ class MeetingProcesses:
             None if device.type == "cpu" else device,
             self.meeting.announce,
         )
-        if backend == "nccl":  # which complains of a group that is left at the end
-            atexit.register(_leave_group)
         super().setup_environment()  # type: ignore[misc]
-
-
-def _leave_group() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 class MeetingStrategy(MeetingProcesses, DDPStrategy):

@@ -1,7 +1,7 @@
 """What a world's judge sees in images, and how much of what a prompt wants is there.
 
-A world of the zoo may have a judge: its module `zoo/NAME/evaluation.py` then has `see(images)`, which gives attribute
-and value of all that is visible in each image, and its `attributes.py` lists them as `ATTRIBUTES`.
+A world of the zoo has a judge where its weights hold one. What it distinguishes is the attributes of the world's
+`world.yaml`, and `zoo/evaluation.py` asks it which of them are visible in an image.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from text2latent.common.errors import InputError
 from text2latent.inference.prompts import PromptLine
-from text2latent.models.sources.zoo import ZOO
+from text2latent.models.sources.zoo import ZOO, is_zoo_name
 
 Seen = Mapping[str, str]
 
@@ -37,11 +38,11 @@ class Judge:
 
 def find_judge(world: str) -> Judge | None:
     """The judge of a world of the zoo; None where there is no such world, or it has no judge."""
-    if not world.isidentifier() or not (ZOO / world / "evaluation.py").is_file():
+    if not is_zoo_name(world) or not (ZOO / world / "weights" / "judge").is_dir():
         return None
-    package = f"text2latent.zoo.{world}"
-    attributes = importlib.import_module(f"{package}.attributes").ATTRIBUTES
-    return Judge(world, attributes, importlib.import_module(f"{package}.evaluation").see)
+    found = importlib.import_module("text2latent.zoo.world").load_world(world)
+    see = importlib.import_module("text2latent.zoo.evaluation").see
+    return Judge(world, found.attributes, partial(see, found))
 
 
 def check_wants(lines: Sequence[PromptLine], judge: Judge) -> None:

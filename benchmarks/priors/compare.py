@@ -70,7 +70,7 @@ from text2latent.training.assembly import build_pseudo_text, find_text_mean, set
 from text2latent.training.distillation import Reflow
 from text2latent.training.module import Objective
 from text2latent.training.pseudo_text import PseudoText
-from text2latent.zoo.faces.evaluation import SEED
+from text2latent.zoo.evaluation import SEED
 
 PAPER_STEPS = (4, 10, 100, 1000)
 OUR_STEPS = (1, 2, 4, 8, 32)

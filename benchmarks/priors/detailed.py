@@ -24,8 +24,10 @@ from text2latent.common.command import CommandParser, check_output_folder, posit
 from text2latent.inference.pipeline import Settings
 from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from text2latent.models.priors.folder import TrainedPrior, load_prior
-from text2latent.zoo.faces.attributes import NAMES
-from text2latent.zoo.faces.evaluation import SEED, held_out_captions
+from text2latent.zoo.evaluation import SEED, held_out_captions
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 NUM_NAMED = (1, 2, 4, 6, 8, 10)
 FEW_PAIRS = (1000, 8000)
@@ -67,9 +69,9 @@ def measure(config: Namespace) -> None:
 
 def rows_of(config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: Pairs) -> list[Row]:
     """All methods on captions that name `count` attributes."""
-    captions = held_out_captions(config.num_prompts, "en", config.seed, count)
+    captions = held_out_captions(FACES, config.num_prompts, "en", config.seed, count)
     bench = Bench(config.model, captions, range(config.seed, config.seed + config.num_images), work)
-    group = f"{count} of {len(NAMES)} attributes named"
+    group = f"{count} of {len(FACES.names)} attributes named"
     rows = []
     for name, key, draw in compared(bench, trained, pairs):
         measured = bench.measure(f"{file_name(name)}-{key}", draw)

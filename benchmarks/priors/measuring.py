@@ -31,10 +31,12 @@ from text2latent.common.files import replacing
 from text2latent.common.progress import progress
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import Generator, load_generator
-from text2latent.zoo.faces.attributes import NAMES
-from text2latent.zoo.faces.evaluation import find_named, held_out_captions
-from text2latent.zoo.faces.judge import load_judge
-from text2latent.zoo.faces.language.captions import LANGUAGES, Caption
+from text2latent.zoo.evaluation import find_named, held_out_captions
+from text2latent.zoo.judge import load_judge
+from text2latent.zoo.language.captions import LANGUAGES, Caption
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 GROUP = 32
 """Images drawn and timed together."""
@@ -83,7 +85,7 @@ class Measured:
 
 def captions_in_turns(num_prompts: int, seed: int) -> list[Caption]:
     """So many held-out captions of each language; the languages take turns, so that the first ones are of both."""
-    by_language = [held_out_captions(num_prompts, language, seed) for language in LANGUAGES]
+    by_language = [held_out_captions(FACES, num_prompts, language, seed) for language in LANGUAGES]
     return [caption for pair in zip(*by_language, strict=True) for caption in pair]
 
 
@@ -107,7 +109,7 @@ class Bench:
         self.model, self.folder = model, folder
         self.generator: Generator = load_generator(model).eval()
         self.clip = ClipEncoder.from_pretrained(model).eval()
-        self.judge = load_judge()
+        self.judge = load_judge(FACES)
         self.captions, self.seeds = list(captions), list(seeds)
 
     @property
@@ -208,11 +210,11 @@ class Bench:
         rows = slice(0, prompts * images)
         groups = np.repeat(np.arange(prompts), images)
         captions = [caption for caption in self.captions[:prompts] for _ in range(images)]
-        there, named = find_named(measured.codes[rows], captions)
+        there, named = find_named(FACES, measured.codes[rows], captions)
         embeddings = measured.embeddings[rows].reshape(prompts, images, -1)
         by_attribute = {
             f"named {name}": estimate_mean(there[:, i], groups, named[:, i])
-            for i, name in enumerate(NAMES)
+            for i, name in enumerate(FACES.names)
             if named[:, i].any()
         }
         timed = range(-(-prompts // self.group_size))

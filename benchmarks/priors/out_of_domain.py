@@ -27,8 +27,11 @@ from text2latent.common.command import CommandParser, positive_int, run_command,
 from text2latent.common.errors import InputError
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.prompts import read_prompt_file
-from text2latent.zoo.faces.evaluation import SEED, held_out_captions
-from text2latent.zoo.faces.language.captions import LANGUAGES
+from text2latent.zoo.evaluation import SEED, held_out_captions
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 UNRELATED = Path(__file__).parents[1] / "data" / "unrelated.txt"
 
@@ -44,7 +47,7 @@ def domain_figures(config: Namespace) -> list[Figure]:
     if pipeline.domain is None:
         raise InputError(f"--model: {config.model} has no domain.safetensors; expected a model that knows its domain")
     captions = {
-        language: [caption.text for caption in held_out_captions(config.num_captions, language, config.seed)]
+        language: [caption.text for caption in held_out_captions(FACES, config.num_captions, language, config.seed)]
         for language in LANGUAGES
     }
     sentences = [line.text for line in read_prompt_file(UNRELATED)]

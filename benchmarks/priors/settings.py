@@ -21,9 +21,12 @@ from text2latent.common.command import (
 )
 from text2latent.common.files import replacing
 from text2latent.inference.pipeline import Text2LatentPipeline
-from text2latent.zoo.faces import evaluation
-from text2latent.zoo.faces.judge import Judge, load_judge
-from text2latent.zoo.faces.language.captions import LANGUAGES
+from text2latent.zoo import evaluation
+from text2latent.zoo.judge import Judge, load_judge
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 COLUMNS = ("guidance", "steps", "language", "named", "complete", "sharpness", "variety", "ms/image")
 
@@ -56,10 +59,10 @@ def measure(
     Args:
         own: the judge's confidence on the generator's own images, which sharpness is relative to.
     """
-    captions = evaluation.held_out_captions(config.num_captions, language, config.seed)
+    captions = evaluation.held_out_captions(FACES, config.num_captions, language, config.seed)
     settings = {"guidance_scale": guidance, "num_inference_steps": steps}
     started = time.perf_counter()
-    fit = evaluation.prompt_faithfulness(pipeline, judge, captions, config.num_images, config.seed, **settings)
+    fit = evaluation.prompt_faithfulness(FACES, pipeline, judge, captions, config.num_images, config.seed, **settings)
     milliseconds = 1000 * (time.perf_counter() - started) / (config.num_captions * config.num_images)
     values = (guidance, steps, language, fit.named, fit.complete, fit.confidence / own, fit.diversity, milliseconds)
     return dict(zip(COLUMNS, values, strict=True))
@@ -68,8 +71,8 @@ def measure(
 def run(config: Namespace) -> None:
     """Try all settings and print a row for each."""
     file = None if config.json is None else check_output_file(config.json, overwrite=True, flag="--json")
-    pipeline, judge = Text2LatentPipeline.from_pretrained(config.model), load_judge()
-    own = evaluation.confidence(judge, evaluation.own_images(pipeline.generator, 200, config.seed)[0])
+    pipeline, judge = Text2LatentPipeline.from_pretrained(config.model), load_judge(FACES)
+    own = evaluation.confidence(judge, evaluation.own_images(FACES, pipeline.generator, 200, config.seed)[0])
     print("  ".join(f"{name:>9}" for name in COLUMNS))
     rows = []
     for guidance, steps, language in itertools.product(config.guidance_scales, config.steps, LANGUAGES):

@@ -36,7 +36,7 @@ from text2latent.training import assembly
 from text2latent.training.callbacks import EmaWeights, RunProgress, StopAtLimits
 from text2latent.training.module import Objective, PriorTraining
 from text2latent.training.running import build_training, quiet_lightning
-from text2latent.zoo.faces.evaluation import SEED
+from text2latent.zoo.evaluation import SEED
 
 UNLIMITED_STEPS = 10**9
 SNAPSHOTS = tuple(2 ** (-k / 2) for k in range(10, 0, -1))

@@ -38,9 +38,12 @@ from text2latent.models.priors.folder import load_prior
 from text2latent.models.priors.prior import Prior
 from text2latent.training.assembly import new_prior
 from text2latent.training.initialization import take_weights
-from text2latent.zoo.faces.evaluation import SEED
-from text2latent.zoo.faces.judge import load_judge
+from text2latent.zoo.evaluation import SEED
 from text2latent.zoo.fit.fitting import FitPlan, fit
+from text2latent.zoo.judge import load_judge
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 WORLD = Path(__file__).parents[2] / "zoo" / "faces" / "weights"
 SCRATCH, WARM = "from scratch", "from the prior of the faces"
@@ -149,7 +152,7 @@ def curve(bench: Bench, recipe: Recipe, trained: Trained) -> list[tuple[str, flo
 @torch.no_grad()
 def agreement(world: Path) -> float:
     """Share of attributes that the judge reads alike in images of the same z."""
-    judge = load_judge()
+    judge = load_judge(FACES)
     read = []
     for source in (WORLD, world):
         generator = load_generator(str(source)).eval()

@@ -259,6 +259,7 @@ class StyleGAN3Generator(MappedGenerator):
         img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
         num_mapping_layers: layers of the mapping network.
         mapping_lr_multiplier: learning rate of the mapping network relative to the rest.
+        mapping_layer_features: width of its hidden layers, None for `w_dim`.
         channel_base: a layer of cutoff f has `min(channel_base / 2 / f, channel_max)` channels, rounded.
         channel_max: most channels of a layer.
         num_layers: layers between the Fourier features and ToRGB.
@@ -291,6 +292,7 @@ class StyleGAN3Generator(MappedGenerator):
         img_channels: int = 3,
         num_mapping_layers: int = 2,
         mapping_lr_multiplier: float = 0.01,
+        mapping_layer_features: int | None = None,
         channel_base: int = 32768,
         channel_max: int = 512,
         num_layers: int = 14,
@@ -345,7 +347,14 @@ class StyleGAN3Generator(MappedGenerator):
             filter_size=filter_size,
             lrelu_upsampling=lrelu_upsampling,
         )
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, num_mapping_layers, lr_multiplier=mapping_lr_multiplier)
+        self.mapping = MappingNetwork(
+            z_dim,
+            c_dim,
+            w_dim,
+            num_mapping_layers,
+            layer_features=mapping_layer_features,
+            lr_multiplier=mapping_lr_multiplier,
+        )
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, self.synthesis.num_ws
         self.image_size, self.image_channels = img_resolution, img_channels
 

@@ -7,9 +7,11 @@ import pytest
 
 from text2latent.benchmarks.colloquial import PARTS, main
 from text2latent.benchmarks.report import read_parts
-from text2latent.zoo.faces.evaluation import COLLOQUIAL_PARTS, colloquial_captions
-from text2latent.zoo.faces.language.captions import LANGUAGES
-from text2latent.zoo.faces.language.lexicon import VALID, allow
+from text2latent.zoo.evaluation import COLLOQUIAL_PARTS, colloquial_captions
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 # The tiny CLIP reads 24 tokens of a prompt.
 pytestmark = pytest.mark.filterwarnings("ignore:prompt .* tokens")
@@ -17,20 +19,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:prompt .* tokens")
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_half_of_a_hundred_prompts_is_held_back(language: str) -> None:
-    parts = {part: colloquial_captions(language, part) for part in COLLOQUIAL_PARTS}
+    parts = {part: colloquial_captions(FACES, language, part) for part in COLLOQUIAL_PARTS}
     texts = {part: {caption.text for caption in captions} for part, captions in parts.items()}
     assert (len(texts["fit"]), len(texts["held"])) == (50, 50)
     assert not texts["held"] & (texts["fit"] | texts["reported"])
     captions = [caption for part in parts.values() for caption in part]
     assert all(caption.language == language and caption.mentioned.any() for caption in captions)
-    assert not any((caption.allowed & ~VALID).any() for caption in captions)
+    assert not any((caption.allowed & ~FACES.valid).any() for caption in captions)
 
 
 def test_prompts_name_what_their_meaning_says() -> None:
-    by_text = {caption.text: caption for caption in colloquial_captions("en", "reported")}
-    expected = allow("gender=woman age=young")
+    by_text = {caption.text: caption for caption in colloquial_captions(FACES, "en", "reported")}
+    expected = FACES.allow("gender=woman age=young")
     np.testing.assert_array_equal(by_text["25 year old woman"].allowed, expected)
-    assert expected.sum() == VALID.sum() - 1 - 3
+    assert expected.sum() == FACES.valid.sum() - 1 - 3
 
 
 def test_untrained_parts_fall_short(tmp_path: Path, untrained_faces: Path) -> None:
@@ -50,7 +52,7 @@ def test_what_is_wrong_is_listed(untrained_faces: Path, capsys: pytest.CaptureFi
     assert main(["--model", str(untrained_faces), "--num-images", "2", "--list", "reported"]) == 0
     head, rule, *rows = capsys.readouterr().out.splitlines()
     assert (head, rule) == ("| typed | drawn instead |", "|---|---|")
-    assert len(rows) == sum(len(colloquial_captions(language, "reported")) for language in LANGUAGES)
+    assert len(rows) == sum(len(colloquial_captions(FACES, language, "reported")) for language in LANGUAGES)
     assert rows[0].startswith("| 25 year old woman | ")
 
 

@@ -4,7 +4,9 @@ import pytest
 
 from text2latent.benchmarks.faces import PARTS, main
 from text2latent.benchmarks.report import read_parts
-from text2latent.zoo.faces.attributes import NAMES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 # The tiny CLIP reads 24 tokens of a caption.
 pytestmark = pytest.mark.filterwarnings("ignore:prompt .* tokens")
@@ -21,7 +23,7 @@ def test_judge_that_ships_is_good(tmp_path):
     mean, lowest, *each = figures(tmp_path, "--only", "judge")["judge"]
     assert (mean.target, lowest.target) == (0.98, 0.94)
     assert mean.value > 0.97
-    assert [figure.name.split(", ")[1] for figure in each] == list(NAMES)
+    assert [figure.name.split(", ")[1] for figure in each] == list(FACES.names)
 
 
 def test_untrained_parts_fall_short(tmp_path, untrained_faces, capsys):

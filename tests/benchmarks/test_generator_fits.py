@@ -8,8 +8,10 @@ import torch
 
 from text2latent.benchmarks.generator_fits import main, sharpness
 from text2latent.benchmarks.report import read_parts
-from text2latent.zoo.faces.attributes import NAMES
-from text2latent.zoo.faces.fit.generator import make_generator, psnr
+from text2latent.zoo.fit.generator import make_generator, psnr
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def random_generator(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generators") / "random"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        make_generator().half().save_pretrained(folder)
+        make_generator(FACES).half().save_pretrained(folder)
     return folder
 
 
@@ -36,7 +38,7 @@ def test_it_tells_a_good_generator_from_a_random_one(tmp_path, random_generator,
     agreement = "agreement with the attributes meant"
     for name in (f"{agreement}, mean", "PSNR of w of known meaning against their renders"):
         assert good[name] > bad[name] + 0.2
-    assert all(f"{agreement}, {name}" in good for name in NAMES)
+    assert all(f"{agreement}, {name}" in good for name in FACES.names)
     distance = "Frechet distance to renders in CLIP space"
     assert good[distance] < bad[distance]
     assert renders[f"{agreement}, mean"] > 0.9

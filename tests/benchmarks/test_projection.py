@@ -14,7 +14,9 @@ from text2latent.benchmarks.projection_rival import LEARNING_RATE, NOISE, noise_
 from text2latent.benchmarks.report import read_parts
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.projection.features import ClipFeatures, feature_distance
-from text2latent.zoo.faces.attributes import ATTRIBUTES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 
 def test_rate_rises_in_a_line_and_falls_as_a_cosine() -> None:
@@ -48,7 +50,7 @@ def test_the_rival_comes_closer_and_its_pictures_stay_apart(tiny_model: Path) ->
 
 
 def test_every_value_of_an_edited_attribute_can_be_said() -> None:
-    assert all({*SAID[name]} == {*ATTRIBUTES[name]} for name in SAID)
+    assert all({*SAID[name]} == {*FACES.attributes[name]} for name in SAID)
     assert all(value in SAID[name] for name, value in EDITS.values())
 
 

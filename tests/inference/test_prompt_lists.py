@@ -16,8 +16,11 @@ from text2latent.inference.prompt_lists import (
 )
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.clip.files import locate, own_prompts
-from text2latent.zoo.faces.evaluation import held_out_captions
-from text2latent.zoo.faces.language.captions import LANGUAGES
+from text2latent.zoo.evaluation import held_out_captions
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 
 class Translator:
@@ -49,7 +52,7 @@ def test_packaged_faces_are_of_both_languages_without_repeats() -> None:
 
 
 def test_packaged_faces_are_not_what_is_evaluated() -> None:
-    evaluated = {caption.text for language in LANGUAGES for caption in held_out_captions(500, language)}
+    evaluated = {caption.text for language in LANGUAGES for caption in held_out_captions(FACES, 500, language)}
     assert not evaluated & set(read_prompt_list("faces"))
 
 
@@ -117,7 +120,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 def test_the_worlds_of_the_zoo_bring_captions_of_faces() -> None:
     file = PACKAGED.parents[1] / "zoo" / "faces" / "weights" / "clip" / "prompts.txt"
     own = read_prompt_list(str(file))
-    evaluated = {caption.text for language in LANGUAGES for caption in held_out_captions(500, language)}
+    evaluated = {caption.text for language in LANGUAGES for caption in held_out_captions(FACES, 500, language)}
     assert len(set(own)) == len(own) == 1200
     assert not evaluated & set(own)
     assert {own_prompts(locate(name)) for name in ("faces", "faces-hard")} == {file}

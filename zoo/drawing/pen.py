@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 else:
     skia = optional_module("skia", "drawing pictures", "zoo")
 
+SIZE = 128
+"""Pixels per side of a picture."""
 Color = tuple[float, float, float]
 """Red, green and blue in [0, 255]."""
 Point = tuple[float, float]

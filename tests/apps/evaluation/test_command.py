@@ -109,7 +109,7 @@ def test_other_settings_do_not_take_up_old_parts(run_evaluate: Evaluate, monkeyp
 
 def test_wanted_attributes_are_judged(run_evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny generator draws 32 pixels, which are enlarged to what the judge takes."""
-    from text2latent.zoo.faces import evaluation
+    from text2latent.zoo import evaluation
 
     see = evaluation.see
     monkeypatch.setattr(

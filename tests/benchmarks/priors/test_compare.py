@@ -25,7 +25,9 @@ from text2latent.benchmarks.priors.training import Fitted, Pairs, Recipe, train_
 from text2latent.benchmarks.report import Figure
 from text2latent.configs.schema import DataConfig, DiffusionConfig, TextConfig, TrainConfig
 from text2latent.inference.optimization.refine import LatentDistribution
-from text2latent.zoo.faces.attributes import NAMES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +61,7 @@ def test_measurement_is_kept_and_taken_up(untrained_faces: Path, tmp_path: Path)
     assert len(calls) == 1
     np.testing.assert_array_equal(again.embeddings, first.embeddings)
     assert first.clip_scores.shape == (16,)
-    assert first.codes.shape == (16, len(NAMES))
+    assert first.codes.shape == (16, len(FACES.names))
 
 
 def test_own_time_counts_instead_of_what_passed(untrained_faces: Path, tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_figures_are_shares_of_named_attributes(untrained_faces: Path, tmp_path:
     embeddings = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     perfect = Measured(embeddings, np.zeros(16), right, np.ones(2), np.ones(2) / 2, 8)
-    bald = NAMES.index("hair_color")
+    bald = FACES.names.index("hair_color")
     assert one.summarize(perfect)["named"].value > (0.9 if any(c.mentioned[bald] for c in one.captions) else 0.999)
     wrong = np.stack([(~caption.allowed).argmax(axis=1) for caption in one.captions for _ in one.seeds])
     figures = one.summarize(dataclasses.replace(perfect, codes=wrong))

@@ -96,6 +96,8 @@ def official_kwargs(generator: Generator) -> dict[str, Any]:
     mapping = {theirs: config.pop(ours) for ours, theirs in MAPPING_KWARGS.items() if ours in config}
     config = {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
     nested = {"synthesis_kwargs": config} if isinstance(generator, StyleGAN2Generator) else config
+    if nested is config:
+        assert mapping.pop("layer_features") is None  # which that of StyleGAN3 can't set
     return {**sizes, "mapping_kwargs": mapping, **nested}
 
 

@@ -7,7 +7,10 @@ import torch
 
 from text2latent.inference.images import to_pil
 from text2latent.inference.pipeline import Text2LatentPipeline
-from text2latent.zoo.faces.evaluation import see
+from text2latent.zoo.evaluation import see
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 SEEDS = range(12)
 
@@ -36,7 +39,7 @@ def test_edit_changes_what_is_asked_for_and_nothing_else(
 ) -> None:
     start = pipeline("a woman with blonde hair", num_images_per_prompt=12, seeds=SEEDS, output_type="pt")
     edited = pipeline.edit(source, target, latents=start.latents, output_type="pt")
-    before, after = see(start.images), see(edited.images)
+    before, after = see(FACES, start.images), see(FACES, edited.images)
     assert count(before, "eyewear", "sunglasses") <= 6
     assert count(after, "eyewear", "sunglasses") >= 10
     assert agreement(before, after, but="eyewear") >= 0.9
@@ -50,7 +53,7 @@ def test_negative_text_takes_away_what_is_not_wanted(
     pipeline: Text2LatentPipeline, text: str, unwanted: str, attribute: str, value: str
 ) -> None:
     how = {"num_images_per_prompt": 40, "seeds": range(40), "output_type": "pt", "return_scores": False}
-    plain, negative = (see(pipeline(text, negative_prompt=prompt, **how).images) for prompt in (None, unwanted))
+    plain, negative = (see(FACES, pipeline(text, negative_prompt=prompt, **how).images) for prompt in (None, unwanted))
     assert count(plain, attribute, value) >= 4
     assert count(negative, attribute, value) <= count(plain, attribute, value) / 2
     assert count(negative, "gender", "man") >= 35
@@ -59,14 +62,14 @@ def test_negative_text_takes_away_what_is_not_wanted(
 def test_variations_are_like_the_picture_and_differ(pipeline: Text2LatentPipeline) -> None:
     start = pipeline("an old man with a hat and glasses in the forest", seeds=[5], output_type="pt").images
     varied = pipeline.variations(to_pil(start)[0], num_images_per_prompt=6, seeds=range(6), output_type="pt").images
-    assert agreement(see(start) * 6, see(varied)) >= 0.85
+    assert agreement(see(FACES, start) * 6, see(FACES, varied)) >= 0.85
     distances = torch.cdist(varied.flatten(1), varied.flatten(1), p=1) / varied[0].numel()
     assert distances[~torch.eye(6, dtype=torch.bool)].min() > 0.01
 
 
 def test_interpolation_goes_in_small_steps_and_never_back(pipeline: Text2LatentPipeline) -> None:
     frames = pipeline.interpolate("young woman", "old man with a beard", num_frames=9, seeds=[0], output_type="pt")
-    genders = [one["gender"] for one in see(frames.images)]
+    genders = [one["gender"] for one in see(FACES, frames.images)]
     assert genders == sorted(genders, reverse=True)
     assert {genders[0], genders[-1]} == {"woman", "man"}
     steps = frames.latents.diff(dim=0).flatten(1).norm(dim=1)
@@ -75,8 +78,8 @@ def test_interpolation_goes_in_small_steps_and_never_back(pipeline: Text2LatentP
 
 def test_weights_say_how_much_a_part_counts(pipeline: Text2LatentPipeline) -> None:
     shares = [
-        count(see(pipeline(f"a woman:1 | a hat:{weight}", num_images_per_prompt=12, seeds=SEEDS, output_type="pt",
-                           return_scores=False).images), "headwear", "hat")
+        count(see(FACES, pipeline(f"a woman:1 | a hat:{weight}", num_images_per_prompt=12, seeds=SEEDS,
+                           output_type="pt", return_scores=False).images), "headwear", "hat")
         for weight in (-0.5, 0, 1)
     ]  # fmt: skip
     assert shares == sorted(shares)

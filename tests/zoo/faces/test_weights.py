@@ -14,8 +14,7 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.base import Generator
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES
-from text2latent.zoo.faces.evaluation import (
+from text2latent.zoo.evaluation import (
     confidence,
     held_out_captions,
     judge_accuracy,
@@ -23,9 +22,11 @@ from text2latent.zoo.faces.evaluation import (
     prompt_faithfulness,
     zero_shot_accuracy,
 )
-from text2latent.zoo.faces.judge import WEIGHTS as JUDGE
-from text2latent.zoo.faces.language.captions import LANGUAGES
-from text2latent.zoo.faces.world import latents, meaning
+from text2latent.zoo.judge import WEIGHTS as JUDGE
+from text2latent.zoo.language.captions import LANGUAGES
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 WEIGHTS = JUDGE.parent.parent
 FILES = {
@@ -79,24 +80,24 @@ def test_open_clip_alone_loads_the_clip(clip, renders):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_clip_tells_attributes_of_held_out_renders(clip, renders, language):
-    scores = zero_shot_accuracy(clip, language, renders[0][:300], renders[1][:300])
+    scores = zero_shot_accuracy(FACES, clip, language, renders[0][:300], renders[1][:300])
     assert np.mean(list(scores.values())) >= 0.85, scores
 
 
 def test_generator_draws_what_z_stands_for(generator, judge):
-    images, codes = own_images(generator, 200)
-    scores = judge_accuracy(judge, images, codes)
+    images, codes = own_images(FACES, generator, 200)
+    scores = judge_accuracy(FACES, judge, images, codes)
     assert np.mean(list(scores.values())) >= 0.9, scores
 
 
 def test_mapping_network_knows_the_world(generator):
     z = generator.sample_latents(300, seed=77_000_000)
     w = generator.map(z)[:, 0]
-    assert (w - latents(*meaning(z))).abs().mean() < 0.15
+    assert (w - FACES.latents(*FACES.meaning(z))).abs().mean() < 0.15
 
 
 def test_generator_draws_different_faces_of_different_z(generator):
-    images = own_images(generator, 8)[0]
+    images = own_images(FACES, generator, 8)[0]
     differences = (images[:, None] - images[None]).abs().mean(dim=(2, 3, 4))
     assert (differences + torch.eye(8) > 0.1).all()
 
@@ -109,12 +110,12 @@ def test_prior_was_trained_with_the_shipped_generator_and_clip(pipeline):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_prior_draws_what_held_out_captions_name(pipeline, judge, language):
-    fit = prompt_faithfulness(pipeline, judge, held_out_captions(20, language), num_images=2)
+    fit = prompt_faithfulness(FACES, pipeline, judge, held_out_captions(FACES, 20, language), num_images=2)
     assert fit.named >= 0.85, fit
 
 
 def test_prior_draws_faces_as_plain_as_the_generators_own(pipeline, judge, generator):
-    own = confidence(judge, own_images(generator, 24)[0])
+    own = confidence(judge, own_images(FACES, generator, 24)[0])
     drawn = pipeline(["a man", "a woman"], num_images_per_prompt=12, seeds=range(12), output_type="pt").images
     assert confidence(judge, drawn) > 0.9 * own
 
@@ -125,8 +126,8 @@ def test_prompt_of_the_readme_is_answered(pipeline, judge, prompt):
     wanted = {"gender": "woman", "hair_color": "blonde", "eyewear": "glasses"}
     codes = judge.classify(images)
     right = [
-        all(ATTRIBUTES[name][row[NAMES.index(name)]] == value for name, value in wanted.items())
-        and ATTRIBUTES["hair_style"][row[NAMES.index("hair_style")]] != "bald"
+        all(FACES.attributes[name][row[FACES.names.index(name)]] == value for name, value in wanted.items())
+        and FACES.attributes["hair_style"][row[FACES.names.index("hair_style")]] != "bald"
         for row in codes
     ]
     assert sum(right) >= 3, codes.tolist()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from text2latent.zoo.faces.language.lexicon import Draft, Lexicon
-from text2latent.zoo.faces.language.words import load_words
+from text2latent.zoo.language.lexicon import Draft
+from text2latent.zoo.language.words import load_words
 
-WORDS = load_words("en")
-LEXICON = Lexicon(WORDS.table)
+WORDS = load_words(Path(__file__).with_name("en.yaml"))
 Template = Callable[[Draft, Sequence[str]], str]
 
 NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
@@ -256,6 +256,8 @@ def finish(draft: Draft, text: str) -> str:
     return text + "." if text[-1].isalnum() and draft.chance(0.2) else text
 
 
+SAID_TOGETHER = ("gender", "age")
+"""Attributes of which words may say more than one at once, in zero-shot prompts too."""
 PROTOTYPES = {
     "noun": "a {}",
     "adj": "a {} person",

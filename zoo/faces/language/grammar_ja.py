@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
-from text2latent.zoo.faces.language.lexicon import Draft, Lexicon
-from text2latent.zoo.faces.language.words import load_words
+from text2latent.zoo.language.lexicon import Draft
+from text2latent.zoo.language.words import load_words
 
-WORDS = load_words("ja")
-LEXICON = Lexicon(WORDS.table)
+WORDS = load_words(Path(__file__).with_name("ja.yaml"))
 Template = Callable[[Draft, Sequence[str]], str]
 
 NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
@@ -228,6 +228,8 @@ HELD_OUT_TEMPLATES: tuple[tuple[Template, float], ...] = (
     (bullet_list, 0.2),
     (features, 0.15),
 )
+SAID_TOGETHER = ("gender", "age")
+"""Attributes of which words may say more than one at once, in zero-shot prompts too."""
 PROTOTYPES = {"noun": "{}", "mod": "{}人", "pred": "{}人"}
 PROMPT_TEMPLATES = ("{}の写真", "{}", "{}の顔")
 

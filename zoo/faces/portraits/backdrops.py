@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from text2latent.zoo.drawing.pen import Color, Pen, mix, shade
-
-SIZE = 128
+from text2latent.zoo.drawing.pen import SIZE, Color, Pen, mix, shade
 
 
 def backdrop_color(nuisance: Mapping[str, float]) -> Color:

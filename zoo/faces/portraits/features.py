@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from text2latent.zoo.drawing.pen import Color, Pen, mirrored, mix, shade
-from text2latent.zoo.faces.attributes import Face
+from text2latent.zoo.world import Values
 
 SKIN: dict[str, Color] = {"light": (255, 222, 196), "medium": (222, 160, 112), "dark": (136, 84, 56)}
 HAIR: dict[str, Color] = {
@@ -46,7 +46,7 @@ SHAPES: dict[str, Shape] = {
 class Look:
     """What the parts of one face share: its values, measures and colours."""
 
-    face: Face
+    face: Values
     shape: Shape
     skin: Color
     hair: Color

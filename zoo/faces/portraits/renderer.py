@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from text2latent.zoo.drawing.pen import Color, Pen, skia
-from text2latent.zoo.faces.attributes import NUISANCES, Face, decode
+from text2latent.zoo.drawing.pen import SIZE, Color, Pen, skia
 from text2latent.zoo.faces.portraits import features, styling
-from text2latent.zoo.faces.portraits.backdrops import BACKDROPS, SIZE
+from text2latent.zoo.faces.portraits.backdrops import BACKDROPS
+from text2latent.zoo.world import Values
 
 CENTER = (64.0, 62.0)
 SHIFT, SCALE, TILT = 2.5, 0.035, 3.5
 """Largest shift (pixels), change of scale (relative) and tilt (degrees) of the head."""
 
 
-def draw_nuisance(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Draw continuous nuisance, uniform in [-1, 1]; float64 `[n, len(NUISANCES)]`."""
-    return rng.uniform(-1, 1, (n, len(NUISANCES)))
-
-
-def render(codes: np.ndarray, nuisance: np.ndarray) -> np.ndarray:
-    """Draw portraits.
-
-    Args:
-        codes: value indices `[N, len(NAMES)]`.
-        nuisance: `[N, len(NUISANCES)]` in [-1, 1].
-
-    Returns:
-        RGB images, uint8 `[N, 128, 128, 3]`.
-    """
-    images = np.empty((len(codes), SIZE, SIZE, 3), dtype=np.uint8)
-    surface = skia.Surface(SIZE, SIZE)
-    for index, (face, row) in enumerate(zip(decode(codes), nuisance, strict=True)):
-        with surface as canvas:
-            draw_portrait(canvas, face, dict(zip(NUISANCES, row, strict=True)))
-        images[index] = surface.toarray(colorType=skia.kRGBA_8888_ColorType)[..., :3]
-    return images
-
-
-def draw_portrait(canvas: skia.Canvas, face: Face, nuisance: Mapping[str, float]) -> None:
+def draw_portrait(canvas: skia.Canvas, face: Values, nuisance: Mapping[str, float]) -> None:
     """Draw one portrait on a canvas of 128 x 128 pixels."""
     pen = Pen(canvas)
     BACKDROPS[face["background"]](pen, nuisance)
@@ -54,7 +28,7 @@ def draw_portrait(canvas: skia.Canvas, face: Face, nuisance: Mapping[str, float]
     _light(pen, nuisance["light"])
 
 
-def _look(face: Face, nuisance: Mapping[str, float]) -> features.Look:
+def _look(face: Values, nuisance: Mapping[str, float]) -> features.Look:
     return features.Look(
         face=face,
         shape=features.SHAPES[face["age"]],

@@ -24,7 +24,10 @@ from text2latent.inference.writing import slugify
 from text2latent.models.clip.tokenizer import BytePairTokenizer, find_vocabulary
 from text2latent.tests.apps.exports.test_clip_text import ENTITIES, ODD, WORDS, prompts
 from text2latent.tests.apps.exports.web.conftest import SOURCES
-from text2latent.zoo.faces.evaluation import held_out_captions
+from text2latent.zoo.evaluation import held_out_captions
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -68,7 +71,7 @@ def tokens_of(page: Any, texts: list[str]) -> np.ndarray:
 
 
 def test_a_thousand_captions_have_the_tokens_of_python(page: Any, python_tokenizer: BytePairTokenizer) -> None:
-    captions = [caption.text for language in ("en", "ja") for caption in held_out_captions(CAPTIONS, language)]
+    captions = [caption.text for language in ("en", "ja") for caption in held_out_captions(FACES, CAPTIONS, language)]
     texts = [*captions, *ENTITIES, *WORDS, ODD, "word " * 100, "", "a <start_of_text> b <end_of_text>"]
     assert len(captions) == 1000
     np.testing.assert_array_equal(tokens_of(page, texts), python_tokenizer(texts).numpy())

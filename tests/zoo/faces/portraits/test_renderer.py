@@ -5,8 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from text2latent.zoo.faces.attributes import ATTRIBUTES, NAMES, NUISANCES, draw_codes, encode, restrict
-from text2latent.zoo.faces.portraits.renderer import SHIFT, TILT, draw_nuisance, render
+from text2latent.zoo.drawing.renders import render
+from text2latent.zoo.faces.portraits.renderer import SHIFT, TILT
+from text2latent.zoo.world import load_world
+
+FACES = load_world("faces")
 
 PLAIN = {
     "gender": "woman",
@@ -39,8 +42,8 @@ PLACES = {
 
 
 def one(face: dict[str, str], **nuisance: float) -> np.ndarray:
-    row = np.array([[nuisance.get(name, 0.0) for name in NUISANCES]])
-    return render(encode([{**PLAIN, **face}]), row)[0].astype(int)
+    row = np.array([[nuisance.get(name, 0.0) for name in FACES.nuisances]])
+    return render(FACES, FACES.encode([{**PLAIN, **face}]), row)[0].astype(int)
 
 
 def wearable(name: str, codes: np.ndarray) -> np.ndarray:
@@ -48,13 +51,13 @@ def wearable(name: str, codes: np.ndarray) -> np.ndarray:
     fixed = {"facial_hair": {"gender": "man", "age": "old"}, "hair_color": {"hair_style": "short"}}.get(name, {})
     changed = codes.copy()
     for other, value in fixed.items():
-        changed[:, NAMES.index(other)] = ATTRIBUTES[other].index(value)
+        changed[:, FACES.names.index(other)] = FACES.attributes[other].index(value)
     return changed
 
 
 def test_pictures_are_128_pixels_of_many_colours():
     rng = np.random.default_rng(0)
-    images = render(draw_codes(rng, 30), draw_nuisance(rng, 30))
+    images = render(FACES, FACES.draw_codes(rng, 30), FACES.draw_nuisance(rng, 30))
     assert images.shape == (30, 128, 128, 3)
     assert images.dtype == np.uint8
     for image in images:
@@ -64,30 +67,35 @@ def test_pictures_are_128_pixels_of_many_colours():
 
 
 def test_nothing_gives_no_pictures():
-    assert render(np.empty((0, len(NAMES)), dtype=int), np.empty((0, len(NUISANCES)))).shape == (0, 128, 128, 3)
+    assert render(FACES, np.empty((0, len(FACES.names)), dtype=int), np.empty((0, len(FACES.nuisances)))).shape == (
+        0,
+        128,
+        128,
+        3,
+    )
 
 
 def test_a_picture_depends_on_its_own_row_alone():
     rng = np.random.default_rng(1)
-    codes, nuisance = draw_codes(rng, 12), draw_nuisance(rng, 12)
-    images = render(codes, nuisance)
-    np.testing.assert_array_equal(render(codes[::-1], nuisance[::-1])[::-1], images)
-    np.testing.assert_array_equal(render(codes[7:8], nuisance[7:8])[0], images[7])
+    codes, nuisance = FACES.draw_codes(rng, 12), FACES.draw_nuisance(rng, 12)
+    images = render(FACES, codes, nuisance)
+    np.testing.assert_array_equal(render(FACES, codes[::-1], nuisance[::-1])[::-1], images)
+    np.testing.assert_array_equal(render(FACES, codes[7:8], nuisance[7:8])[0], images[7])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FACES.names)
 def test_every_two_values_of_an_attribute_are_plainly_distinct_and_change_only_their_place(name):
     rng = np.random.default_rng(2)
-    codes, nuisance = wearable(name, draw_codes(rng, 12)), draw_nuisance(rng, 12)
+    codes, nuisance = wearable(name, FACES.draw_codes(rng, 12)), FACES.draw_nuisance(rng, 12)
     (left, top, right, bottom), least = PLACES[name]
     pictures = []
-    for value in range(len(ATTRIBUTES[name])):
+    for value in range(len(FACES.attributes[name])):
         changed = codes.copy()
-        changed[:, NAMES.index(name)] = value
-        pictures.append(render(changed, nuisance).astype(int))
+        changed[:, FACES.names.index(name)] = value
+        pictures.append(render(FACES, changed, nuisance).astype(int))
     for first, second in combinations(range(len(pictures)), 2):
         difference = np.abs(pictures[first] - pictures[second]).max(axis=-1)
-        pair = f"{ATTRIBUTES[name][first]} and {ATTRIBUTES[name][second]}"
+        pair = f"{FACES.attributes[name][first]} and {FACES.attributes[name][second]}"
         assert (difference > 24).sum(axis=(1, 2)).min() >= least, pair
         elsewhere = difference.copy()
         elsewhere[:, top:bottom, left:right] = 0
@@ -96,7 +104,7 @@ def test_every_two_values_of_an_attribute_are_plainly_distinct_and_change_only_t
 
 def test_background_lies_behind_the_person():
     face = slice(45, 80), slice(50, 78)
-    pictures = [one({"background": value}) for value in ATTRIBUTES["background"]]
+    pictures = [one({"background": value}) for value in FACES.attributes["background"]]
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture[face], pictures[0][face])
 
@@ -152,21 +160,23 @@ def test_light_brightens_and_darkens():
     assert means[1] < means[2] - 5
 
 
-@pytest.mark.parametrize("name", NUISANCES)
+@pytest.mark.parametrize("name", FACES.nuisances)
 def test_every_nuisance_changes_some_face_a_little(name):
-    faces = [{"background": value, "headwear": "hat", "hair_style": "short"} for value in ATTRIBUTES["background"]]
+    faces = [
+        {"background": value, "headwear": "hat", "hair_style": "short"} for value in FACES.attributes["background"]
+    ]
     changes = [np.abs(one(face, **{name: -1}) - one(face, **{name: 1})).mean() for face in faces]
     assert 0.05 < max(changes) < 60
 
 
 def test_nuisance_is_uniform():
-    drawn = draw_nuisance(np.random.default_rng(0), 20_000)
-    assert drawn.shape == (20_000, len(NUISANCES))
+    drawn = FACES.draw_nuisance(np.random.default_rng(0), 20_000)
+    assert drawn.shape == (20_000, len(FACES.nuisances))
     quantiles = np.quantile(drawn, [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], axis=0)
     np.testing.assert_allclose(quantiles, np.array([[-1, -0.8, -0.5, 0, 0.5, 0.8, 1]]).T * np.ones(18), atol=0.03)
 
 
 def test_facial_hair_of_restricted_faces_is_not_drawn():
-    codes = encode([{**PLAIN, "facial_hair": "beard"}])
-    nuisance = np.zeros((1, len(NUISANCES)))
-    np.testing.assert_array_equal(render(restrict(codes), nuisance)[0], one({}))
+    codes = FACES.encode([{**PLAIN, "facial_hair": "beard"}])
+    nuisance = np.zeros((1, len(FACES.nuisances)))
+    np.testing.assert_array_equal(render(FACES, FACES.restrict(codes), nuisance)[0], one({}))

@@ -1,0 +1,79 @@
+"""Rebuilds all of a world from seed 0: judge, CLIP, generator, then the prior by the package's own verbs.
+
+python -m text2latent.zoo.build WORLD
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.extras import require_extra
+from text2latent.models.priors.folder import load_prior, save_prior
+from text2latent.zoo.fit.clip import fit_clip
+from text2latent.zoo.fit.domain import fit_world_domain
+from text2latent.zoo.fit.generator import fit_generator
+from text2latent.zoo.fit.hard_clip import hard_twin, harden_clip
+from text2latent.zoo.fit.judge import fit_judge
+from text2latent.zoo.judge import FILE
+from text2latent.zoo.language.prompts import write_prompts
+from text2latent.zoo.world import World, load_world, world_names
+
+
+def fit_prior(world: World, work: Path, weights: Path) -> None:
+    """Sample pairs, train on them as anyone would, and keep the trained prior."""
+    pairs, run = work / "pairs", work / "prior"
+    model = (
+        world.name if weights == world.weights else str(weights)
+    )  # the name is true wherever the package is installed
+    numbers = ("--num-pairs", str(world.fit["prior"]["num_pairs"]), "--precision", "bf16")
+    _verb("sample", "--model", model, *numbers, "--output", str(pairs))
+    _verb("train", "--config", world.name, "--model", model, "--data.path", str(pairs), "--output", str(run))
+    trained = load_prior(str(run / "prior"))
+    trained.prior.half()
+    save_prior(weights / "prior", trained)
+    fit_world_domain(world, weights / "prior")
+
+
+def _verb(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "text2latent", *arguments], check=True)
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser("build", __doc__)
+    parser.prog = "python -m text2latent.zoo.build"
+    add = parser.add_argument
+    add("world", choices=world_names(), help="World to build.")
+    add("--output", metavar="DIR", help="Folder for the finished weights; by default those that ship.")
+    add("--work", metavar="DIR", help="Folder for checkpoints, logs and grids; by default runs/zoo-WORLD.")
+    add("--threads", type=positive_int, default=torch.get_num_threads(), metavar="N", help="CPU threads.")
+    return parser
+
+
+def run(config: Namespace) -> None:
+    """Build all parts; what an interrupted build has reached is kept."""
+    require_extra("build", "zoo", ["skia"])
+    world = load_world(config.world)
+    work, output = Path(config.work or f"runs/zoo-{world.name}"), Path(config.output or world.weights)
+    torch.set_num_threads(config.threads)
+    fit_judge(world, work, output / FILE)
+    fit_clip(world, work, output / "clip")
+    write_prompts(world, output / "clip")
+    if output == world.weights and (twin := hard_twin(world)):  # stands on the shipped CLIP
+        harden_clip(twin, world.name)
+    fit_generator(world, work, output / "clip", output / "generator")
+    fit_prior(world, work, output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

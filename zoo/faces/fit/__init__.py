@@ -1,1 +1,0 @@
-"""Scripts that fit the networks of the faces world."""
