@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from text2latent.common.extras import optional_module
@@ -29,13 +30,17 @@ def shade(color: Color, amount: float) -> Color:
 
 def mix(first: Color, second: Color, amount: float) -> Color:
     """Blend two colours linearly: `first` at 0, `second` at 1."""
-    red, green, blue = (a + (b - a) * amount for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    (red, green, blue), (red_end, green_end, blue_end) = first, second
+    return red + (red_end - red) * amount, green + (green_end - green) * amount, blue + (blue_end - blue) * amount
 
 
 def _argb(color: Color, alpha: float) -> int:
-    red, green, blue = (int(min(max(channel, 0.0), 255.0) + 0.5) for channel in color)
-    return skia.ColorSetARGB(int(255 * alpha + 0.5), red, green, blue)
+    red, green, blue = color
+    return skia.ColorSetARGB(int(255 * alpha + 0.5), _byte(red), _byte(green), _byte(blue))
+
+
+def _byte(channel: float) -> int:
+    return 0 if channel <= 0 else 255 if channel >= 255 else int(channel + 0.5)
 
 
 class Pen:
@@ -91,9 +96,48 @@ class Pen:
 
     def vertical_gradient(self, top: float, bottom: float, stops: Sequence[Color]) -> None:
         """Fill the whole canvas with colours running from y = `top` to y = `bottom`."""
-        colors = [_argb(color, 1.0) for color in stops]
-        shader = skia.GradientShader.MakeLinear([skia.Point(0, top), skia.Point(0, bottom)], colors)
-        self.canvas.drawPaint(skia.Paint(AntiAlias=True, Shader=shader))
+        self.canvas.drawPaint(_vertical(top, bottom, [_argb(color, 1.0) for color in stops]))
+
+    def gradient_path(self, path: skia.Path, top: float, bottom: float, stops: Sequence[Color]) -> None:
+        """Fill a path with colours running from y = `top` to y = `bottom`."""
+        self.canvas.drawPath(path, _vertical(top, bottom, [_argb(color, 1.0) for color in stops]))
+
+    def path(self, path: skia.Path, color: Color, alpha: float = 1.0, width: float | None = None) -> None:
+        """Fill, or with `width` outline, a path."""
+        self.canvas.drawPath(path, self._paint(color, alpha, width))
+
+    def glow(self, x: float, y: float, radius: float, color: Color, alpha: float = 1.0) -> None:
+        """Fill a disc whose opacity falls smoothly from `alpha` in the middle to nothing at `radius`."""
+        colors = [_argb(color, alpha * part) for part in (1.0, 0.5, 0.14, 0.0)]
+        shader = skia.GradientShader.MakeRadial(skia.Point(x, y), radius, colors, [0.0, 0.35, 0.7, 1.0])
+        self.canvas.drawCircle(x, y, radius, skia.Paint(AntiAlias=True, Shader=shader))
+
+    def veil(self, top: float, bottom: float, color: Color, alphas: Sequence[float]) -> None:
+        """Lay a colour over the whole width from y = `top` to y = `bottom`, its opacity running through `alphas`."""
+        bounds = self.canvas.getLocalClipBounds()
+        paint = _vertical(top, bottom, [_argb(color, alpha) for alpha in alphas])
+        self.canvas.drawRect(skia.Rect(bounds.left(), top, bounds.right(), bottom), paint)
+
+    def ground(self, line: Points, bottom: float, stops: Sequence[Color], depth: float | None = None) -> None:
+        """Fill what lies between a smooth line, given from left to right, and y = `bottom`.
+
+        The colours run downwards from the line's highest point over `depth` pixels, or to `bottom`.
+        """
+        path = skia.Path()
+        path.moveTo(*line[0])
+        for (x, y), (next_x, next_y) in pairwise(line[1:]):
+            path.quadTo(x, y, (x + next_x) / 2, (y + next_y) / 2)
+        path.lineTo(*line[-1])
+        path.lineTo(line[-1][0], bottom)
+        path.lineTo(line[0][0], bottom)
+        path.close()
+        top = min(y for _, y in line)
+        self.gradient_path(path, top, bottom if depth is None else top + depth, stops)
+
+
+def _vertical(top: float, bottom: float, colors: Sequence[int]) -> skia.Paint:
+    shader = skia.GradientShader.MakeLinear([skia.Point(0, top), skia.Point(0, bottom)], list(colors))
+    return skia.Paint(AntiAlias=True, Shader=shader)
 
 
 def mirrored(points: Points) -> list[Point]:

@@ -1,0 +1,1 @@
+"""A small world of drawn landscapes: a renderer, a grammar and `world.yaml`."""
