@@ -1,6 +1,6 @@
-"""Print how much of what people type the faces world draws, in either language, with targets for what was held back.
+"""Print how much of what people type a world of the zoo draws, in either language, with targets for what was held back.
 
-Pictures of each prompt of `zoo/faces/language/colloquial.yaml` are classified by the judge. `held` is the half that
+Pictures of each prompt of `zoo/WORLD/language/colloquial.yaml` are classified by the judge. `held` is the half that
 fitting never looked at. `prompts` lists what each prompt that users reported draws.
 """
 
@@ -18,7 +18,6 @@ from torch import Tensor
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
-    add_model_flag,
     add_report_flags,
     measure_parts,
     script_parser,
@@ -28,20 +27,18 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.zoo.evaluation import COLLOQUIAL_PARTS, SEED, colloquial_captions, find_named, prompt_faithfulness
 from text2latent.zoo.judge import load_judge
 from text2latent.zoo.language.captions import LANGUAGES, Caption
-from text2latent.zoo.world import load_world
-
-FACES = load_world("faces")
+from text2latent.zoo.world import load_world, world_names
 
 load_pipeline = cache(Text2LatentPipeline.from_pretrained)
 
 
 def part_figures(part: str, config: Namespace) -> list[Figure]:
     """Named attributes that are there, and pictures with all of them, of one part of the prompts."""
-    figures = []
+    world, figures = load_world(config.world), []
     for language in LANGUAGES:
-        captions = colloquial_captions(FACES, language, part)
-        pipeline = load_pipeline(config.model)
-        fit = prompt_faithfulness(FACES, pipeline, load_judge(FACES), captions, config.num_images, config.seed)
+        captions = colloquial_captions(world, language, part)
+        pipeline = load_pipeline(config.model or config.world)
+        fit = prompt_faithfulness(world, pipeline, load_judge(world), captions, config.num_images, config.seed)
         targets = (0.95, 0.80) if part == "held" else (None, None)
         figures += [
             Figure(f"named attributes that are there ({language})", fit.named, target=targets[0]),
@@ -61,22 +58,22 @@ def wrong_lines(config: Namespace, part: str) -> list[str]:
     """The lines of a Markdown table: each prompt, and what is drawn instead of what it names, with how often."""
     lines = ["| typed | drawn instead |", "|---|---|"]
     for language in LANGUAGES:
-        for caption in colloquial_captions(FACES, language, part):
+        for caption in colloquial_captions(load_world(config.world), language, part):
             lines.append(f"| {caption.text} | {_wrong(config, caption) or 'nothing'} |")
     return lines
 
 
 def _wrong(config: Namespace, caption: Caption) -> str:
-    seeds = range(config.seed, config.seed + config.num_images)
-    drawn = load_pipeline(config.model)(
+    world, seeds = load_world(config.world), range(config.seed, config.seed + config.num_images)
+    drawn = load_pipeline(config.model or config.world)(
         caption.text, num_images_per_prompt=config.num_images, seeds=seeds, output_type="pt"
     )
-    codes = load_judge(FACES).classify(cast(Tensor, drawn.images))
-    there, _ = find_named(FACES, codes, [caption] * len(codes))
+    codes = load_judge(world).classify(cast(Tensor, drawn.images))
+    there, _ = find_named(world, codes, [caption] * len(codes))
     counts = Counter(
-        FACES.attributes[name][row[i]]
+        world.attributes[name][row[i]]
         for row, right in zip(codes, there, strict=True)
-        for i, name in enumerate(FACES.names)
+        for i, name in enumerate(world.names)
         if not right[i]
     )
     return ", ".join(f"{value} {count}" for value, count in counts.most_common())
@@ -84,8 +81,9 @@ def _wrong(config: Namespace, caption: Caption) -> str:
 
 def build_parser() -> CommandParser:
     parser = script_parser("colloquial", __doc__)
-    add_model_flag(parser)
     add = parser.add_argument
+    add("--world", choices=world_names(), default="faces", help="Whose prompts and judge are taken.")
+    add("--model", metavar="MODEL", help="Another prior: a zoo name, a run or prior folder, or a checkpoint.")
     add("--num-images", type=positive_int, default=16, metavar="N", help="Images per prompt.")
     add("--seed", type=seed, default=SEED, metavar="N", help="Seed of the first image.")
     add("--list", choices=COLLOQUIAL_PARTS, default=None, metavar="PART",

@@ -194,7 +194,10 @@ class Table:
 
 RESULTS = "benchmarks/results"
 TABLES = {
-    "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/faces.py")),
+    "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/worlds.py")),
+    "landscapes": Table(
+        "docs/figures.md", "benchmarks/landscapes.json", from_parts(all_figures, "benchmarks/worlds.py")
+    ),
     "priors": Table("docs/figures.md", f"{RESULTS}/priors.json", compared_priors),
     "detailed": Table("docs/priors.md", f"{RESULTS}/detailed.json", compared_priors),
     "ablations": Table("docs/priors.md", f"{RESULTS}/ablations.json", compared_priors),

@@ -128,7 +128,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/*/language/*.yaml"),
         *source.glob("zoo/*/language/*.txt"),
-        *source.glob("zoo/*/world.yaml"),
+        *source.glob("zoo/*/*.yaml"),
         *source.glob("zoo/*/*.json"),
         *source.glob("zoo/*/*.md"),
     ]

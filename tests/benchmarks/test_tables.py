@@ -16,9 +16,9 @@ TEXT = f"# Title\n\n{BEGIN}\nold\n{END}\n\nend\n"
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     file = tmp_path / "figures.json"
-    keep_part(file, "clip", "python benchmarks/faces.py --only clip", [Figure("mean", 0.95, target=0.93)])
+    keep_part(file, "clip", "python benchmarks/worlds.py --only clip", [Figure("mean", 0.95, target=0.93)])
     keep_part(file, "demo", "python benchmarks/speed.py --only demo", [Figure("time", 9.5, "min", 10, True)])
-    keep_part(file, "judge", "python benchmarks/faces.py --only judge", [Figure("age", 0.5, detail=True)])
+    keep_part(file, "judge", "python benchmarks/worlds.py --only judge", [Figure("age", 0.5, detail=True)])
     return file
 
 
@@ -109,7 +109,7 @@ def test_file_without_the_marks_is_refused_and_stays(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("figures", "expected figures, found none; run benchmarks/faces.py --json FILE"),
+        ("figures", "expected figures, found none; run benchmarks/worlds.py --json FILE"),
         ("ways", "expected the part ways; run benchmarks/optimizers.py --json FILE"),
         ("costs", "run benchmarks/exports.py --json FILE"),
         ("priors", "expected results that a comparison of priors has kept"),

@@ -1,4 +1,4 @@
-"""Print how good the parts of the faces world are, each figure beside its target.
+"""Print how good the parts of a world of the zoo are, each figure beside its target.
 
 What a picture shows is classified by the judge, which is fitted on renders only; CLIP never judges its own pictures.
 """
@@ -13,7 +13,6 @@ from functools import cache
 from text2latent.benchmarks.report import (
     Figure,
     Measure,
-    add_model_flag,
     add_report_flags,
     run_parts,
     scores,
@@ -26,9 +25,7 @@ from text2latent.models.generators import load_generator
 from text2latent.zoo import evaluation
 from text2latent.zoo.judge import load_judge
 from text2latent.zoo.language.captions import LANGUAGES
-from text2latent.zoo.world import load_world
-
-FACES = load_world("faces")
+from text2latent.zoo.world import load_world, world_names
 
 RERANK = 8
 CANDIDATES = f"best of {RERANK} by CLIP"
@@ -36,17 +33,18 @@ CANDIDATES = f"best of {RERANK} by CLIP"
 
 def judge_figures(config: Namespace) -> list[Figure]:
     """Balanced accuracy of the judge on renders that it has not seen."""
-    images, codes = evaluation.held_out_renders(FACES, config.num_renders, config.seed)
-    return scores(
-        "balanced accuracy", evaluation.judge_accuracy(FACES, load_judge(FACES), images, codes), mean=0.98, each=0.94
-    )
+    world = load_world(config.world)
+    images, codes = evaluation.held_out_renders(world, config.num_renders, config.seed)
+    accuracy = evaluation.judge_accuracy(world, load_judge(world), images, codes)
+    return scores("balanced accuracy", accuracy, mean=0.98, each=0.94)
 
 
 def clip_figures(config: Namespace) -> list[Figure]:
     """Balanced zero-shot accuracy of CLIP on renders that it has not seen, by prompts of either language."""
-    images, codes = evaluation.held_out_renders(FACES, config.num_renders, config.seed)
-    clip = ClipEncoder.from_pretrained(config.world)
-    accuracy = {language: evaluation.zero_shot_accuracy(FACES, clip, language, images, codes) for language in LANGUAGES}
+    world = load_world(config.world)
+    images, codes = evaluation.held_out_renders(world, config.num_renders, config.seed)
+    clip = ClipEncoder.from_pretrained(_model(config))
+    accuracy = {language: evaluation.zero_shot_accuracy(world, clip, language, images, codes) for language in LANGUAGES}
     return [
         figure
         for language, by_attribute in accuracy.items()
@@ -56,8 +54,9 @@ def clip_figures(config: Namespace) -> list[Figure]:
 
 def generator_figures(config: Namespace) -> list[Figure]:
     """How often the judge sees in the generator's images what their z stands for (balanced)."""
-    images, codes = evaluation.own_images(FACES, load_generator(config.world), config.num_z, config.seed)
-    agreement = evaluation.judge_accuracy(FACES, load_judge(FACES), images, codes)
+    world = load_world(config.world)
+    images, codes = evaluation.own_images(world, load_generator(_model(config)), config.num_z, config.seed)
+    agreement = evaluation.judge_accuracy(world, load_judge(world), images, codes)
     return scores("agreement with the attributes of z", agreement, mean=0.96, each=0.88)
 
 
@@ -68,8 +67,9 @@ def load_pipeline(model: str) -> Text2LatentPipeline:
 
 def prior_figures(config: Namespace) -> list[Figure]:
     """Pictures of held-out captions at default settings, one candidate each."""
-    pipeline, judge = load_pipeline(config.model), load_judge(FACES)
-    own = evaluation.confidence(judge, evaluation.own_images(FACES, pipeline.generator, config.num_z, config.seed)[0])
+    world, pipeline = load_world(config.world), load_pipeline(_model(config))
+    own_images, _ = evaluation.own_images(world, pipeline.generator, config.num_z, config.seed)
+    own = evaluation.confidence(load_judge(world), own_images)
     figures = []
     for language in LANGUAGES:
         fit = _faithfulness(config, language)
@@ -101,11 +101,15 @@ def rerank_figures(config: Namespace) -> list[Figure]:
 
 
 def _faithfulness(config: Namespace, language: str, **settings: float) -> evaluation.Faithfulness:
-    captions = evaluation.held_out_captions(FACES, config.num_captions, language, config.seed)
-    pipeline = load_pipeline(config.model)
+    world, pipeline = load_world(config.world), load_pipeline(_model(config))
+    captions = evaluation.held_out_captions(world, config.num_captions, language, config.seed)
     return evaluation.prompt_faithfulness(
-        FACES, pipeline, load_judge(FACES), captions, config.num_images, config.seed, **settings
+        world, pipeline, load_judge(world), captions, config.num_images, config.seed, **settings
     )
+
+
+def _model(config: Namespace) -> str:
+    return str(config.model or config.world)
 
 
 PARTS: dict[str, Measure] = {
@@ -118,10 +122,12 @@ PARTS: dict[str, Measure] = {
 
 
 def build_parser() -> CommandParser:
-    parser = script_parser("faces", __doc__)
-    add_model_flag(parser)
+    parser = script_parser("worlds", __doc__)
     add = parser.add_argument
-    add("--world", default="faces", metavar="PATH", help="Generator and CLIP: a zoo name or a folder.")
+    add("--world", choices=world_names(), default="faces", help="Whose attributes, captions and judge are taken.")
+    add(
+        "--model", metavar="MODEL", help="Another generator, CLIP and prior: zoo name, run or prior folder, checkpoint."
+    )
     add("--num-renders", type=positive_int, default=2000, metavar="N", help="Renders for judge and CLIP.")
     add("--num-z", type=positive_int, default=1000, metavar="N", help="Images of the generator's own.")
     add("--num-captions", type=positive_int, default=200, metavar="N", help="Captions per language.")

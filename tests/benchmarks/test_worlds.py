@@ -2,8 +2,8 @@
 
 import pytest
 
-from text2latent.benchmarks.faces import PARTS, main
 from text2latent.benchmarks.report import read_parts
+from text2latent.benchmarks.worlds import PARTS, main
 from text2latent.zoo.world import load_world
 
 FACES = load_world("faces")
@@ -27,9 +27,9 @@ def test_judge_that_ships_is_good(tmp_path):
 
 
 def test_untrained_parts_fall_short(tmp_path, untrained_faces, capsys):
-    world = ("--world", str(untrained_faces), "--model", str(untrained_faces))
+    model = ("--model", str(untrained_faces))
     only = [word for part in ("clip", "generator", "prior", "rerank") for word in ("--only", part)]
-    parts = figures(tmp_path, *world, *only)
+    parts = figures(tmp_path, *model, *only)
     assert list(parts) == ["clip", "generator", "prior", "rerank"]
     judged = {figure.name: figure for part in parts.values() for figure in part}
     means = [figure for name, figure in judged.items() if name.endswith(", mean")]
