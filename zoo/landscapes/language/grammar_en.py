@@ -77,7 +77,13 @@ def _tails(draft: Draft, things: Sequence[str], whens: list[str]) -> list[str]:
 def framed_phrase(draft: Draft, attributes: Sequence[str]) -> str:
     """Write "a painting of a beach at sunset"."""
     phrase = noun_phrase(draft, attributes)
-    return phrase if draft.chance(0.4) else draft.pick(FRAMES).format(phrase)
+    return phrase if draft.chance(0.4) else draft.pick(frames_for(phrase)).format(phrase)
+
+
+def frames_for(phrase: str) -> Sequence[str]:
+    """Return the frames that a phrase fits into: a view has no view."""
+    found = [noun for noun in NEUTRAL_NOUNS if noun in phrase]
+    return [frame for frame in FRAMES if not any(noun in frame for noun in found)]
 
 
 def keywords(draft: Draft, attributes: Sequence[str]) -> str:
@@ -110,8 +116,10 @@ def several_sentences(draft: Draft, attributes: Sequence[str]) -> str:
     """Write "There is a lake at dawn. Fog covers the land."."""
     mixed = draft.shuffled(attributes)
     cut = 1 + int(draft.uniform() * len(mixed))
-    opening = draft.pick(("this is {}", "there is {}", "it is {}", "we see {}", "{}"))
-    return ". ".join([opening.format(noun_phrase(draft, mixed[:cut])), *facts(draft, mixed[cut:])])
+    phrase = noun_phrase(draft, mixed[:cut])
+    openings = ("this is {}", "there is {}", "it is {}") if phrase.startswith(("a ", "the ")) else ("{}",)
+    opening = draft.pick((*openings, "one sees {}"))
+    return ". ".join([opening.format(phrase), *facts(draft, mixed[cut:])])
 
 
 def where_it_is(draft: Draft, attributes: Sequence[str]) -> str:
@@ -141,10 +149,10 @@ def bullet_list(draft: Draft, attributes: Sequence[str]) -> str:
 
 
 def question(draft: Draft, attributes: Sequence[str]) -> str:
-    """Write "what does a desert look like when it is night?"."""
-    _, noun = place_noun(draft, attributes)
+    """Write "how would a desert look when it is night?"."""
+    article, noun = place_noun(draft, attributes)
     clauses = facts(draft, [name for name in attributes if name != "place"])
-    return f"what does a {noun} look like" + (f" when {join(clauses, draft)}?" if clauses else "?")
+    return f"how would {article}{noun} look" + (f" when {join(clauses, draft)}?" if clauses else "?")
 
 
 TEMPLATES: tuple[tuple[Template, float], ...] = (
