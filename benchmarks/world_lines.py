@@ -10,6 +10,7 @@ Lines that are blank don't count, nor do files that hold a docstring alone.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -26,10 +27,9 @@ OTHER = KINDS[-1]
 
 def kind_of(world: World, file: Path) -> str | None:
     """What a file of a world's folder is, one of `KINDS`; None for what is no source."""
-    folder = file.relative_to(world.folder).parts[0]
+    folder = Path(file.relative_to(world.folder).parts[0]).stem
     if file.suffix == ".py":
-        renderer = world.renderer.partition(".")[0]
-        return {renderer: "renderer", "language": "grammar"}.get(folder, OTHER)
+        return {re.split("[.:]", world.renderer)[0]: "renderer", "language": "grammar"}.get(folder, OTHER)
     if folder == "language":
         return "words"
     return "world.yaml" if file.name == "world.yaml" else None
