@@ -160,6 +160,15 @@ class Draft:
             row &= [value in values for value in range(row.size)]
         return self.pick(term.texts)
 
+    def distribute(self, attributes: Iterable[str], slots: Sequence[str]) -> dict[str, list[str]]:
+        """Say every attribute in one of the slots that can hold it; returns the texts of each slot."""
+        said: dict[str, list[str]] = {slot: [] for slot in slots}
+        for name in attributes:
+            if possible := self.slots(name, slots):
+                slot = self.pick(possible)
+                said[slot].append(self.say(slot, name))
+        return said
+
     def settled(self, attribute: str) -> bool:
         """Whether what was said leaves one value only."""
         return np.count_nonzero(self._row(attribute)) == 1

@@ -6,10 +6,10 @@ in both.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from text2latent.zoo.language.english import bare, join, merged, present, with_articles
 from text2latent.zoo.language.lexicon import Draft
 from text2latent.zoo.language.words import load_words
 
@@ -20,17 +20,6 @@ NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns
 CLOTHES, QUALITIES = WORDS.lists["clothes"], WORDS.lists["qualities"]
 FRAMES, HELD_OUT_FRAMES = WORDS.lists["frames"], WORDS.lists["held_out_frames"]
 ARTICLES = ("a ", "a ", "a ", "a ", "a ", "the ", "", "", "one ", "my ")
-
-
-def join(items: Sequence[str], draft: Draft) -> str:
-    """Join phrases by commas and "and", or by "and" or commas alone."""
-    if len(items) == 1:
-        return items[0]
-    if len(items) > 2 and draft.chance(0.15):
-        return ", ".join(items)
-    if draft.chance(0.2):
-        return " and ".join(items)
-    return ", ".join(items[:-1]) + draft.pick((" and ", " and ", ", and ")) + items[-1]
 
 
 def head(draft: Draft, attributes: Sequence[str]) -> tuple[str, list[str]]:
@@ -53,16 +42,6 @@ def hair(draft: Draft, rest: list[str], probability: float) -> tuple[list[str], 
     return [], rest
 
 
-def distribute(draft: Draft, attributes: Sequence[str], slots: Sequence[str]) -> dict[str, list[str]]:
-    """Say every attribute in one of the slots that can hold it; returns the texts of each slot."""
-    said: dict[str, list[str]] = {slot: [] for slot in slots}
-    for name in attributes:
-        if possible := draft.slots(name, slots):
-            slot = draft.pick(possible)
-            said[slot].append(draft.say(slot, name))
-    return said
-
-
 def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
     """Write a noun phrase: "a happy old man with glasses by the sea", or of several: "happy old men"."""
     several = [name for name in ("gender", "age") if name in attributes and draft.slots(name, ["nouns"])]
@@ -73,7 +52,7 @@ def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
         noun, rest = head(draft, draft.shuffled(attributes))
         article = draft.pick(ARTICLES)
     hair_phrase, rest = hair(draft, rest, 0.6)
-    said = distribute(draft, rest, ("adj", "with", "wear", "post", "place"))
+    said = draft.distribute(rest, ("adj", "with", "wear", "post", "place"))
     adjectives, trailing = said["adj"][:3], said["adj"][3:]
     if adjectives and not said["with"] and draft.chance(0.08):
         trailing.append(adjectives.pop())
@@ -94,30 +73,16 @@ def _adjectival(draft: Draft, adjectives: list[str], noun: str) -> str:
 
 def _tails(draft: Draft, things: list[str], said: dict[str, list[str]]) -> list[str]:
     """Write what follows the noun, in a natural order or in any."""
-    tails = [f"with {join(_bare(draft, things), draft)}"] if things else []
-    tails += [f"wearing {join(_bare(draft, said['wear']), draft)}"] if said["wear"] else []
-    tails += _merged(draft, said["post"]) + said["place"]
+    tails = [f"with {join(bare(draft, things), draft)}"] if things else []
+    tails += [f"wearing {join(bare(draft, said['wear']), draft)}"] if said["wear"] else []
+    tails += merged(draft, said["post"]) + said["place"]
     return draft.shuffled(tails) if draft.chance(0.3) else tails
-
-
-def _bare(draft: Draft, things: list[str]) -> list[str]:
-    """Perhaps drop the articles: "with beard and hat"."""
-    return [text.removeprefix("a ") for text in things] if draft.chance(0.15) else things
-
-
-def _merged(draft: Draft, posts: list[str]) -> list[str]:
-    """Perhaps make one of all that is absent: "without glasses or earrings"."""
-    absent = [text.removeprefix("without ") for text in posts if text.startswith("without ")]
-    if len(absent) < 2 or draft.chance(0.3):
-        return posts
-    conjunction = draft.pick((" or ", " and "))
-    return [f"without {conjunction.join(absent)}"] + [text for text in posts if not text.startswith("without ")]
 
 
 def clauses(draft: Draft, attributes: Sequence[str]) -> list[str]:
     """Say every attribute as a clause without subject: "has a beard", "is happy", "wears glasses"."""
     things, rest = hair(draft, list(attributes), 0.5)
-    said = distribute(draft, rest, ("adj", "with", "wear", "post", "place"))
+    said = draft.distribute(rest, ("adj", "with", "wear", "post", "place"))
     relative = [text.removeprefix("who ") for text in said["post"] if text.startswith("who ")]
     states = said["adj"] + [text for text in said["post"] if not text.startswith("who ")]
     found = relative + ([f"is {join(states, draft)}"] if states else [])
@@ -191,7 +156,7 @@ def held_out_frame(draft: Draft, attributes: Sequence[str]) -> str:
 def fronted(draft: Draft, attributes: Sequence[str]) -> str:
     """Write "by the sea and wearing glasses: an old woman", what follows a noun put before it."""
     front = [name for name in attributes if draft.slots(name, ["place", "wear"])]
-    said = distribute(draft, front, ("place", "wear"))
+    said = draft.distribute(front, ("place", "wear"))
     tails = said["place"] + ([f"wearing {join(said['wear'], draft)}"] if said["wear"] else [])
     phrase = noun_phrase(draft, [name for name in attributes if name not in front])
     return f"{' and '.join(tails)}{draft.pick((': ', ', we find '))}{phrase}" if tails else f"behold {phrase}"
@@ -238,22 +203,12 @@ def _possessive_pronoun(draft: Draft) -> str:
 
 def tidy(text: str, possessive_pronoun: str = "their") -> str:
     """Put in the possessive pronoun, and "an" before vowels."""
-    return re.sub(r"\ba (?=[aeiou])", "an ", text.replace("THEIR", possessive_pronoun))
+    return with_articles(text.replace("THEIR", possessive_pronoun))
 
 
 def finish(draft: Draft, text: str) -> str:
     """Settle pronouns, articles, case and punctuation of a raw text."""
-    text = tidy(text, _possessive_pronoun(draft))
-    if draft.chance(0.04):
-        text = f"{text}, {draft.pick(QUALITIES)}"
-    style = draft.uniform()
-    if style < 0.35:
-        text = re.sub(r"(^|\. )([a-z])", lambda match: match[1] + match[2].upper(), text)
-    elif style < 0.37:
-        text = text.upper()
-    elif style < 0.39:
-        text = text.title()
-    return text + "." if text[-1].isalnum() and draft.chance(0.2) else text
+    return present(draft, tidy(text, _possessive_pronoun(draft)), QUALITIES)
 
 
 SAID_TOGETHER = ("gender", "age")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
+from text2latent.zoo.language.japanese import attached, chained, polite, present
 from text2latent.zoo.language.lexicon import Draft
 from text2latent.zoo.language.words import load_words
 
@@ -14,27 +14,8 @@ Template = Callable[[Draft, Sequence[str]], str]
 
 NEUTRAL_NOUNS, ORIGINS, FILLERS = (WORDS.lists[name] for name in ("neutral_nouns", "origins", "fillers"))
 QUALITIES, FRAMES, HELD_OUT_FRAMES = (WORDS.lists[name] for name in ("qualities", "frames", "held_out_frames"))
-CONJUNCTIVE = {
-    "である": ("で", "であり"),
-    "てる": ("てて",),
-    "でる": ("でて",),
-    "ている": ("ていて", "ており"),
-    "でいる": ("でいて", "でおり"),
-    "がある": ("があり", "があって"),
-    "にいる": ("にいて", "におり"),
-    "い": ("くて", "く"),
-}
-"""What the ending of a predicate becomes where another one follows, first match first."""
-POLITE = {
-    "である": "です",
-    "てる": "てます",
-    "でる": "でます",
-    "ている": "ています",
-    "でいる": "でいます",
-    "ある": "あります",
-    "いる": "います",
-}
-"""What the ending of a predicate becomes in polite speech, first match first."""
+PARTED = ("髪", "肌", "皮膚", "頭")
+"""Beginnings of modifiers that a comma parts from what precedes: in 肌が白い、髪の長い hair isn't what is white."""
 IDLE = ("立っている", "いる", "写っている", "こちらを見ている", "座っている", "こちらを向いている")
 
 
@@ -80,7 +61,7 @@ def noun_phrase(draft: Draft, attributes: Sequence[str]) -> str:
     modifiers = things + missing + [draft.say("mod", name) for name in rest]
     modifiers += [f"{hair_phrase}の"] if hair_phrase else []
     modifiers += [draft.pick(FILLERS)] if draft.chance(0.08) else []
-    return place + _attach(draft, draft.shuffled(modifiers)) + noun
+    return place + attached(draft, draft.shuffled(modifiers), PARTED) + noun
 
 
 def _things(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
@@ -101,17 +82,6 @@ def _missing(draft: Draft, rest: list[str]) -> tuple[list[str], list[str]]:
     return [listed + draft.pick(("ない", "ない", "無い", "なしの"))], [name for name in rest if name not in possible]
 
 
-def _attach(draft: Draft, modifiers: list[str]) -> str:
-    """Chain modifiers, some of them by で: 金髪で眼鏡の. A comma keeps 肌が白い from describing hair that follows."""
-    linked = []
-    for modifier, following in pairwise(modifiers):
-        if modifier.endswith("の") and draft.chance(0.4):
-            modifier = modifier[:-1] + "で"
-        comma = following.startswith(("髪", "肌", "皮膚", "頭")) or draft.chance(0.15)
-        linked.append(modifier + ("、" if comma else ""))
-    return "".join(linked + modifiers[-1:])
-
-
 def predicates(draft: Draft, attributes: Sequence[str]) -> list[str]:
     """Say as many attributes as can end a sentence: 帽子をかぶっている, 髪が長い."""
     said = []
@@ -119,29 +89,6 @@ def predicates(draft: Draft, attributes: Sequence[str]) -> list[str]:
         if possible := draft.slots(name, ["pred", "poss"]):
             said.append(draft.say(draft.pick(possible), name))
     return said
-
-
-def continued(predicate: str, draft: Draft) -> str:
-    """Turn a plain predicate into the form that another one follows; raises `ValueError` on an unknown ending."""
-    for ending, forms in CONJUNCTIVE.items():
-        if predicate.endswith(ending):
-            return predicate.removesuffix(ending) + draft.pick(forms)
-    raise ValueError(f"no conjunctive form is known for {predicate}")
-
-
-def chained(predicate_list: Sequence[str], draft: Draft) -> str:
-    """Write several predicates as one: 髪が長くて、笑っている."""
-    return "、".join([continued(text, draft) for text in predicate_list[:-1]] + list(predicate_list[-1:]))
-
-
-def polite(text: str, draft: Draft) -> str:
-    """Perhaps make the end of a sentence polite."""
-    if draft.chance(0.6):
-        return text
-    for ending, form in POLITE.items():
-        if text.endswith(ending):
-            return text.removesuffix(ending) + form
-    return text + "です"
 
 
 def frames_for(phrase: str) -> Sequence[str]:
@@ -236,9 +183,7 @@ PROMPT_TEMPLATES = ("{}の写真", "{}", "{}の顔")
 
 def finish(draft: Draft, text: str) -> str:
     """Perhaps add a word on quality or a full stop."""
-    if draft.chance(0.04):
-        text = f"{text}、{draft.pick(QUALITIES)}"
-    return text + "。" if draft.chance(0.15) and not text.endswith(("）", "]", "】", "》")) else text
+    return present(draft, text, QUALITIES)
 
 
 def tidy(text: str) -> str:

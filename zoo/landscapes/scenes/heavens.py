@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from text2latent.zoo.drawing.pen import Color, Pen, mix, skia
-from text2latent.zoo.landscapes.scenes.palette import SIZE, Scene, spread
+from text2latent.zoo.drawing.pen import SIZE, Color, Pen, mix, skia
+from text2latent.zoo.landscapes.scenes.palette import Scene, spread
 
 
 def draw_sky(pen: Pen, scene: Scene) -> None:

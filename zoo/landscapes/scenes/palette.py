@@ -8,7 +8,6 @@ from functools import cached_property
 
 from text2latent.zoo.drawing.pen import Color, mix
 
-SIZE = 128
 WATERS = ("beach", "lake")
 """Places whose middle is water: buildings stand on a cape there."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from text2latent.zoo.drawing.pen import Color, Pen, Point, mix, shade, skia
+from text2latent.zoo.drawing.pen import SIZE, Color, Pen, Point, mix, shade, skia
 from text2latent.zoo.landscapes.scenes.heavens import body_place, draw_sky
 from text2latent.zoo.landscapes.scenes.mountains import draw_mountains
-from text2latent.zoo.landscapes.scenes.palette import DUNE, SAND, SIZE, SNOW, WATERS, Scene
+from text2latent.zoo.landscapes.scenes.palette import DUNE, SAND, SNOW, WATERS, Scene
 from text2latent.zoo.landscapes.scenes.trees import draw_tree
 
 TREE_FOOT = (22.0, 108.0)

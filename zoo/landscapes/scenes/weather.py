@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from text2latent.zoo.drawing.pen import Color, Pen, mix
-from text2latent.zoo.landscapes.scenes.palette import SIZE, Scene, spread
+from text2latent.zoo.drawing.pen import SIZE, Color, Pen, mix
+from text2latent.zoo.landscapes.scenes.palette import Scene, spread
 
 
 def draw_fog(pen: Pen, scene: Scene) -> None:
