@@ -16,7 +16,7 @@ NPM_INSTALL := npm install --silent --no-package-lock --no-audit --no-fund
 DRAW := $(TEXT2LATENT) infer $(DEMO_TEXTS) --num-images 4 --grid --overwrite
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format wheel zoo-faces clean
+.PHONY: help demo test lint format wheel clean
 
 help:
 	@echo "make demo       the whole job: draw pairs, train a prior for $(DEMO_MINUTES) minutes, draw pictures into $(DEMO)/"
@@ -24,7 +24,7 @@ help:
 	@echo "make lint       ruff and mypy; with npm, eslint and tsc for the page that runs in browsers"
 	@echo "make format     let ruff rewrite the sources"
 	@echo "make wheel      build dist/*.whl"
-	@echo "make zoo-faces  rebuild the weights of the faces world from seed 0 (hours on 2 cores; goes on when rerun)"
+	@echo "make zoo-faces  rebuild the weights of a world, faces or landscapes, from seed 0 (hours on 2 cores; goes on when rerun)"
 	@echo "make clean      remove what was built; keeps $(VENV)/ and runs/"
 
 $(BIN)/python:
@@ -92,8 +92,8 @@ wheel: $(DEV)
 	rm -rf build
 	$(BIN)/python -m build --wheel
 
-zoo-faces: $(DEV)
-	$(BIN)/python -m text2latent.zoo.build faces
+zoo-%: $(DEV)
+	$(BIN)/python -m text2latent.zoo.build $*
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(WEB)/node_modules

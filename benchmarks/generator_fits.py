@@ -39,9 +39,9 @@ from text2latent.models.clip.encoder import ClipEncoder
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.zoo import evaluation
 from text2latent.zoo.drawing.renders import render
-from text2latent.zoo.faces.sharpening import load_faces_generator, to_device
 from text2latent.zoo.fit.batches import to_tensor
 from text2latent.zoo.fit.generator import psnr
+from text2latent.zoo.fit.sharpening import load_generator_of, to_device
 from text2latent.zoo.judge import Judge, load_judge
 from text2latent.zoo.world import load_world
 
@@ -115,7 +115,7 @@ def compare(parser: CommandParser, config: Namespace) -> None:
     file = None if config.json is None else check_output_file(config.json, overwrite=True, flag="--json")
     if file is not None:
         read_parts(file)
-    generators = {source: load_faces_generator(source) for source in config.generators}
+    generators = {source: load_generator_of(FACES, source) for source in config.generators}
     yardstick = make_yardstick(config.num_images, config.seed, config.clip, device)
     renders, codes = evaluation.held_out_renders(FACES, config.num_images, config.seed)
     measured = {RENDERS: partial(image_figures, renders.to(device), codes, yardstick)}

@@ -72,6 +72,12 @@ def pivot(head: str, figures: Iterable[Figure]) -> str:
     return "\n".join(lines)
 
 
+def world_lines(parts: Parts) -> str:
+    """What each world of the zoo is made of, a row a world."""
+    part = parts["lines"]
+    return f"`{part['command']}`\n\n" + pivot("world", part["figures"])
+
+
 def warm_start(parts: Parts) -> str:
     """Accuracy by seconds trained, a row for each beginning."""
     part = parts["warm_start"]
@@ -197,6 +203,11 @@ TABLES = {
     "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/worlds.py")),
     "landscapes": Table(
         "docs/figures.md", "benchmarks/landscapes.json", from_parts(all_figures, "benchmarks/worlds.py")
+    ),
+    "world-lines": Table(
+        "docs/new_domain.md",
+        "benchmarks/world_lines.json",
+        from_parts(world_lines, "benchmarks/world_lines.py", "lines"),
     ),
     "priors": Table("docs/figures.md", f"{RESULTS}/priors.json", compared_priors),
     "detailed": Table("docs/priors.md", f"{RESULTS}/detailed.json", compared_priors),

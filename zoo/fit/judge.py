@@ -16,9 +16,13 @@ from text2latent.zoo.fit.fitting import FitPlan, fit
 from text2latent.zoo.judge import Judge
 from text2latent.zoo.world import World
 
-PLAN = FitPlan(num_steps=2500, lr=2e-3, weight_decay=0.02, ema_decay=0.998)
 BATCH = 32
 SEED = 101
+
+
+def make_plan(world: World) -> FitPlan:
+    """For how long the judge is fitted, and how fast."""
+    return FitPlan(num_steps=world.fit["judge"]["num_steps"], lr=2e-3, weight_decay=0.02, ema_decay=0.998)
 
 
 def judge_loss(judge: nn.Module, step: int, world: World) -> tuple[Tensor, dict[str, float]]:
@@ -31,11 +35,11 @@ def judge_loss(judge: nn.Module, step: int, world: World) -> tuple[Tensor, dict[
     return torch.stack([cross_entropy(head, labels[:, i]) for i, head in enumerate(logits)]).mean(), {}
 
 
-def fit_judge(world: World, work: Path, destination: Path, plan: FitPlan = PLAN) -> None:
+def fit_judge(world: World, work: Path, destination: Path) -> None:
     """Fit the judge, resumably in `work`/judge, and write its weights as float16 to `destination`."""
     torch.manual_seed(SEED)
     judge = Judge(world).to(memory_format=torch.channels_last)
-    judge = fit(judge, partial(judge_loss, world=world), plan, work / "judge")
+    judge = fit(judge, partial(judge_loss, world=world), make_plan(world), work / "judge")
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: _half(tensor) for name, tensor in judge.state_dict().items()}, destination)
 

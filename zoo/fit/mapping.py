@@ -19,7 +19,6 @@ from text2latent.models.generators.stylegan2 import MappingNetwork
 from text2latent.zoo.fit.fitting import FitPlan, fit
 from text2latent.zoo.world import W_SCALE, Z_DIM, World
 
-PLAN = FitPlan(num_steps=16000, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
 BATCH = 512
 SEED = 202
 HALF_WIDTH = 0.015
@@ -66,6 +65,12 @@ def start_as_steps(mapping: MappingNetwork, world: World) -> int:
     return len(steps)
 
 
+def make_plan(world: World) -> FitPlan:
+    """For how long the mapping network is fitted, and how fast."""
+    num_steps = world.fit["generator"]["num_mapping_steps"]
+    return FitPlan(num_steps=num_steps, lr=2e-3, ema_decay=0.999, log_every=500, save_every=2000)
+
+
 def mapping_loss(mapping: nn.Module, step: int, world: World) -> tuple[Tensor, dict[str, float]]:
     """Return the mean squared error of w against what z stands for, relative to `W_SCALE`."""
     z = torch.randn(BATCH, Z_DIM, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
@@ -75,4 +80,4 @@ def mapping_loss(mapping: nn.Module, step: int, world: World) -> tuple[Tensor, d
 def fit_mapping(mapping: MappingNetwork, world: World, work: Path) -> MappingNetwork:
     """Fit a mapping network with random weights, resumably in `work`/mapping."""
     start_as_steps(mapping, world)
-    return fit(mapping, partial(mapping_loss, world=world), PLAN, work / "mapping")
+    return fit(mapping, partial(mapping_loss, world=world), make_plan(world), work / "mapping")

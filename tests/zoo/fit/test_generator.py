@@ -160,7 +160,7 @@ def test_grid_shows_renders_above_what_the_network_makes_of_them(tmp_path):
 
 def test_fitting_writes_a_generator_that_loads_and_is_through_when_rerun(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "make_stages", lambda _: (Stage(128, 1, frozen(), 0.1, 1.0),))
-    monkeypatch.setattr(mapping, "PLAN", frozen())
+    monkeypatch.setattr(mapping, "make_plan", lambda world: frozen())
     with torch.random.fork_rng():
         fit_generator(FACES, tmp_path / "work", CLIP, tmp_path / "generator")
         weights = tmp_path / "generator" / "diffusion_pytorch_model.safetensors"

@@ -14,8 +14,6 @@ from text2latent.zoo.world import load_world
 
 FACES = load_world("faces")
 
-TINY_PLAN = FitPlan(num_steps=2, lr=1e-3, warmup_steps=1, log_every=1, save_every=1)
-
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
@@ -42,14 +40,16 @@ def test_a_step_is_drawn_from_its_number_alone(judge):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_fitting_writes_halves_that_load_and_is_through_when_rerun(tmp_path):
+def test_fitting_writes_halves_that_load_and_is_through_when_rerun(tmp_path, monkeypatch):
+    plan = FitPlan(num_steps=2, lr=1e-3, warmup_steps=1, log_every=1, save_every=1)
+    monkeypatch.setattr(module, "make_plan", lambda world: plan)
     path = tmp_path / "weights" / "judge" / "model.safetensors"
-    fit_judge(FACES, tmp_path / "work", path, TINY_PLAN)
+    fit_judge(FACES, tmp_path / "work", path)
     stored = load_file(path)
     assert {t.dtype for t in stored.values()} == {torch.float16, torch.int64}
     fitted = torch.load(tmp_path / "work" / "judge" / "last.pt", weights_only=True)["average"]
     for name, tensor in load_judge(FACES, path).state_dict().items():
         torch.testing.assert_close(tensor, fitted[f"module.{name}"].to(tensor.dtype), atol=1e-3, rtol=1e-3)
     before = path.read_bytes()
-    fit_judge(FACES, tmp_path / "work", path, TINY_PLAN)
+    fit_judge(FACES, tmp_path / "work", path)
     assert path.read_bytes() == before

@@ -93,7 +93,7 @@ def test_steps_are_found_sooner_than_from_a_random_start(tmp_path):
 
 def test_fitting_goes_on_where_it_was(tmp_path, monkeypatch):
     plan = FitPlan(num_steps=2, lr=1e-3, warmup_steps=1, log_every=1, save_every=1)
-    monkeypatch.setattr("text2latent.zoo.fit.mapping.PLAN", plan)
+    monkeypatch.setattr("text2latent.zoo.fit.mapping.make_plan", lambda world: plan)
     first = fit_mapping(make_generator(FACES, 32).mapping, FACES, tmp_path).state_dict()
     again = fit_mapping(make_generator(FACES, 32).mapping, FACES, tmp_path).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -1,4 +1,4 @@
-"""Train the synthesis network of a fitted faces generator adversarially; what z stands for stays as it is.
+"""Train the synthesis network of a world's fitted generator adversarially; what z stands for stays as it is.
 
 A discriminator that knows the attributes judges renders and what is drawn of the same w. By default the losses of the
 fit by regression go on beside it; the mapping network is kept. The same command goes on where it was.
@@ -38,19 +38,18 @@ from text2latent.models.clip.building import read_model
 from text2latent.models.clip.files import locate
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.layers import cudnn_setting
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator, SynthesisNetwork
+from text2latent.models.generators.mapping import MappedGenerator
 from text2latent.zoo.drawing.pen import SIZE
 from text2latent.zoo.drawing.renders import render
 from text2latent.zoo.fit.adversarial import AdversarialPlan, AdversarialTraining, Batch
 from text2latent.zoo.fit.batches import scale_pixels
 from text2latent.zoo.fit.discriminator import Discriminator
 from text2latent.zoo.fit.fitting import FitPlan, Logged, run_steps
-from text2latent.zoo.fit.generator import draw, image_loss, save_grid
+from text2latent.zoo.fit.generator import draw, image_loss, make_generator, save_grid
 from text2latent.zoo.fit.perception import PerceptualLoss
-from text2latent.zoo.world import Z_DIM, load_world
+from text2latent.zoo.world import Z_DIM, World, load_world, world_names
 
 Network = TypeVar("Network", bound=nn.Module)
-FACES = load_world("faces")
 SEED = 404
 VAGUENESS = 0.15
 SPARE_CORES = 2
@@ -61,15 +60,15 @@ SESSION_FLAGS = ("output", "device", "num_workers", "num_steps", "minutes", "sav
 class Renders(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Batches of renders by number of the step: images uint8 `[N, 128, 128, 3]`, w and a vague w `[N, w_dim]`."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.seed, self.size = seed, size
+    def __init__(self, world: World, seed: int, size: int) -> None:
+        self.world, self.seed, self.size = world, seed, size
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw the batch of a step; it depends on seed, step and size only."""
+        """Draw the batch of a step; it depends on world, seed, step and size only."""
         rng = np.random.default_rng([self.seed, 4, step])
-        codes, nuisance = FACES.draw_codes(rng, self.size), FACES.draw_nuisance(rng, self.size)
-        w = FACES.latents(codes, nuisance)
-        return torch.from_numpy(render(FACES, codes, nuisance)), w, FACES.blur_values(w, rng, VAGUENESS)
+        codes, nuisance = self.world.draw_codes(rng, self.size), self.world.draw_nuisance(rng, self.size)
+        w = self.world.latents(codes, nuisance)
+        return torch.from_numpy(render(self.world, codes, nuisance)), w, self.world.blur_values(w, rng, VAGUENESS)
 
 
 def load_batches(renders: Renders, steps: range, num_workers: int, device: torch.device) -> Iterator[Batch]:
@@ -87,40 +86,39 @@ def load_batches(renders: Renders, steps: range, num_workers: int, device: torch
         yield Batch(scale_pixels(pixels), w, vague_w)
 
 
-def load_faces_generator(source: str) -> StyleGAN2Generator:
-    """Load a generator of the faces world.
+def load_generator_of(world: World, source: str) -> MappedGenerator:
+    """Load a generator of a world.
 
     Raises:
         InputError: for a generator of other latents or images.
     """
     generator = load_generator(source)
     shape = (generator.z_dim, generator.w_dim, generator.image_size)
-    if not isinstance(generator, StyleGAN2Generator) or shape != (Z_DIM, FACES.w_dim, SIZE):
-        wanted = f"z of {Z_DIM}, w of {FACES.w_dim} dimensions and images of {SIZE} pixels"
-        raise InputError(f"--generator: expected a StyleGAN2 of the faces world, with {wanted}, got {source}")
+    if not isinstance(generator, MappedGenerator) or shape != (Z_DIM, world.w_dim, SIZE):
+        wanted = f"z of {Z_DIM}, w of {world.w_dim} dimensions and images of {SIZE} pixels"
+        raise InputError(f"--generator: expected a StyleGAN of the {world.name} world, with {wanted}, got {source}")
     return generator
 
 
-def distances(images: Tensor, targets: Tensor, perceptual: nn.Module) -> dict[str, Tensor]:
+def distances(images: Tensor, targets: Tensor, world: World, perceptual: nn.Module) -> dict[str, Tensor]:
     """Return the terms of the regression: weighted L1 and perceptual distance."""
     with torch.autocast(images.device.type, torch.bfloat16):
         seen = perceptual(images, targets)
-    return {"image": image_loss(FACES, images, targets), "perceptual": seen}
+    return {"image": image_loss(world, images, targets), "perceptual": seen}
 
 
-def make_training(
-    config: Namespace, device: torch.device
-) -> tuple[StyleGAN2Generator, AdversarialTraining[SynthesisNetwork]]:
+def make_training(config: Namespace, device: torch.device) -> tuple[MappedGenerator, AdversarialTraining[nn.Module]]:
     """Return the generator to start from and the training of its synthesis network, on `device`."""
-    generator = load_faces_generator(config.generator)
-    perceptual = to_device(PerceptualLoss(read_model(locate(config.clip)).visual), device)
+    world = load_world(config.world)
+    generator = load_generator_of(world, config.generator or world.name)
+    perceptual = to_device(PerceptualLoss(read_model(locate(config.clip or world.name)).visual), device)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        discriminator = Discriminator(FACES.w_dim, SIZE)
+        discriminator = Discriminator(world.w_dim, SIZE)
         if config.from_scratch:
-            generator.synthesis = StyleGAN2Generator.from_config(generator.config).synthesis
+            generator.synthesis = make_generator(world).synthesis
     synthesis = to_device(generator, device).synthesis.requires_grad_(True).train()
-    regression = partial(distances, perceptual=perceptual)
+    regression = partial(distances, world=world, perceptual=perceptual)
     return generator, AdversarialTraining(
         synthesis, to_device(discriminator, device), draw, regression, make_plan(config)
     )
@@ -166,13 +164,14 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(dict(settings), indent=1) + "\n", encoding="utf-8")
 
 
-def train(config: Namespace) -> StyleGAN2Generator:
+def train(config: Namespace) -> MappedGenerator:
     """Train as the flags say, resumably in the run folder; return the generator with averaged weights."""
     device, folder = select_device(config.device), check_output_folder(config.output)
     num_workers = default_workers() if config.num_workers is None else config.num_workers
     generator, training = make_training(config, device)
     claim_folder(folder, {name: value for name, value in vars(config).items() if name not in SESSION_FLAGS})
-    renders = Renders(config.seed, config.batch_size)
+    world = load_world(config.world)
+    renders = Renders(world, config.seed, config.batch_size)
 
     def steps(first: int) -> Iterator[Logged]:
         todo = range(first, config.num_steps)
@@ -181,7 +180,7 @@ def train(config: Namespace) -> StyleGAN2Generator:
 
     def draw_samples(step: int) -> None:
         generator.synthesis = training.mean_network
-        save_grid(FACES, generator, folder / f"grid-{step:06d}.png")
+        save_grid(world, generator, folder / f"grid-{step:06d}.png")
 
     # cuDNN tries out which of its algorithms is the fastest for each shape.
     with cudnn_setting("benchmark", True):
@@ -205,11 +204,12 @@ def run(config: Namespace) -> None:
 
 def build_parser() -> CommandParser:
     parser = CommandParser("sharpening", __doc__)
-    parser.prog = "python -m text2latent.zoo.faces.sharpening"
+    parser.prog = "python -m text2latent.zoo.fit.sharpening"
     add = parser.add_argument
+    add("world", choices=world_names(), help="World of the generator.")
     add("--output", required=True, metavar="DIR", help="Run folder: checkpoint, log, grids and generator/.")
-    add("--generator", default="faces", metavar="SOURCE", help="Faces generator to start from.")
-    add("--clip", default="faces", metavar="SOURCE", help="CLIP of the perceptual loss, a ResNet.")
+    add("--generator", metavar="SOURCE", help="Generator to start from; by default the world's.")
+    add("--clip", metavar="SOURCE", help="CLIP of the perceptual loss, a ResNet; by default the world's.")
     add("--from-scratch", action="store_true", help="Start from a synthesis network with random weights.")
     add("--regression-weight", type=non_negative_float, default=1.0, metavar="X", help="0: the discriminator alone.")
     add("--adversarial-weight", type=non_negative_float, default=0.1, metavar="X", help="Of the generator's loss.")

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from text2latent.models.generators import load_generator
 from text2latent.models.sources.zoo import ZOO
 from text2latent.zoo import build
-from text2latent.zoo.faces.sharpening import Renders, build_parser, distances, load_batches, main, make_plan
 from text2latent.zoo.fit.batches import draw_renders, scale_pixels
+from text2latent.zoo.fit.sharpening import Renders, build_parser, distances, load_batches, main, make_plan
 from text2latent.zoo.world import load_world
 
 FACES = load_world("faces")
@@ -24,23 +24,23 @@ CPU = torch.device("cpu")
 
 def arguments(folder: Path, *extra: str) -> list[str]:
     flags = ("--batch-size", "1", "--num-steps", "2", "--log-every", "1", "--num-workers", "0", "--device", "cpu")
-    return ["--output", str(folder), *flags, *extra]
+    return ["faces", "--output", str(folder), *flags, *extra]
 
 
 def test_batches_depend_on_seed_and_step_alone():
-    renders = Renders(7, 3)
+    renders = Renders(FACES, 7, 3)
     images, w, vague_w = renders[5]
     assert (images.shape, images.dtype) == ((3, 128, 128, 3), torch.uint8)
-    for first, second in zip(renders[5], Renders(7, 3)[5], strict=True):
+    for first, second in zip(renders[5], Renders(FACES, 7, 3)[5], strict=True):
         assert torch.equal(first, second)
     assert not torch.equal(images, renders[6][0])
-    assert not torch.equal(images, Renders(8, 3)[5][0])
+    assert not torch.equal(images, Renders(FACES, 8, 3)[5][0])
     assert torch.equal(w[:, FACES.num_values :], vague_w[:, FACES.num_values :])
     assert not torch.equal(w, vague_w)
 
 
 def test_worker_processes_draw_the_same_batches_in_order():
-    renders = Renders(7, 2)
+    renders = Renders(FACES, 7, 2)
     alone = list(load_batches(renders, range(3, 6), 0, CPU))
     together = list(load_batches(renders, range(3, 6), 2, CPU))
     assert len(alone) == len(together) == 3
@@ -53,7 +53,7 @@ def test_worker_processes_draw_the_same_batches_in_order():
 
 
 def test_renders_show_what_w_stands_for(judge):
-    images, w, _ = next(load_batches(Renders(7, 32), range(1), 0, CPU))
+    images, w, _ = next(load_batches(Renders(FACES, 7, 32), range(1), 0, CPU))
     seen = judge.classify(images)
     start = 0
     for column, size in enumerate(FACES.sizes):
@@ -64,8 +64,8 @@ def test_renders_show_what_w_stands_for(judge):
 
 def test_distances_are_zero_for_equal_images_only():
     images, _ = draw_renders(FACES, np.random.default_rng(0), 2)
-    same = distances(images, images, torch.nn.L1Loss())
-    other = distances(images, -images, torch.nn.L1Loss())
+    same = distances(images, images, FACES, torch.nn.L1Loss())
+    other = distances(images, -images, FACES, torch.nn.L1Loss())
     assert same.keys() == other.keys() == {"image", "perceptual"}
     assert all(value.item() == 0 for value in same.values())
     assert all(value.item() > 0 for value in other.values())
@@ -143,14 +143,14 @@ def test_wrong_input_is_one_line_and_leaves_nothing(tmp_path, capsys, flags, cod
 
 def test_a_generator_of_another_world_is_refused(tmp_path, tiny_world, capsys):
     assert main(arguments(tmp_path / "run", "--generator", str(tiny_world))) == 1
-    assert "--generator: expected a StyleGAN2 of the faces world" in capsys.readouterr().err
+    assert "--generator: expected a StyleGAN of the faces world" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("script", "given"), [(main, []), (build.main, ["faces"])], ids=["sharpening", "build"])
-def test_without_the_renderers_library_one_line_tells_what_to_install(script, given, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("script", [main, build.main], ids=["sharpening", "build"])
+def test_without_the_renderers_library_one_line_tells_what_to_install(script, tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skia" else find(name, *rest))
-    assert script([*given, "--output", str(tmp_path / "run")]) == 1
+    assert script(["faces", "--output", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "needs skia, not installed here; pip install" in error
     assert error.count("\n") == 1

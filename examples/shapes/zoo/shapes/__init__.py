@@ -1,0 +1,1 @@
+"""A world of coloured shapes: the least that a world of the zoo is made of."""

@@ -1,0 +1,1 @@
+"""How the world of shapes is spoken of."""
