@@ -38,6 +38,8 @@ Meaning = Mapping[str, tuple[int, ...]]
 """The value indices that are allowed of each attribute it names."""
 Values = Mapping[str, str]
 """A value for every attribute."""
+Condition = list[tuple[int, np.ndarray]]
+"""A meaning to look up: columns, and which of the attribute's values are allowed, bool."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,27 +129,30 @@ class World:
         return allowed
 
     @cached_property
-    def _restrictions(self) -> list[tuple[int, int, list[Meaning]]]:
+    def _restrictions(self) -> list[tuple[int, int, list[Condition]]]:
         """Column, value index and conditions of each restriction."""
         parsed = []
         for target, conditions in self.restrictions.items():
             ((name, (value,)),) = self.parse_meaning(target).items()
-            parsed.append((self.names.index(name), value, [self.parse_meaning(text) for text in conditions]))
+            parsed.append((self.names.index(name), value, [self._condition(text) for text in conditions]))
         return parsed
 
     @cached_property
-    def _hidden(self) -> list[tuple[int, list[Meaning]]]:
+    def _hidden(self) -> list[tuple[int, list[Condition]]]:
         return [
-            (self.names.index(name), [self.parse_meaning(text) for text in conditions])
+            (self.names.index(name), [self._condition(text) for text in conditions])
             for name, conditions in self.hidden.items()
         ]
 
-    def _holds(self, codes: np.ndarray, conditions: Sequence[Meaning]) -> np.ndarray:
+    def _condition(self, meaning: str) -> Condition:
+        parsed = [(self.names.index(name), values) for name, values in self.parse_meaning(meaning).items()]
+        return [(column, np.isin(np.arange(self.sizes[column]), values)) for column, values in parsed]
+
+    def _holds(self, codes: np.ndarray, conditions: Sequence[Condition]) -> np.ndarray:
         """Of which rows of value indices one of the conditions is true, bool `[N]`."""
         held = np.zeros(len(codes), dtype=bool)
         for condition in conditions:
-            parts = [np.isin(codes[:, self.names.index(name)], values) for name, values in condition.items()]
-            held |= np.logical_and.reduce(parts)
+            held |= np.logical_and.reduce([allowed[codes[:, column]] for column, allowed in condition])
         return held
 
     def restrict(self, codes: np.ndarray) -> np.ndarray:
@@ -160,12 +165,21 @@ class World:
     def settled(self, codes: np.ndarray) -> np.ndarray:
         """Which attributes have their value because of others, whatever was drawn; bool `[N, len(names)]`."""
         mask = np.zeros(codes.shape, dtype=bool)
-        for column in {column for column, _, _ in self._restrictions}:
-            drawn = np.repeat(codes[None], self.sizes[column], axis=0)
-            drawn[:, :, column] = np.arange(self.sizes[column])[:, None]
-            left = np.stack([self.restrict(rows)[:, column] for rows in drawn])
-            mask[:, column] = (left == left[0]).all(axis=0)
+        columns = sorted({column for column, _, _ in self._restrictions})
+        if not columns:
+            return mask
+        drawn = np.concatenate([self._varied(codes, column) for column in columns])
+        left = np.split(self.restrict(drawn), np.cumsum([len(codes) * self.sizes[column] for column in columns[:-1]]))
+        for column, rows in zip(columns, left, strict=True):
+            values = rows[:, column].reshape(-1, len(codes))
+            mask[:, column] = (values == values[0]).all(axis=0)
         return mask
+
+    def _varied(self, codes: np.ndarray, column: int) -> np.ndarray:
+        """Value indices with each value of one attribute in turn, `[N * values, len(names)]`."""
+        varied = np.tile(codes, (self.sizes[column], 1))
+        varied[:, column] = np.repeat(np.arange(self.sizes[column]), len(codes))
+        return varied
 
     def visible(self, codes: np.ndarray) -> np.ndarray:
         """Which attributes can be seen, bool `[N, len(names)]`."""
