@@ -76,7 +76,7 @@ SAYS = {
         (r"花畑|野の花", "flowers", "some"),
         (r"小屋|ログハウス", "building", "hut"),
         (r"雪景色|銀世界|冬", "season", "winter"),
-        (r"夏", "season", "summer"),
+        (r"(?<!常)夏", "season", "summer"),
         (r"紅葉|秋|落ち葉", "season", "autumn"),
         (r"春|新緑(?!の木)", "season", "spring"),
         (r"XP", "place", "hills"),
