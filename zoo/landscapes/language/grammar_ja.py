@@ -117,7 +117,10 @@ def happening(draft: Draft, attributes: Sequence[str]) -> str:
     cut = (len(mixed) + 1) // 2
     phrase = noun_phrase(draft, mixed[:cut])
     said = predicates(draft, mixed[cut:])
-    return polite(f"{phrase}{draft.pick(('で、', 'で', 'に'))}{chained(said, draft)}", draft) if said else phrase
+    if not said:
+        return phrase
+    particle = draft.pick(("で、", "で", "に") if "が" in said[0] else ("で、", "で"))
+    return polite(f"{phrase}{particle}{chained(said, draft)}", draft)
 
 
 def several_sentences(draft: Draft, attributes: Sequence[str]) -> str:
