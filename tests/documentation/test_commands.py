@@ -31,6 +31,9 @@ ELSEWHERE = {
     r"curl http://127\.0\.0\.1:7860/": "tests/apps/serving/test_api.py",
     r"python benchmarks/([\w/]+)\.py": "tests/benchmarks",
     r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/": "tests/apps/serving/space/test_app.py",
+    r"cp -r examples/shapes/|python -m text2latent\.zoo\.build shapes|python infer\.py --model shapes": (
+        "tests/documentation/test_new_domain.py"
+    ),
     r"hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
     r"text2latent export faces my-page --format web|python -m http\.server": "tests/apps/exports/web",
     r"text2latent (sample|train|infer) .*dcgan_faces": "tests/models/generators/formats/test_custom.py",
