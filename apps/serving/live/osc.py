@@ -5,6 +5,7 @@ Datagrams come from anybody and may hold anything: what isn't understood is wort
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import socket
 import struct
@@ -58,7 +59,6 @@ class OscPort:
         self._thread = threading.Thread(target=self._work, name="osc", daemon=True)
 
     def __enter__(self) -> OscPort:
-        self._port.settimeout(LOOK_SECONDS)
         self._thread.start()
         return self
 
@@ -70,7 +70,7 @@ class OscPort:
     def _work(self) -> None:
         while not self._is_ending.is_set():
             change = self._next_change()
-            if change is None or change == Change():
+            if change == Change():
                 continue
             try:
                 self._take(change)
@@ -79,25 +79,23 @@ class OscPort:
             except Exception as error:
                 self._log.warn(f"osc: {one_line(error, 200)}")
 
-    def _next_change(self) -> Change | None:
-        """What all messages that have come change together; None if none came for a while."""
-        change: Change | None = None
-        for _ in range(MOST_AT_ONCE):
-            data = self._receive(wait=change is None)
-            if data is None:
-                break
-            change = (change or Change()).then(self._read(data))
+    def _next_change(self) -> Change:
+        """What all messages that have come change together; nothing if none came for a while."""
+        change = Change()
+        if (first := self._receive(LOOK_SECONDS)) is not None:
+            # A socket holds few datagrams: all are taken out of it before any is looked at.
+            others = itertools.islice(iter(lambda: self._receive(0), None), MOST_AT_ONCE)
+            for data in [first, *others]:
+                change = change.then(self._read(data))
         return change
 
-    def _receive(self, wait: bool) -> bytes | None:
-        self._port.settimeout(LOOK_SECONDS if wait else 0)
+    def _receive(self, seconds: float) -> bytes | None:
+        """The next datagram; None if none comes within some seconds."""
+        self._port.settimeout(seconds)
         try:
             return self._port.recvfrom(LARGEST_DATAGRAM)[0]
-        except (TimeoutError, BlockingIOError):
-            return None
         except OSError:
-            # Some systems report here that somebody whom nothing was sent to isn't there.
-            return b"" if wait else None
+            return None
 
     def _read(self, data: bytes) -> Change:
         """What a datagram's messages change; each that is no use costs a line."""
