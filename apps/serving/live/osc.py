@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from text2latent.apps.serving.batching import Closed
@@ -147,9 +148,9 @@ def change_of(data: bytes) -> Change:
     if address == SEED:
         return Change(seed=_seed(values))
     if address in TEXTS:
-        return Change(**{TEXTS[address]: _text(address, values)})
+        return replace(Change(), **{TEXTS[address]: _text(address, values)})
     if address in NUMBERS:
-        return Change(**{NUMBERS[address]: _number(address, values)})
+        return replace(Change(), **{NUMBERS[address]: _number(address, values)})
     if address.startswith(EDIT):
         return Change(edits={address.removeprefix(EDIT): _number(address, values)})
     raise Malformed(f"expected {ADDRESSES}, got {address[:80]!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -86,7 +86,8 @@ class Reader:
     async def wait(self, gone: asyncio.Future[None], seconds: float) -> bool:
         """Wait for news or the reader's leave; whether there was either within `seconds`."""
         news = asyncio.ensure_future(self._news.wait())
-        done, _ = await asyncio.wait({news, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {news, gone}
+        done, _ = await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
         self._news.clear()
         return bool(done)

@@ -251,7 +251,8 @@ def _end_event(stream: Stream) -> bytes:
     if failure is not None and not isinstance(failure, InputError):
         traceback.print_exception(failure, file=sys.stderr)
         message = "the server failed; its log says why"
-    return _event("error", ErrorBody(error=ErrorDetail(message=message, type=FAILED)).model_dump())
+    detail = ErrorDetail(message=message, type=FAILED, param=None, code=None)
+    return _event("error", ErrorBody(error=detail).model_dump())
 
 
 def _part(frame: Frame) -> bytes:
