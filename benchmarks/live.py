@@ -145,9 +145,9 @@ def latency_figures(config: Namespace) -> list[Figure]:
         ]
     return [
         _load_figure(),
-        *_percentiles("a /seed, at once, picture at rest", seeds),
-        *_percentiles("a /prompt, at once, picture at rest", texts),
-        *_percentiles("a /truncation, at once, while the picture moves", moving),
+        *_percentiles("/seed, picture at rest", seeds),
+        *_percentiles("/prompt, picture at rest", texts),
+        *_percentiles("/truncation, picture moving", moving),
     ]
 
 

@@ -67,6 +67,7 @@ class Scene:
 
     def __init__(self, pipeline: Text2LatentPipeline, beginning: Change, directions: Directions) -> None:
         self._pipeline, self._directions = pipeline, directions
+        self._wanted, self._version = Change(), 0
         first = self.prepare(BEGINNING.then(beginning))
         wanted = first.change
         assert wanted.mix is not None
@@ -75,7 +76,7 @@ class Scene:
         assert first.noise is not None
         second = first.condition if first.mix_condition is None else first.mix_condition
         self._lock = threading.Lock()
-        self._wanted, self._version = wanted, 0
+        self._wanted = wanted
         self._condition = Way.at_rest(first.condition, along_sphere)
         self._mix_condition = Way.at_rest(second, along_sphere)
         self._noise = Way.at_rest(first.noise, along_sphere)
@@ -90,14 +91,20 @@ class Scene:
             return asdict(self._wanted)
 
     def prepare(self, change: Change) -> Prepared:
-        """Embed the texts of a change that has been checked, draw its noise, and find the directions of its edits."""
-        texts = [text for text in (change.prompt, change.mix_prompt) if text is not None]
-        rows = iter(self._pipeline.encode([Query(text) for text in texts]).condition.cpu() if texts else ())
-        condition, mix_condition = (None if text is None else next(rows) for text in (change.prompt, change.mix_prompt))
+        """Embed the texts of a change that has been checked, draw its noise, and find the directions of its edits.
+
+        What is wanted already, as by tools that send all they have all the time, isn't made again; so one change has
+        to be aimed at before the next one is prepared.
+        """
+        new = {name: getattr(change, name) for name in ("prompt", "mix_prompt", "seed")}
+        new = {name: value for name, value in new.items() if value not in (None, getattr(self._wanted, name))}
+        texts = {name: Query(new[name]) for name in ("prompt", "mix_prompt") if name in new}
+        rows = self._pipeline.encode(list(texts.values())).condition.cpu() if texts else ()
+        conditions = dict(zip(texts, rows, strict=True))
         shape = self._pipeline.prior.latent_shape
-        noise = None if change.seed is None else initial_noise([change.seed], shape)[0]
+        noise = initial_noise([new["seed"]], shape)[0] if "seed" in new else None
         directions = {name: self._directions(name) for name in change.edits}
-        return Prepared(change, condition, mix_condition, noise, directions)
+        return Prepared(change, conditions.get("prompt"), conditions.get("mix_prompt"), noise, directions)
 
     def aim(self, prepared: Prepared, now: float) -> None:
         """Set out for what a change wants.
@@ -108,16 +115,18 @@ class Scene:
         with self._lock:
             before = self._wanted
             wanted = before.then(prepared.change)
+            if wanted == before:
+                return
             seconds = wanted.ease or 0.0
             self._known.update(prepared.directions)
-            if wanted.prompt != before.prompt and prepared.condition is not None:
+            if prepared.condition is not None:
                 self._condition = self._condition.turn(prepared.condition, now, seconds)
                 if wanted.mix_prompt is None:
                     # Without a second text, mixing has to lead to what is shown anyway.
                     self._mix_condition = self._mix_condition.turn(prepared.condition, now, seconds)
-            if wanted.mix_prompt != before.mix_prompt and prepared.mix_condition is not None:
+            if prepared.mix_condition is not None:
                 self._mix_condition = self._mix_condition.turn(prepared.mix_condition, now, seconds)
-            if wanted.seed != before.seed and prepared.noise is not None:
+            if prepared.noise is not None:
                 self._noise = self._noise.turn(prepared.noise, now, seconds)
             for name, way in self._numbers.items():
                 self._numbers[name] = _turned(way, getattr(before, name), getattr(wanted, name), now, seconds)

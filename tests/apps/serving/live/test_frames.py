@@ -17,6 +17,7 @@ from text2latent.apps.serving.live.frames import Frame, FrameSource
 from text2latent.apps.serving.live.scene import Moment, Scene
 from text2latent.common.errors import InputError
 from text2latent.inference.pipeline import Text2LatentPipeline
+from text2latent.tests.apps.serving.live.reading import until
 
 PATIENCE = 120.0
 
@@ -148,9 +149,11 @@ def test_what_fails_is_told_once_and_does_not_end_the_shared_one(scene: Scene) -
     source = FrameSource(scene, drawing, on_failure=told.append)
     watcher = Watcher(source)
     with source.watch(watcher):
+        until(lambda: told, "nobody is told")
         aim(source, seed=3)
         watcher.wait(lambda: bool(watcher.frames))
     assert told == [failure]
+    assert len(drawing.moments) == 2
 
 
 def test_closing_tells_those_who_watch(scene: Scene) -> None:
