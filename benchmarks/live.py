@@ -50,7 +50,7 @@ LENGTH = b"Content-Length: "
 
 
 class Watcher:
-    """Reads `/live.mjpg` in a thread of its own, and keeps when each file was there as a whole."""
+    """Reads `/live.mjpg` in a thread of its own, and keeps when each file was there as a whole; repeated ones once."""
 
     def __init__(self, address: str) -> None:
         import httpx
@@ -92,11 +92,15 @@ class Watcher:
             length, ended, rest = after.partition(b"\r\n\r\n")
             if not found or not ended or len(rest) < int(length):
                 return data
-            with self._news:
-                self.times.append(time.perf_counter())
-                self.files.append(rest[: int(length)])
-                self._news.notify_all()
+            self._keep(rest[: int(length)])
             data = rest[int(length) :]
+
+    def _keep(self, file: bytes) -> None:
+        with self._news:
+            if self.files[-1:] != [file]:
+                self.times.append(time.perf_counter())
+                self.files.append(file)
+            self._news.notify_all()
 
 
 @contextlib.contextmanager

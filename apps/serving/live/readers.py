@@ -23,7 +23,8 @@ class FrameStream(Response):
     Args:
         head: what comes first.
         wrap: a frame as the answer has it.
-        idle: what is sent when there hasn't been a new frame for `idle_seconds`; gets the latest one, if any.
+        idle: what is sent when no new frame has come for a while; gets the latest one, if any.
+        idle_seconds: how long that while is after a frame, and then again and again.
         tail: what comes last, when the source has ended.
         on_end: is called once, when nobody reads any more.
     """
@@ -35,7 +36,7 @@ class FrameStream(Response):
         head: bytes,
         wrap: Callable[[Frame], bytes],
         idle: Callable[[Frame | None], bytes],
-        idle_seconds: float,
+        idle_seconds: tuple[float, float],
         tail: Callable[[], bytes],
         on_end: Callable[[], object],
     ) -> None:
@@ -58,14 +59,17 @@ class FrameStream(Response):
 
     async def _send_all(self, send: Send, gone: asyncio.Future[None]) -> None:
         reader, source, seen = Reader(), self._source, 0
+        first, later = self._idle_seconds
+        seconds = first
         with source.watch(reader.notify):
             await _give(send, self._head)
             while not gone.done() and not source.has_ended:
                 frame = source.latest
                 if frame is not None and frame.number != seen:
-                    seen = frame.number
+                    seen, seconds = frame.number, first
                     await _give(send, self._wrap(frame))
-                elif not await reader.wait(gone, self._idle_seconds):
+                elif not await reader.wait(gone, seconds):
+                    seconds = later
                     await _give(send, self._idle(source.latest))
         if not gone.done():
             await _give(send, self._tail(), is_last=True)

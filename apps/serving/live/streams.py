@@ -29,9 +29,10 @@ from text2latent.inference.settings import MAX_SEED, MAX_STRENGTH, Settings, cho
 MJPEG = "/live.mjpg"
 BOUNDARY = "frame"
 EVENTS, PARTS = "text/event-stream", f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-REPEAT_SECONDS = 1.0
-"""How often the latest frame is repeated while nothing changes, for programs that take silence for an end."""
-COMMENT_SECONDS = 15.0
+REPEAT_SECONDS = (0.05, 1.0)
+"""When the latest frame is repeated while nothing changes: soon, for browsers, which show a picture when the next one
+begins, and then again and again, for programs that take silence for an end."""
+COMMENT_SECONDS = (15.0, 15.0)
 CHANGED = ("prompt", "mix_prompt", "mix", "seed", "truncation", "ease")
 NOT_SHARED = "address: nothing is shared here; expected a server with --osc, --camera or --live-prompt"
 

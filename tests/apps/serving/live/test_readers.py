@@ -41,7 +41,7 @@ class Client:
         ended: how often it was said that nobody reads any more.
     """
 
-    def __init__(self, source: FrameSource, idle_seconds: float = PATIENCE) -> None:
+    def __init__(self, source: FrameSource, idle_seconds: tuple[float, float] = (PATIENCE, PATIENCE)) -> None:
         self.sent, self.ended, self.is_reading, self.is_gone = [], 0, asyncio.Event(), asyncio.Event()
         self.answer = FrameStream(source, "text/plain", b"head", lambda frame: b"%d" % frame.number,
             lambda _: b"idle", idle_seconds, lambda: b"tail", self._end)  # fmt: skip
@@ -113,7 +113,7 @@ def test_one_who_takes_nothing_is_let_go(source: FrameSource, monkeypatch: pytes
 
 def test_silence_is_filled(source: FrameSource) -> None:
     async def work() -> None:
-        client = Client(source, idle_seconds=0.01)
+        client = Client(source, idle_seconds=(0.005, 0.01))
         client.is_reading.set()
         task = asyncio.ensure_future(client.run())
         await until(lambda: client.sent.count(b"idle") >= 3)
