@@ -107,6 +107,8 @@ def running_stage(flags: LiveFlags, engine: Engine) -> Iterator[Stage]:
         stack.enter_context(stage.closing())
         if flags.prompt is not None:
             shared = stage.share(Change(flags.prompt), lambda error: log.warn(f"live: {one_line(error, 200)}"))
+            for name in shared.edits:
+                shared.directions(name)  # else the first message that names it would wait for seconds
             if flags.camera is not None:
                 camera = open_camera(flags.camera, shared.size, flags.fps)
                 stack.enter_context(filming(shared.source, camera))

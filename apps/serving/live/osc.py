@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from text2latent.apps.serving.batching import Closed
+from text2latent.apps.serving.batching import Closed, QueueFull
 from text2latent.apps.serving.live.changes import Change
 from text2latent.apps.serving.live.limited_log import LimitedLog
 from text2latent.common.errors import InputError, UsageError, one_line
@@ -69,16 +69,20 @@ class OscPort:
         self._port.close()
 
     def _work(self) -> None:
+        waiting = Change()
         while not self._is_ending.is_set():
-            change = self._next_change()
-            if change == Change():
+            waiting = waiting.then(self._next_change())
+            if waiting == Change():
                 continue
             try:
-                self._take(change)
+                self._take(waiting)
+            except QueueFull:
+                continue  # tried again, with what has come by then
             except Closed:
                 return
             except Exception as error:
                 self._log.warn(f"osc: {one_line(error, 200)}")
+            waiting = Change()
 
     def _next_change(self) -> Change:
         """What all messages that have come change together; nothing if none came for a while."""

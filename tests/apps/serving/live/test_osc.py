@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from text2latent.apps.serving.batching import Closed
+from text2latent.apps.serving.batching import Closed, QueueFull
 from text2latent.apps.serving.limits import Limits
 from text2latent.apps.serving.live.changes import Change
 from text2latent.apps.serving.live.limited_log import LimitedLog
@@ -219,6 +219,14 @@ def test_what_a_change_fails_of_is_a_line() -> None:
             receiver.client.send_message("/seed", seed)
             until(lambda seed=seed: receiver.total.seed == seed, "the port has ended")
     assert [line.partition("osc: ")[2] for line in receiver.lines] == ["prompt: no", "busy: later", "two lines"]
+
+
+def test_what_comes_while_the_server_is_busy_is_not_lost() -> None:
+    with receiving(QueueFull(16, 1)) as receiver:
+        receiver.client.send_message("/mix", 0.5)
+        until(lambda: len(receiver.changes) == 2, "it isn't tried again")
+    assert receiver.changes == [Change(mix=0.5)] * 2
+    assert not receiver.lines
 
 
 def test_it_ends_with_the_server() -> None:
