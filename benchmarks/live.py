@@ -20,6 +20,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,15 +138,15 @@ def latency_figures(config: Namespace) -> list[Figure]:
     chance = random.Random(0)
     with shown(config) as (watcher, send, _):
         send("/ease", 0.0)
-        seeds = [_until_other(watcher, chance, lambda n=n: send("/seed", n)) for n in range(1, config.messages + 1)]
+        seeds = [_until_other(watcher, chance, partial(send, "/seed", n)) for n in range(1, config.messages + 1)]
         texts = [
-            _until_other(watcher, chance, lambda n=n: send("/prompt", f"{PROMPTS[n % len(PROMPTS)]}, {n}"))
+            _until_other(watcher, chance, partial(send, "/prompt", f"{PROMPTS[n % len(PROMPTS)]}, {n}"))
             for n in range(1, config.messages + 1)
         ]
         _move(send, 120.0)
         send("/ease", 0.0)
         moving = [
-            _until_jump(watcher, chance, lambda n=n: send("/truncation", float(n % 2))) for n in range(config.messages)
+            _until_jump(watcher, chance, partial(send, "/truncation", float(n % 2))) for n in range(config.messages)
         ]
     return [
         _load_figure(),

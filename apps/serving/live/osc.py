@@ -11,7 +11,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from text2latent.apps.serving.batching import Closed, QueueFull
@@ -149,15 +148,18 @@ def change_of(data: bytes) -> Change:
         Malformed: for an unknown address, or other values than it takes.
     """
     address, values = _parsed(data)
+    targets: dict[str, Any]
     if address == SEED:
-        return Change(seed=_seed(values))
-    if address in TEXTS:
-        return replace(Change(), **{TEXTS[address]: _text(address, values)})
-    if address in NUMBERS:
-        return replace(Change(), **{NUMBERS[address]: _number(address, values)})
-    if address.startswith(EDIT):
-        return Change(edits={address.removeprefix(EDIT): _number(address, values)})
-    raise Malformed(f"expected {ADDRESSES}, got {address[:80]!r}")
+        targets = {"seed": _seed(values)}
+    elif address in TEXTS:
+        targets = {TEXTS[address]: _text(address, values)}
+    elif address in NUMBERS:
+        targets = {NUMBERS[address]: _number(address, values)}
+    elif address.startswith(EDIT):
+        targets = {"edits": {address.removeprefix(EDIT): _number(address, values)}}
+    else:
+        raise Malformed(f"expected {ADDRESSES}, got {address[:80]!r}")
+    return Change(**targets)
 
 
 def _parsed(data: bytes) -> tuple[str, list[Any]]:
