@@ -228,9 +228,7 @@ def _levels(file: bytes) -> np.ndarray:
 
 def _percentiles(name: str, seconds: Sequence[float]) -> list[Figure]:
     return [
-        Figure(
-            f"from {name} to the first frame that shows it, {word}", 1000 * float(np.percentile(seconds, share)), "ms"
-        )
+        Figure(f"message to frame, {name}, {word}", 1000 * float(np.percentile(seconds, share)), "ms")
         for word, share in (("median", 50), ("95th percentile", 95))
     ]
 
