@@ -132,9 +132,10 @@ class FrameSource:
     def _work(self) -> None:
         due = self._clock()
         while (moment := self._next_moment(due)) is not None:
-            due = max(due + 1 / self.fps, self._clock() + MAKE_UP / self.fps)
+            now = self._clock()
+            due = max(due + 1 / self.fps, now + MAKE_UP / self.fps)
             try:
-                self._show(moment, self._draw(moment).result())
+                self._show(moment, self._draw(moment).result(), now - self._began)
             except QueueFull:
                 continue  # others come first; a later frame shows what this one would have
             except Closed as closed:
@@ -158,9 +159,8 @@ class FrameSource:
             self._thread = None
             return None
 
-    def _show(self, moment: Moment, picture: Image.Image) -> None:
+    def _show(self, moment: Moment, picture: Image.Image, seconds: float) -> None:
         number = 1 if self.latest is None else self.latest.number + 1
-        seconds = self._clock() - self._began
         data = _encoded(picture, self.kind)
         self.latest = Frame(number, picture, data, seconds, moment.state, moment.is_moving)
         self._shown = moment

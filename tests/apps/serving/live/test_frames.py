@@ -110,6 +110,7 @@ def test_on_a_slow_machine_frames_follow_the_clock(scene: Scene) -> None:
     shown = [frame.state["truncation"] for frame in watcher.frames[1:]]
     assert shown == pytest.approx([1 - share * share * (3 - 2 * share) for share in (0, 0.25, 0.5, 0.75, 1)])
     assert [frame.is_moving for frame in watcher.frames[1:]] == [True] * 4 + [False]
+    assert [frame.seconds for frame in watcher.frames] == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1.25])
 
 
 @pytest.mark.parametrize(("kind", "name"), [("jpeg", "JPEG"), ("png", "PNG")])
