@@ -27,7 +27,7 @@ from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.zoo.evaluation import COLLOQUIAL_PARTS, SEED, colloquial_captions, find_named, prompt_faithfulness
 from text2latent.zoo.judge import load_judge
 from text2latent.zoo.language.captions import LANGUAGES, Caption
-from text2latent.zoo.world import load_world, world_names
+from text2latent.zoo.world import load_world
 
 load_pipeline = cache(Text2LatentPipeline.from_pretrained)
 
@@ -82,7 +82,7 @@ def _wrong(config: Namespace, caption: Caption) -> str:
 def build_parser() -> CommandParser:
     parser = script_parser("colloquial", __doc__)
     add = parser.add_argument
-    add("--world", choices=world_names(), default="faces", help="Whose prompts and judge are taken.")
+    add("--world", default="faces", metavar="NAME", help="Whose prompts and judge are taken.")
     add("--model", metavar="MODEL", help="Another prior: a zoo name, a run or prior folder, or a checkpoint.")
     add("--num-images", type=positive_int, default=16, metavar="N", help="Images per prompt.")
     add("--seed", type=seed, default=SEED, metavar="N", help="Seed of the first image.")

@@ -229,6 +229,7 @@ TABLES = {
     ),
     "gpu": Table("docs/gpu.md", "benchmarks/gpu.json", measured_on_gpu),
     "serving": Table("docs/serving.md", "benchmarks/serving.json", from_parts(all_figures, "benchmarks/serving.py")),
+    "live": Table("docs/serving.md", f"{RESULTS}/live.json", from_parts(all_figures, "benchmarks/live.py")),
     "costs": Table(
         "docs/export.md", "benchmarks/exports.json", from_parts(export_costs, "benchmarks/exports.py", "formats")
     ),

@@ -25,7 +25,7 @@ from text2latent.models.generators import load_generator
 from text2latent.zoo import evaluation
 from text2latent.zoo.judge import load_judge
 from text2latent.zoo.language.captions import LANGUAGES
-from text2latent.zoo.world import load_world, world_names
+from text2latent.zoo.world import load_world
 
 RERANK = 8
 CANDIDATES = f"best of {RERANK} by CLIP"
@@ -124,7 +124,7 @@ PARTS: dict[str, Measure] = {
 def build_parser() -> CommandParser:
     parser = script_parser("worlds", __doc__)
     add = parser.add_argument
-    add("--world", choices=world_names(), default="faces", help="Whose attributes, captions and judge are taken.")
+    add("--world", default="faces", metavar="NAME", help="Whose attributes, captions and judge are taken.")
     add(
         "--model", metavar="MODEL", help="Another generator, CLIP and prior: zoo name, run or prior folder, checkpoint."
     )

@@ -68,7 +68,7 @@ def interpolate(
         ends = pipeline.encode([start, end])
         fractions = torch.linspace(0, 1, num_frames, device=pipeline.device)
         frames = Conditions(
-            _way(ends.condition, fractions, pipeline.prior.takes_raw_embeddings),
+            way_between(ends.condition, fractions, pipeline.prior.takes_raw_embeddings),
             slerp(ends.target[0], ends.target[1], fractions),
             ends.negative[:1].expand(num_frames, -1),
             ends.has_negative[:1].expand(num_frames),
@@ -77,8 +77,8 @@ def interpolate(
     yield from pipeline.draw(frames.repeat_interleave(len(seeds)), list(seeds) * num_frames, settings)
 
 
-def _way(ends: Tensor, fractions: Tensor, are_raw: bool) -> Tensor:
-    """Conditions `[F, E]` on the way between two `[2, E]`; lengths go from one's to the other's where they are raw."""
+def way_between(ends: Tensor, fractions: Tensor, are_raw: bool) -> Tensor:
+    """Vectors `[F, E]` on the way between two `[2, E]`; lengths go from one's to the other's where they are raw."""
     if not are_raw:
         return slerp(ends[0], ends[1], fractions)
     lengths = torch.lerp(ends[0].norm(), ends[1].norm(), fractions)

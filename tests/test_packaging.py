@@ -98,7 +98,8 @@ def imported_distributions(folders: list[Path]) -> set[str]:
     return {owners[module][0].lower() for module in modules}
 
 
-EXTRAS = {"zoo": "zoo", "exports": "export", "evaluation": "evaluate", "optimize": "evaluate", "serving": "serve"}
+EXTRAS = {"zoo": "zoo", "exports": "export", "evaluation": "evaluate", "optimize": "evaluate", "live": "live",
+    "serving": "serve"}  # fmt: skip
 """Extras that may be needed for what is in a folder."""
 
 
@@ -124,6 +125,7 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/slurm/*"),
         *source.glob("apps/evaluation/labels/*.txt"),
         *(path for path in source.glob("apps/exports/web/site/**/*") if path.is_file()),
+        *source.glob("apps/serving/live/controls/*.yaml"),
         *source.glob("apps/serving/page/*.css"),
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/*/language/*.yaml"),

@@ -29,6 +29,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from text2latent.common.errors import UsageError
+
 ZOO = Path(__file__).parent
 Z_DIM = 32
 W_SCALE = 2.0
@@ -250,9 +252,11 @@ def load_world(name: str) -> World:
     """Read the world of a name, such as `faces`.
 
     Raises:
-        FileNotFoundError: where there is none.
+        UsageError: where there is none.
         ValueError: for a key that is unknown or missing.
     """
+    if name not in world_names():
+        raise UsageError(f"world: expected one of {', '.join(world_names())}, got {name!r}")
     kept = yaml.safe_load((ZOO / name / "world.yaml").read_text(encoding="utf-8"))
     attributes = {attribute: tuple(values) for attribute, values in kept.pop("attributes").items()}
     try:

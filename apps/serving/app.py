@@ -20,6 +20,8 @@ from text2latent.apps.serving.guards import BodyLimit, TokenGuard
 from text2latent.apps.serving.hosts import HostGuard
 from text2latent.apps.serving.image_store import ImageStore
 from text2latent.apps.serving.limits import MIB
+from text2latent.apps.serving.live.stage import Stage
+from text2latent.apps.serving.live.streams import make_live_router
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.engine import Engine
@@ -67,6 +69,7 @@ def build_app(
     root_path: str = "",
     allowed_hosts: Sequence[str] = (),
     visits: Visits | None = None,
+    stage: Stage | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -76,6 +79,7 @@ def build_app(
         root_path: prefix under which a proxy offers the server, such as `/draw`.
         allowed_hosts: names that the server is asked under, beside those of its own machine, see `HostGuard`.
         visits: of the page; None makes them.
+        stage: of live streams; None makes one without a shared picture.
     """
     middleware = [Middleware(NoSniff), Middleware(HostGuard, allowed_hosts)]
     middleware += [Middleware(BodyLimit, engine.limits.max_upload_bytes + FORM_OVERHEAD)]
@@ -97,6 +101,7 @@ def build_app(
     # The guard asks for the token; this documents it for readers and clients of the OpenAPI documents.
     asked = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="The server's token."))]
     app.include_router(make_router(engine, store), dependencies=asked)
+    app.include_router(make_live_router(stage or Stage(engine)), dependencies=asked)
     app.include_router(make_open_router(engine, store))
     return _mount_page(app, engine, root_path, visits) if page else app
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from text2latent.apps.serving.limits import MIB, Batching, Limits
+from text2latent.apps.serving.live.flags import add_live_flags, announce_live, read_live_flags, running_stage
 from text2latent.common.command import CommandParser, run_command, select_device
 from text2latent.common.constraints import Range, number, whole_number
 from text2latent.common.errors import UsageError
@@ -41,6 +42,7 @@ def build_parser() -> CommandParser:
     _add_network_flags(parser)
     _add_batching_flags(parser)
     _add_limit_flags(parser)
+    add_live_flags(parser)
     return parser
 
 
@@ -103,7 +105,7 @@ def run(config: Namespace) -> None:
     hosts = [*read_hosts("--allowed-hosts", config.allowed_hosts), config.host]
     device = select_device(config.device)
     acceleration = read_acceleration(config, device)
-    with open_socket(config.host, config.port) as listening:
+    with open_socket(config.host, config.port) as listening, read_live_flags(config, limits) as live:
         from text2latent.apps.serving.app import build_app
         from text2latent.apps.serving.engine import Engine
 
@@ -112,9 +114,12 @@ def run(config: Namespace) -> None:
         warnings.filterwarnings("ignore", message="prompt .* seems to be beyond", category=UserWarning)
         with Engine(config.model, device, limits, batching, acceleration) as engine:
             engine.library.load_default()
-            app = build_app(engine, token, not config.no_page, config.root_path, hosts)
-            announce(engine, address_of(listening) + config.root_path, token is not None or is_local(listening))
-            serve(app, listening, config.trusted_proxies)
+            with running_stage(live, engine) as stage:
+                app = build_app(engine, token, not config.no_page, config.root_path, hosts, stage=stage)
+                address = address_of(listening) + config.root_path
+                announce(engine, address, token is not None or is_local(listening))
+                announce_live(live, address)
+                serve(app, listening, config.trusted_proxies)
 
 
 def read_limits(config: Namespace) -> Limits:
@@ -123,6 +128,7 @@ def read_limits(config: Namespace) -> Limits:
         max_prompt_characters=config.max_prompt,
         max_upload_bytes=max(1, round(config.max_upload * MIB)),
         max_upload_pixels=max(1, round(config.max_megapixels * 1e6)),
+        max_streams=config.max_streams,
     )
 
 

@@ -1,7 +1,8 @@
 """The engine under page and API: checks requests, joins them into passes, and draws with the parts of `models`.
 
 Draws share passes through prior and generator, see `BatchQueue`. Each kind that takes longer has a queue and a thread
-of its own (edits and interpolations; refinements; comparisons), so that none holds up what is done sooner.
+of its own (edits and interpolations; refinements; comparisons), so that none holds up what is done sooner. So have live
+frames, which share one thread however many streams there are, and what changes of them need before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from text2latent.apps.serving.batching import BatchQueue, Closed
 from text2latent.apps.serving.library import ModelInfo, ModelLibrary
 from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.apps.serving.live.moments import MomentTask, draw_moments
 from text2latent.apps.serving.operations import (
     CompareRequest,
     Comparison,
@@ -39,6 +41,7 @@ from text2latent.apps.serving.results import DrawResult, ServedImage
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from text2latent.inference.domain import DomainScore
     from text2latent.inference.query import Query
@@ -95,8 +98,17 @@ class Engine:
             "draws",
             self.batching.max_of_client,
         )
-        self._changes, self._refinements, self._comparisons = (
-            _one_by_one(self.batching, name) for name in ("changes", "refinements", "comparisons")
+        self._changes, self._refinements, self._comparisons, self._preparations = (
+            _one_by_one(self.batching, name) for name in ("changes", "refinements", "comparisons", "preparations")
+        )
+        self._moments: BatchQueue[MomentTask, Image.Image] = BatchQueue(
+            draw_moments,
+            lambda task: task.key,
+            lambda task: 1,
+            self.batching.max_images,
+            0.0,
+            self.batching.max_waiting,
+            "moments",
         )
 
     def __enter__(self) -> Engine:
@@ -123,7 +135,8 @@ class Engine:
 
     @property
     def _queues(self) -> tuple[BatchQueue[Any, Any], ...]:
-        return self._draws, self._changes, self._refinements, self._comparisons
+        slow = (self._changes, self._refinements, self._comparisons)
+        return self._draws, *slow, self._preparations, self._moments
 
     def domain_score(self, prompt: str, model: str | None = None) -> DomainScore | None:
         """How far a prompt is from what a model draws, without drawing; None where the model has no domain."""
@@ -201,6 +214,14 @@ class Engine:
         task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
         work = self._until_closing(lambda report: compare(task, request, report), progress)
         return self._comparisons.submit(work, client)
+
+    def submit_moment(self, task: MomentTask) -> Future[Image.Image]:
+        """Draw a frame of a live stream, with those of others that wait."""
+        return self._moments.submit(task)
+
+    def submit_preparation(self, work: Callable[[], R], client: str | None = None) -> Future[R]:
+        """Do what a live stream needs before frames can show it: texts embedded, directions found."""
+        return self._preparations.submit(work, client)
 
     def _prepare(self, request: DrawRequest, query: Query | None = None) -> Task:
         """Check a request, of which `query` may have been made already, and fill in its model, loaded, and its seed."""

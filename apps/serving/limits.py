@@ -8,6 +8,8 @@ from text2latent.common.errors import UsageError
 from text2latent.inference.settings import DEFAULT_BATCH_SIZE, MAX_TRUNCATION, require_count
 
 MIB = 2**20
+DEFAULT_FPS, MAX_FPS = 25.0, 120.0
+"""Live pictures per second."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Limits:
         max_side: pixels of either side of an image that is asked for in another size than the model's own.
         max_upload_bytes: of an uploaded image file.
         max_upload_pixels: width times height of an uploaded image, read from its header, before it is decoded.
+        max_streams: live streams that may be read at once, of all clients together.
+        max_streams_of_client: likewise, of one client.
 
     Raises:
         UsageError: for a value out of range.
@@ -44,9 +48,12 @@ class Limits:
     max_side: int = 2048
     max_upload_bytes: int = 10 * MIB
     max_upload_pixels: int = 25_000_000
+    max_streams: int = 32
+    max_streams_of_client: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("max_prompt_characters", "max_images", "max_upload_bytes", "max_upload_pixels", "max_side"):
+        for name in ("max_prompt_characters", "max_images", "max_upload_bytes", "max_upload_pixels", "max_side",
+                     "max_streams", "max_streams_of_client"):  # fmt: skip
             require_count(name, getattr(self, name))
 
 

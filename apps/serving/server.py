@@ -24,26 +24,34 @@ def open_socket(host: str, port: int) -> socket.socket:
     Raises:
         InputError: when the host is none of this machine, or the port is taken or not allowed.
     """
+    return _bound(host, port, socket.SOCK_STREAM, "--port")
+
+
+def open_datagram_socket(host: str, port: int, flag: str) -> socket.socket:
+    """A socket that UDP messages come to; port 0 takes a free one. Errors are as for `open_socket`, naming the flag."""
+    return _bound(host, port, socket.SOCK_DGRAM, flag)
+
+
+def _bound(host: str, port: int, kind: socket.SocketKind, flag: str) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
         raise InputError(f"--host: expected an address or name of this machine, got {host!r}") from None
-    listening = socket.socket(family, kind, protocol)
+    opened = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":
+        if kind == socket.SOCK_STREAM and os.name == "posix":
             # A server that ended a moment ago leaves its port in a state that else forbids to use it again.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        if kind == socket.SOCK_STREAM:
+            opened.listen(2048)
     except OSError as error:
-        listening.close()
+        opened.close()
         reason = error.strerror or str(error)
         raise InputError(
-            f"--port: cannot listen on {host}, port {port}: {reason}; expected a free port, such as 0 for any"
+            f"{flag}: cannot listen on {host}, port {port}: {reason}; expected a free port, such as 0 for any"
         ) from error
-    return listening
+    return opened
 
 
 def address_of(listening: socket.socket) -> str:

@@ -29,8 +29,12 @@ ELSEWHERE = {
     r"pip install -e ": "tests/common/test_extras.py",
     r"(TEXT2LATENT_TOKEN=\S+ )?text2latent serve\b": "tests/apps/serving",
     r"curl http://127\.0\.0\.1:7860/": "tests/apps/serving/test_api.py",
+    r'curl (-N "|-X PATCH )http://127\.0\.0\.1:7860/v1/stream': "tests/apps/serving/live/test_documentation.py",
     r"python benchmarks/([\w/]+)\.py": "tests/benchmarks",
     r"pip install --no-deps --target \.\./my-space|cp apps/serving/space/": "tests/apps/serving/space/test_app.py",
+    r"cp -r examples/shapes/|python -m text2latent\.zoo\.build shapes|python infer\.py --model shapes": (
+        "tests/documentation/test_new_domain.py"
+    ),
     r"hf (auth|upload) ": "tests/apps/serving/space/test_app.py",
     r"text2latent export faces my-page --format web|python -m http\.server": "tests/apps/exports/web",
     r"text2latent (sample|train|infer) .*dcgan_faces": "tests/models/generators/formats/test_custom.py",

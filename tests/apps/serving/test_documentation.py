@@ -39,6 +39,7 @@ def test_limits_are_the_default_ones() -> None:
         "max-images": str(limits.max_images),
         "max-upload": f"{limits.max_upload_bytes / MIB:g}",
         "max-megapixels": f"{limits.max_upload_pixels / 1e6:g}",
+        "max-streams": str(limits.max_streams),
     }
 
 

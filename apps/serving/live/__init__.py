@@ -1,0 +1,1 @@
+"""Pictures that follow parameters while these change: for browsers, VJ tools, streaming programs and cameras."""
