@@ -41,6 +41,8 @@ Meaning = Mapping[str, tuple[int, ...]]
 Values = Mapping[str, str]
 """A value for every attribute."""
 Condition = list[tuple[int, np.ndarray]]
+"""What is to hold together: which values are allowed in a column."""
+Condition = list[tuple[int, np.ndarray]]
 """A meaning to look up: columns, and which of the attribute's values are allowed, bool."""
 
 
@@ -136,58 +138,49 @@ class World:
         parsed = []
         for target, conditions in self.restrictions.items():
             ((name, (value,)),) = self.parse_meaning(target).items()
-            parsed.append((self.names.index(name), value, [self._condition(text) for text in conditions]))
+            parsed.append((self.names.index(name), value, self._conditions(conditions)))
         return parsed
 
     @cached_property
     def _hidden(self) -> list[tuple[int, list[Condition]]]:
+        """Column and conditions of each attribute that may be hidden."""
+        return [(self.names.index(name), self._conditions(conditions)) for name, conditions in self.hidden.items()]
+
+    def _conditions(self, texts: Sequence[str]) -> list[Condition]:
+        """For each text the columns that it names, each with which of its values it allows, bool `[max(sizes)]`."""
         return [
-            (self.names.index(name), [self._condition(text) for text in conditions])
-            for name, conditions in self.hidden.items()
+            [(self.names.index(name), np.isin(np.arange(max(self.sizes)), values)) for name, values in meaning.items()]
+            for meaning in map(self.parse_meaning, texts)
         ]
-
-    def _condition(self, meaning: str) -> Condition:
-        parsed = [(self.names.index(name), values) for name, values in self.parse_meaning(meaning).items()]
-        return [(column, np.isin(np.arange(self.sizes[column]), values)) for column, values in parsed]
-
-    def _holds(self, codes: np.ndarray, conditions: Sequence[Condition]) -> np.ndarray:
-        """Of which rows of value indices one of the conditions is true, bool `[N]`."""
-        held = np.zeros(len(codes), dtype=bool)
-        for condition in conditions:
-            held |= np.logical_and.reduce([allowed[codes[:, column]] for column, allowed in condition])
-        return held
 
     def restrict(self, codes: np.ndarray) -> np.ndarray:
         """Return value indices `[N, len(names)]` with those that contradict others replaced."""
         restricted = codes.copy()
         for column, value, conditions in self._restrictions:
-            restricted[self._holds(restricted, conditions), column] = value
+            restricted[_holds(restricted, conditions), column] = value
         return restricted
 
     def settled(self, codes: np.ndarray) -> np.ndarray:
         """Which attributes have their value because of others, whatever was drawn; bool `[N, len(names)]`."""
         mask = np.zeros(codes.shape, dtype=bool)
         columns = sorted({column for column, _, _ in self._restrictions})
-        if not columns:
-            return mask
-        drawn = np.concatenate([self._varied(codes, column) for column in columns])
-        left = np.split(self.restrict(drawn), np.cumsum([len(codes) * self.sizes[column] for column in columns[:-1]]))
-        for column, rows in zip(columns, left, strict=True):
-            values = rows[:, column].reshape(-1, len(codes))
-            mask[:, column] = (values == values[0]).all(axis=0)
+        drawn = np.repeat(codes[None], sum(self.sizes[column] for column in columns), axis=0)
+        start = 0
+        for column in columns:
+            drawn[start : start + self.sizes[column], :, column] = np.arange(self.sizes[column])[:, None]
+            start += self.sizes[column]
+        left, start = self.restrict(drawn.reshape(-1, codes.shape[1])).reshape(drawn.shape), 0
+        for column in columns:
+            found = left[start : start + self.sizes[column], :, column]
+            mask[:, column] = (found == found[0]).all(axis=0)
+            start += self.sizes[column]
         return mask
-
-    def _varied(self, codes: np.ndarray, column: int) -> np.ndarray:
-        """Value indices with each value of one attribute in turn, `[N * values, len(names)]`."""
-        varied = np.tile(codes, (self.sizes[column], 1))
-        varied[:, column] = np.repeat(np.arange(self.sizes[column]), len(codes))
-        return varied
 
     def visible(self, codes: np.ndarray) -> np.ndarray:
         """Which attributes can be seen, bool `[N, len(names)]`."""
         mask = np.ones(codes.shape, dtype=bool)
         for column, conditions in self._hidden:
-            mask[self._holds(codes, conditions), column] = False
+            mask[_holds(codes, conditions), column] = False
         return mask
 
     def draw_codes(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -240,6 +233,14 @@ class World:
         values = w[:, : self.num_values] / W_SCALE
         blurred = values + torch.from_numpy((share * (others - values.numpy()) + jitter).astype(np.float32))
         return torch.cat([W_SCALE * blurred, w[:, self.num_values :]], dim=1)
+
+
+def _holds(codes: np.ndarray, conditions: Sequence[Condition]) -> np.ndarray:
+    """Of which rows of value indices one of the conditions is true, bool `[N]`."""
+    held = np.zeros(len(codes), dtype=bool)
+    for parts in conditions:
+        held |= np.logical_and.reduce([allowed[codes[:, column]] for column, allowed in parts])
+    return held
 
 
 def _uniforms(z: Tensor) -> np.ndarray:
