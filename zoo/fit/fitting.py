@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from text2latent.common.files import replacing
 
@@ -83,7 +84,17 @@ def fit(
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Return a copy of `network` whose `update_parameters` lets weights and buffers follow those of the network."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=partial(_follow, decay), use_buffers=True)
+
+
+@torch.no_grad()
+def _follow(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor | int) -> None:
+    """Let averages follow values; whole numbers and infinities, as an attention's mask has them, are taken over."""
+    for average, value in zip(averages, values, strict=True):
+        if average.is_floating_point():
+            average.copy_(torch.where(value.isinf(), value, average.lerp(value, 1 - decay)))
+        else:
+            average.copy_(value)
 
 
 def run_steps(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from text2latent.zoo.fit.fitting import FitPlan, fit
+from text2latent.zoo.fit.fitting import FitPlan, fit, moving_average
 
 
 def small_network(seed: int = 0) -> nn.Module:
@@ -218,3 +218,15 @@ def test_a_damaged_checkpoint_is_not_taken_for_a_fresh_start(tmp_path):
     with pytest.raises((RuntimeError, OSError)):
         fit(small_network(), loss, PLAN, tmp_path)
     assert loss.steps == []
+
+
+def test_the_average_takes_over_infinities_and_whole_numbers():
+    """As the mask of a text tower's attention has them, and the counters of normalisation layers."""
+    network = torch.nn.BatchNorm1d(2)
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]), persistent=False)
+    average = moving_average(network, 0.9)
+    for _ in range(3):
+        network(torch.rand(4, 2))
+        average.update_parameters(network)
+    assert average.module.mask.tolist() == [0.0, -torch.inf]
+    assert average.module.num_batches_tracked == 3
