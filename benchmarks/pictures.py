@@ -57,7 +57,7 @@ SHOWN: tuple[Shot, ...] = (
 VISITS: dict[str, Callable[[Visitor, Path], None]] = {
     "draw": lambda visitor, _: visitor.draw(JAPANESE if visitor.width == 390 else PROMPT),
     "mix": lambda visitor, _: visitor.mix("a sad child", "a happy old man"),
-    "edit": lambda visitor, _: visitor.edit("a young woman", "a woman", "a woman with glasses"),
+    "edit": lambda visitor, _: (visitor.draw("a young woman"), visitor.edit("a woman", "a woman with glasses"))[1],
     "compare": lambda visitor, _: visitor.compare(PROMPT),
     "upload": lambda visitor, picture: visitor.vary_upload(picture),
 }
@@ -90,7 +90,7 @@ def photograph_page(config: Namespace, folder: Path) -> int:
         upload = Path(scratch) / "picture.png"
         with Visitor(browser, address) as visitor:
             visitor.draw("an old man with a white beard and a hat")
-            upload.write_bytes(visitor.fetch("selected-picture"))
+            upload.write_bytes(visitor.save_selected())
         for shot in shots:
             path = folder / file_name(shot)
             path.parent.mkdir(parents=True, exist_ok=True)
