@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from text2latent.apps.serving.adjustments import AdjustRequest, Change
@@ -32,7 +32,7 @@ from text2latent.apps.serving.operations import (
     RefineResult,
 )
 from text2latent.apps.serving.page.lines import Work
-from text2latent.apps.serving.page.starts import StartBody, picture_data, read_start
+from text2latent.apps.serving.page.starts import Body, StartBody, picture_data, read_start
 from text2latent.apps.serving.page.static import FOLDER
 from text2latent.apps.serving.page.worlds import describe_world
 from text2latent.apps.serving.projections import ProjectRequest
@@ -53,7 +53,7 @@ Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class DrawBody(BaseModel):
+class DrawBody(Body):
     """What a picture is to show, and how it is drawn; see `DrawRequest`."""
 
     prompt: Text | None = None
@@ -91,7 +91,7 @@ class CompareBody(DrawBody):
     iterations: int = DEFAULT_ITERATIONS
 
 
-class ChangeBody(BaseModel):
+class ChangeBody(Body):
     """One slider; see `Change`."""
 
     source: Text
@@ -99,14 +99,14 @@ class ChangeBody(BaseModel):
     strength: Number
 
 
-class AdjustBody(BaseModel):
+class AdjustBody(Body):
     """A picture, and how it is to be changed."""
 
     start: StartBody
     changes: Annotated[list[ChangeBody], Field(max_length=100)]
 
 
-class RefineBody(BaseModel):
+class RefineBody(Body):
     """A picture, and how long it is to follow CLIP."""
 
     start: StartBody

@@ -30,10 +30,14 @@ LATENTS_CHARACTERS = 4_000_000
 LITTLE_ENDIAN = "<f4"
 
 
-class StartBody(BaseModel):
-    """A picture, as far as others are made of it."""
+class Body(BaseModel):
+    """What the page sends, and nothing else."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
+
+
+class StartBody(Body):
+    """A picture, as far as others are made of it."""
 
     model: str = Field(max_length=200)
     label: str = Field(max_length=LABEL_CHARACTERS, description="What files call the picture.")
