@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from text2latent.benchmarks.browsing import PATIENCE_SECONDS, Visitor, browsing, find_browser
+from text2latent.benchmarks.browsing import PATIENCE_SECONDS, Visitor, find_browser
 from text2latent.benchmarks.pictures import take
 
 pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
@@ -20,34 +19,13 @@ pytest.importorskip("gradio", reason="gradio of the extra [serve] is not install
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.page.visits import Left
 from text2latent.inference.latents_file import load_latents
+from text2latent.tests.apps.serving.conftest import Visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="no Chromium here; apt-get install chromium")
 CAPTION = re.compile(r"CLIP -?\d\.\d\d · seed \d+ · [\d.]+ (ms|s)")
-Visit = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, page_address: str) -> Iterator[Visit]:
-    """Opens the page for a visitor; in the end, none may have met an error or another server."""
-    visitors: list[Visitor] = []
-
-    def open_page(**how: Any) -> Visitor:
-        visitors.append(Visitor(browser, page_address, **how))
-        return visitors[-1]
-
-    yield open_page
-    for visitor in visitors:
-        visitor.__exit__()
-        assert (visitor.errors, visitor.foreign) == ([], [])
 
 
 def captions(visitor: Visitor, gallery: str = "gallery") -> list[str]:

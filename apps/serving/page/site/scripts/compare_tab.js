@@ -23,12 +23,9 @@ export class CompareTab {
     this.prior = new Tiles(part('amortised'), (picture) => desk.choose(picture, this.prior));
     this.optimised = new Tiles(part('optimised'), (picture) => desk.choose(picture, this.optimised));
     this.worker = new Worker(this.notice, part('optimised'));
-    element('compare-panel', HTMLFormElement).addEventListener('submit', (event) => {
+    element('compare-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.compare();
-    });
-    part('compare-panel').addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') this.worker.stopAndTell();
     });
   }
 

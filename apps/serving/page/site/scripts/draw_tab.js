@@ -40,7 +40,7 @@ export class DrawTab {
   }
 
   listen() {
-    element('draw-panel', HTMLFormElement).addEventListener('submit', (event) => {
+    element('draw-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.draw();
     });

@@ -27,7 +27,7 @@ export class EditTab {
     /** @type {Picture | null} */
     this.after = null;
     this.isWaiting = false;
-    element('edit-panel', HTMLFormElement).addEventListener('submit', (event) => {
+    element('edit-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       this.add();
     });

@@ -32,7 +32,7 @@ export class MixTab {
   }
 
   listen() {
-    element('mix-panel', HTMLFormElement).addEventListener('submit', (event) => {
+    element('mix-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.mix();
     });

@@ -59,6 +59,10 @@ class Page {
       this.draw.prompt.focus();
     });
     for (const box of document.querySelectorAll('textarea')) sendWithEnter(box);
+    const { draw, mix, edit, compare, upload } = this;
+    part('stage').addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') ({ draw, mix, edit, compare, upload })[this.tabs.open].worker.stopAndTell();
+    });
   }
 
   /** Offer what is known of the model's world. */

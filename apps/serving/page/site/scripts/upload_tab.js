@@ -35,7 +35,7 @@ export class UploadTab {
     document.addEventListener('paste', (event) => {
       if (this.desk.tabs.open === 'upload') this.take(event.clipboardData?.files[0]);
     });
-    element('upload-panel', HTMLFormElement).addEventListener('submit', (event) => {
+    element('upload-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.vary();
     });
