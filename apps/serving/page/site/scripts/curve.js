@@ -5,9 +5,11 @@ import { say, sayDuration, sayScore } from './language.js';
 /** @typedef {[number, number]} Point Seconds and CLIP score. */
 
 const SVG = 'http://www.w3.org/2000/svg';
-const SIZE = { width: 640, height: 200 };
+const HEIGHT = 180;
 const EDGE = { left: 44, right: 12, top: 12, bottom: 30 };
 const TICKS = 4;
+
+/** @typedef {{ width: number, seconds: number, low: number, high: number }} Scale Pixels, and where the axes end. */
 
 export class Curve {
   /** @param {HTMLElement} figure */
@@ -39,16 +41,14 @@ export class Curve {
     this.figure.hidden = !prior;
     if (!prior) return;
     const all = [prior, ...points];
-    const ends = { seconds: Math.max(...all.map(([x]) => x), 0.1), low: Math.min(0, ...all.map(([, y]) => y)), high: Math.max(...all.map(([, y]) => y)) * 1.1 };
-    const place = (/** @type {Point} */ [x, y]) => [
-      EDGE.left + (x / ends.seconds) * (SIZE.width - EDGE.left - EDGE.right),
-      SIZE.height - EDGE.bottom - ((y - ends.low) / (ends.high - ends.low)) * (SIZE.height - EDGE.top - EDGE.bottom),
-    ];
-    const drawing = make('svg', { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: 'img', 'aria-label': this.words });
-    drawing.append(...axes(ends, place));
-    if (points.length) drawing.append(make('polyline', { points: points.map((point) => place(point).join()).join(' '), class: 'optimised' }));
-    const [x, y] = place(prior);
-    drawing.append(make('line', { x1: EDGE.left, x2: SIZE.width - EDGE.right, y1: y, y2: y, class: 'prior' }), make('circle', { cx: x, cy: y, r: 5, class: 'prior' }));
+    const scale = {
+      width: this.figure.clientWidth,
+      seconds: Math.max(...all.map(([x]) => x), 0.1),
+      low: Math.min(0, ...all.map(([, y]) => y)),
+      high: Math.max(...all.map(([, y]) => y)) * 1.1,
+    };
+    const drawing = make('svg', { viewBox: `0 0 ${scale.width} ${HEIGHT}`, role: 'img', 'aria-label': this.words });
+    drawing.append(...axes(scale), ...lineOf(points, scale), ...markOf(prior, scale));
     this.figure.replaceChildren(drawing, caption());
   }
 
@@ -61,20 +61,48 @@ export class Curve {
 }
 
 /**
- * @param {{ seconds: number, low: number, high: number }} ends
- * @param {(point: Point) => number[]} place
+ * @param {Point} point
+ * @param {Scale} scale
  */
-function axes({ seconds, low, high }, place) {
+function place([x, y], { width, seconds, low, high }) {
+  return [
+    EDGE.left + (x / seconds) * (width - EDGE.left - EDGE.right),
+    HEIGHT - EDGE.bottom - ((y - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom),
+  ];
+}
+
+/** @param {Scale} scale */
+function axes(scale) {
+  const { width, seconds, low, high } = scale;
   return Array.from({ length: TICKS + 1 }, (_, i) => i / TICKS).flatMap((share) => {
     const [time, score] = [share * seconds, low + share * (high - low)];
-    const [x, base] = place([time, low]);
-    const [left, y] = place([0, score]);
+    const [x, base] = place([time, low], scale);
+    const [left, y] = place([0, score], scale);
     return [
-      make('line', { x1: left, x2: SIZE.width - EDGE.right, y1: y, y2: y, class: 'grid' }),
+      make('line', { x1: left, x2: width - EDGE.right, y1: y, y2: y, class: 'grid' }),
       text(sayScore(score), { x: left - 8, y: y + 4, 'text-anchor': 'end' }),
       text(sayDuration(time), { x, y: base + 20, 'text-anchor': share === 1 ? 'end' : 'middle' }),
     ];
   });
+}
+
+/**
+ * @param {Point[]} points
+ * @param {Scale} scale
+ */
+function lineOf(points, scale) {
+  const places = points.map((point) => place(point, scale).join());
+  return places.length ? [make('polyline', { points: places.join(' '), class: 'optimised' })] : [];
+}
+
+/**
+ * @param {Point} prior
+ * @param {Scale} scale
+ */
+function markOf(prior, scale) {
+  const [x, y] = place(prior, scale);
+  const ends = { x1: EDGE.left, x2: scale.width - EDGE.right, y1: y, y2: y };
+  return [make('line', { ...ends, class: 'prior' }), make('circle', { cx: x, cy: y, r: 5, class: 'prior' })];
 }
 
 function caption() {

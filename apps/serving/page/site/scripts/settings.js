@@ -5,7 +5,7 @@ import { recall, remember } from './memory.js';
 
 /** @typedef {import('./server.js').ServerSettings} ServerSettings */
 
-const SEEDS = 2 ** 31;
+const SEEDS = 1_000_000; // few enough digits to be read and typed
 const KEPT = 'text2latent settings';
 const KEPT_FIELDS = ['num-images', 'seed', 'guidance', 'steps', 'truncation', 'negative', 'rerank', 'iterations', 'mix-frames', 'refine-steps'];
 const TEXT_BOXES = 'textarea, #negative, #edit-from, #edit-to';
@@ -40,7 +40,7 @@ export class Settings {
       this.keep();
       onChange();
     });
-    this.foldOnPhones();
+    this.foldWhereNarrow();
   }
 
   /** @param {Record<string, number>} limits */
@@ -118,8 +118,8 @@ export class Settings {
     if (input('negative').value) details('advanced').open = true;
   }
 
-  /** On a phone, settings are behind one button. */
-  foldOnPhones() {
+  /** On a phone, or in a narrow window, settings are behind one button. */
+  foldWhereNarrow() {
     const toggle = button('settings-toggle');
     const fold = (/** @type {boolean} */ isOpen) => {
       toggle.setAttribute('aria-expanded', String(isOpen));

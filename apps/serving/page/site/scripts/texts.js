@@ -28,7 +28,7 @@ export const TEXTS = {
   num_images: ['Pictures', '枚数'],
   seed: ['Seed', 'シード'],
   lock: ['Lock', '固定'],
-  seed_info: ['A new one at each Draw, unless it is locked', '固定しなければ、描くたびに変わります'],
+  seed_info: ['A new one at each Draw, unless it is locked', '固定しないと毎回変わります'],
   new_seed: ['New seed', 'シードを変える'],
   advanced: ['Advanced', '詳細設定'],
   guidance: ['Guidance', 'ガイダンス'],
