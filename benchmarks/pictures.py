@@ -54,10 +54,18 @@ SHOWN: tuple[Shot, ...] = (
     ("upload", 1280, "light"),
 )
 """Tab, width and colours of the pictures for the documents."""
+
+
+def edit_drawn(visitor: Visitor) -> None:
+    """Give a drawn picture glasses."""
+    visitor.draw("a young woman")
+    visitor.edit("a woman", "a woman with glasses")
+
+
 VISITS: dict[str, Callable[[Visitor, Path], None]] = {
     "draw": lambda visitor, _: visitor.draw(JAPANESE if visitor.width == 390 else PROMPT),
     "mix": lambda visitor, _: visitor.mix("a sad child", "a happy old man"),
-    "edit": lambda visitor, _: (visitor.draw("a young woman"), visitor.edit("a woman", "a woman with glasses"))[1],
+    "edit": lambda visitor, _: edit_drawn(visitor),
     "compare": lambda visitor, _: visitor.compare(PROMPT),
     "upload": lambda visitor, picture: visitor.vary_upload(picture),
 }

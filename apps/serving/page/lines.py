@@ -59,7 +59,8 @@ class Work:
             begin: submits the work; run in a thread, since it may load a model.
             shape: makes a result JSON-ready; likewise.
         """
-        future = self._future = await run_in_threadpool(begin)
+        future = await run_in_threadpool(begin)
+        self._future = future
         future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._events.put_nowait, None))
         return Lines(self._lines(future, shape), self)
 

@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from PIL import Image
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from torch import Tensor
 
 from text2latent.apps.serving.adjustments import AdjustRequest, Change
 from text2latent.apps.serving.engine import Engine
@@ -228,7 +229,8 @@ class Watcher:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._sent, self._last_picture, self._best = 0, 0.0, None
+        self._sent, self._last_picture = 0, 0.0
+        self._best: Tensor | None = None
 
     def __call__(self, halfway: Halfway) -> None:
         if not halfway.points:
