@@ -132,6 +132,11 @@ class Visitor:
         slider = "([box, value]) => { box.value = value; box.dispatchEvent(new Event('input', {bubbles: true})); }"
         self.page.evaluate(slider, [self.page.locator(f"#{name}").element_handle(), str(value)])
 
+    def lock_seed(self, seed: int) -> None:
+        """Draw everything with one seed, wherever the settings are."""
+        self.set("seed", seed)
+        self.page.locator("#seed-lock").evaluate("box => { box.checked = true; }")
+
     def click(self, name: str) -> None:
         self.page.locator(f"button#{name}").click()
 

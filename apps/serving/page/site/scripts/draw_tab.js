@@ -80,9 +80,10 @@ export class DrawTab {
     if (this.isLive && this.prompt.value.trim()) this.timer = setTimeout(() => void this.draw(true), PAUSE);
   }
 
-  /** Draw with another setting what follows the text. */
+  /** Draw with another setting what follows the text; variations, which don't, stay. */
   adapt() {
-    if (this.tiles.pictures.length) this.follow();
+    const { pictures } = this.tiles;
+    if (pictures.length && pictures.every(({ kind }) => kind === 'drawn')) this.follow();
   }
 
   /**
@@ -145,6 +146,7 @@ export class DrawTab {
     const { desk } = this;
     const { picture } = desk.selection;
     if (!picture) return;
+    clearTimeout(this.timer);
     desk.tabs.go('draw');
     desk.settings.renewUnlessLocked();
     const { model, guidance_scale, steps, truncation, stem } = picture;
@@ -160,6 +162,7 @@ export class DrawTab {
     const { desk } = this;
     const { picture } = desk.selection;
     if (!picture) return;
+    clearTimeout(this.timer);
     desk.tabs.go('draw');
     const asked = async () => ({ start: await startOf(picture), iterations: desk.settings.refineSteps });
     await this.worker.start('refine', asked, (/** @type {Drawn} */ { pictures: [served], seconds }) => {

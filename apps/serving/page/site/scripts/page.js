@@ -5,6 +5,7 @@ import { Desk } from './desk.js';
 import { DrawTab } from './draw_tab.js';
 import { EditTab } from './edit_tab.js';
 import { button, part } from './elements.js';
+import { sayProblem } from './errors.js';
 import { History } from './history.js';
 import { followLanguage } from './language.js';
 import { MixTab } from './mix_tab.js';
@@ -23,7 +24,7 @@ class Page {
       (picture) => this.desk.choose(picture, this.history.tiles),
       (pictures) => this.forget(pictures),
     );
-    this.settings = new Settings(server, () => this.draw.adapt(), () => void this.offer());
+    this.settings = new Settings(server, () => this.draw.adapt(), () => void this.change());
     this.tabs = new Tabs(() => {});
     this.desk = new Desk(this.settings, this.selection, this.history, this.tabs);
     this.draw = new DrawTab(this.desk);
@@ -63,6 +64,12 @@ class Page {
     part('stage').addEventListener('keydown', (event) => {
       if (event.key === 'Escape') ({ draw, mix, edit, compare, upload })[this.tabs.open].worker.stopAndTell();
     });
+  }
+
+  /** Another model is chosen. */
+  async change() {
+    await this.offer();
+    this.draw.adapt();
   }
 
   /** Offer what is known of the model's world. */
@@ -108,8 +115,12 @@ function sendWithEnter(box) {
 }
 
 async function open() {
-  page = new Page(await askSettings());
-  document.documentElement.dataset.ready = 'yes';
+  try {
+    page = new Page(await askSettings());
+    document.documentElement.dataset.ready = 'yes';
+  } catch (error) {
+    part('notice').textContent = sayProblem(error);
+  }
 }
 
 /** @type {Page | undefined} */

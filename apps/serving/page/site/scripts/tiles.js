@@ -58,7 +58,10 @@ export class Tiles {
     const caption = document.createElement('span');
     caption.className = 'caption';
     caption.ariaHidden = 'true';
-    tile.append(document.createElement('img'), caption);
+    const image = document.createElement('img');
+    // A strip may be long, of which few are seen.
+    if (this.container.classList.contains('strip')) image.loading = 'lazy';
+    tile.append(image, caption);
     tile.addEventListener('click', () => this.choose(this.buttons.indexOf(tile)));
     return tile;
   }
