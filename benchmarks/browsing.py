@@ -99,7 +99,7 @@ class Visitor:
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("request", lambda asked: self._note(asked.url, address))
         self.page.goto(address, wait_until="load")
-        self.page.locator("#prompt textarea").wait_for()
+        self.wait_until_ready()
 
     def __enter__(self) -> Visitor:
         return self
@@ -111,17 +111,31 @@ class Visitor:
         if not url.startswith((address, "data:", "blob:")):
             self.foreign.append(url)
 
+    def wait_until_ready(self) -> None:
+        """Wait until the page's scripts have set it up."""
+        self.page.locator("html[data-ready]").wait_for()
+
     def go_to(self, tab: str) -> None:
         """Open a tab, called by its id."""
-        self.page.locator(f"#tab-{tab}-button").click()
-        self.page.locator(f"#tab-{tab}").wait_for()
+        self.page.locator(f"#tab-{tab}").click()
+        self.page.locator(f"#{tab}-panel").wait_for()
 
     def write(self, name: str, text: str, enter: bool = False) -> None:
         """Type into the text box `name`, and press Enter if `enter`."""
-        box = self.page.locator(f"#{name} textarea, #{name} input").first
+        box = self.page.locator(f"#{name}")
         box.fill(text)
         if enter:
             box.press("Enter")
+
+    def set(self, name: str, value: float) -> None:
+        """Move the slider `name`, or fill in a number."""
+        slider = "([box, value]) => { box.value = value; box.dispatchEvent(new Event('input', {bubbles: true})); }"
+        self.page.evaluate(slider, [self.page.locator(f"#{name}").element_handle(), str(value)])
+
+    def lock_seed(self, seed: int) -> None:
+        """Draw everything with one seed, wherever the settings are."""
+        self.set("seed", seed)
+        self.page.locator("#seed-lock").evaluate("box => { box.checked = true; }")
 
     def click(self, name: str) -> None:
         self.page.locator(f"button#{name}").click()
@@ -137,14 +151,13 @@ class Visitor:
 
     def wait_until_idle(self) -> None:
         """Wait until nothing on the page says that it is at work."""
-        busy = "[data-testid=status-tracker]:not(.hide):has(.progress-text, .eta-bar, .progress-level)"
-        self.page.wait_for_function("selector => !document.querySelector(selector)", arg=busy)
+        self.page.wait_for_function("() => !document.querySelector('[aria-busy], .notice.busy')")
 
-    def fetch(self, name: str) -> bytes:
-        """The file of the picture that a part shows."""
-        address = self.page.locator(f"#{name} img").get_attribute("src")
-        assert address is not None
-        return self.page.request.get(address).body()
+    def save_selected(self) -> bytes:
+        """The file of the selected picture."""
+        with self.page.expect_download() as saved:
+            self.click("save-png")
+        return Path(saved.value.path()).read_bytes()
 
     def rest(self) -> None:
         """Look at the top of the page, with nothing at work and the pointer out of the way."""
@@ -164,19 +177,20 @@ class Visitor:
         self.go_to("mix")
         self.write("mix-from", start)
         self.write("mix-to", end, enter=True)
-        self.wait_for_pictures("mix-strip", "mix-animation", "mix-frame", "selected-picture")
+        self.wait_for_pictures("mix-strip", "mix-frame", "selected-picture")
 
-    def edit(self, start: str, source: str, target: str) -> None:
-        """Change pictures of a text."""
+    def edit(self, source: str, target: str) -> None:
+        """Change the selected picture by a slider of one's own."""
         self.go_to("edit")
-        self.write("edit-start", start)
         self.write("edit-from", source)
         self.write("edit-to", target, enter=True)
-        self.wait_for_pictures("edit-before", "edit-after", "selected-picture")
+        self.page.locator("#edit-after").wait_for()
+        self.wait_until_idle()
 
     def compare(self, prompt: str) -> None:
         self.go_to("compare")
         self.write("compare-prompt", prompt, enter=True)
+        self.page.locator("#optimised .tile").wait_for()
         self.wait_for_pictures("amortised", "optimised", "selected-picture")
 
     def vary_upload(self, file: Path) -> None:
@@ -193,5 +207,5 @@ class Visitor:
 
     def _upload(self, file: Path) -> None:
         self.go_to("upload")
-        self.page.locator("#upload-image input[type=file]").set_input_files(str(file))
+        self.page.locator("#upload-file").set_input_files(str(file))
         self.wait_for_pictures("upload-image")

@@ -40,24 +40,34 @@ TEXTS = {
 """The text of each picture, by the name of its file."""
 PROMPT = "blonde woman with glasses"
 JAPANESE = "眼鏡をかけた金髪の女性"
-SIZES = {1280: 860, 390: 844}
+PHONE = 390
+PAGE_SEED = 7
+SIZES = {1280: 860, PHONE: 844}
 """Height of the window by its width, in pixels: a laptop's and a phone's."""
 SCHEMES = ("light", "dark")
 QUALITY = 90
 Shot = tuple[str, int, str]
 SHOWN: tuple[Shot, ...] = (
     ("draw", 1280, "light"),
-    ("draw", 390, "dark"),
+    ("draw", PHONE, "dark"),
     ("mix", 1280, "dark"),
     ("edit", 1280, "light"),
     ("compare", 1280, "dark"),
     ("upload", 1280, "light"),
 )
 """Tab, width and colours of the pictures for the documents."""
+
+
+def edit_drawn(visitor: Visitor) -> None:
+    """Give a drawn picture glasses."""
+    visitor.draw("a young woman")
+    visitor.edit("a woman", "a woman with glasses")
+
+
 VISITS: dict[str, Callable[[Visitor, Path], None]] = {
-    "draw": lambda visitor, _: visitor.draw(JAPANESE if visitor.width == 390 else PROMPT),
+    "draw": lambda visitor, _: visitor.draw(JAPANESE if visitor.width == PHONE else PROMPT),
     "mix": lambda visitor, _: visitor.mix("a sad child", "a happy old man"),
-    "edit": lambda visitor, _: visitor.edit("a young woman", "a woman", "a woman with glasses"),
+    "edit": lambda visitor, _: edit_drawn(visitor),
     "compare": lambda visitor, _: visitor.compare(PROMPT),
     "upload": lambda visitor, picture: visitor.vary_upload(picture),
 }
@@ -89,8 +99,9 @@ def photograph_page(config: Namespace, folder: Path) -> int:
     with browsing(config.browser) as browser, served as address, tempfile.TemporaryDirectory() as scratch:
         upload = Path(scratch) / "picture.png"
         with Visitor(browser, address) as visitor:
+            visitor.lock_seed(PAGE_SEED)
             visitor.draw("an old man with a white beard and a hat")
-            upload.write_bytes(visitor.fetch("selected-picture"))
+            upload.write_bytes(visitor.save_selected())
         for shot in shots:
             path = folder / file_name(shot)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +119,9 @@ def take(browser: Browser, address: str, shot: Shot, upload: Path) -> bytes:
     from PIL import Image
 
     tab, width, scheme = shot
-    with Visitor(browser, address, width, SIZES[width], scheme) as visitor:
+    locale = "ja-JP" if width == PHONE else "en-US"
+    with Visitor(browser, address, width, SIZES[width], scheme, locale) as visitor:
+        visitor.lock_seed(PAGE_SEED)
         VISITS[tab](visitor, upload)
         visitor.rest()
         seen = io.BytesIO(visitor.page.screenshot())

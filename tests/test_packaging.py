@@ -120,13 +120,14 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
     sources = [path for folder in package_folders(source) for path in (source / folder).glob("*.py")]
     data = [
         *source.glob("configs/*.yaml"),
+        *source.glob("configs/controls/*.yaml"),
         *source.glob("configs/optimize/*.yaml"),
         *source.glob("configs/prompts/*.*"),
         *source.glob("configs/slurm/*"),
         *source.glob("apps/evaluation/labels/*.txt"),
         *(path for path in source.glob("apps/exports/web/site/**/*") if path.is_file()),
         *source.glob("apps/serving/live/controls/*.yaml"),
-        *source.glob("apps/serving/page/*.css"),
+        *(path for path in source.glob("apps/serving/page/site/**/*") if path.is_file()),
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/*/language/*.yaml"),
         *source.glob("zoo/*/language/*.txt"),

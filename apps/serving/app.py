@@ -120,12 +120,14 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str, visits: Visits | N
     import gradio
 
     from text2latent.apps.serving.gate import Gate
-    from text2latent.apps.serving.page import appearance, build_page
+    from text2latent.apps.serving.page import build_endpoints, make_page_router, make_static_router
     from text2latent.apps.serving.page.visits import Visits
     from text2latent.apps.serving.visitor_files import UPLOADS_OF_A_CLIENT, Uploads
 
     visits, uploads = visits or Visits(), Uploads(UPLOADS_OF_A_CLIENT * most)
-    page = build_page(engine, visits, uploads)
+    app.include_router(make_page_router(engine))
+    app.include_router(make_static_router())
+    page = build_endpoints(engine, visits, uploads)
     # Gradio looks at the places of files only for pages that it believes to be launched.
     page.has_launched = True
     gradio.mount_gradio_app(
@@ -138,7 +140,7 @@ def _mount_page(app: FastAPI, engine: Engine, root_path: str, visits: Visits | N
         ssr_mode=False,
         enable_monitoring=False,
         mcp_server=False,
-        **appearance(),
+        run_history=False,
     )
     # What is mounted at `/` would be asked before other routes say that only the method is wrong.
     (mount,) = (route for route in app.routes if isinstance(route, Mount) and isinstance(route.app, FastAPI))

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from text2latent.apps.serving.adjustments import Adjuster, AdjustRequest
 from text2latent.apps.serving.batching import BatchQueue, Closed
 from text2latent.apps.serving.library import ModelInfo, ModelLibrary
 from text2latent.apps.serving.limits import Batching, Limits
@@ -29,6 +30,7 @@ from text2latent.apps.serving.operations import (
     Progress,
     RefineRequest,
     RefineResult,
+    Watch,
     compare,
     edit,
     mix,
@@ -37,7 +39,7 @@ from text2latent.apps.serving.operations import (
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.projections import ProjectRequest, project
 from text2latent.apps.serving.requests import DrawRequest
-from text2latent.apps.serving.results import DrawResult, ServedImage
+from text2latent.apps.serving.results import Drawn, DrawResult, ServedImage
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +90,7 @@ class Engine:
         self.limits = limits or Limits()
         self.batching = batching or Batching()
         self._closing = threading.Event()
+        self._adjuster = Adjuster()
         self._draws: BatchQueue[Task, DrawResult] = BatchQueue(
             draw_together,
             lambda task: task.key,
@@ -188,6 +191,15 @@ class Engine:
         work = self._until_closing(lambda report: edit(task, request, report), progress)
         return self._changes.submit(work, client)
 
+    def submit_adjust(
+        self, request: AdjustRequest, progress: Progress = ignore, client: str | None = None
+    ) -> Future[DrawResult]:
+        """Move an image along several directions at once."""
+        request.check(self.limits)
+        task = self._prepare_from(request.start)
+        work = self._until_closing(lambda report: self._adjuster.adjust(task, request, report), progress)
+        return self._changes.submit(work, client)
+
     def submit_refine(
         self, request: RefineRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[RefineResult]:
@@ -207,12 +219,16 @@ class Engine:
         return self._refinements.submit(work, client)
 
     def submit_compare(
-        self, request: CompareRequest, progress: Progress = ignore, client: str | None = None
+        self,
+        request: CompareRequest,
+        progress: Progress = ignore,
+        watch: Watch = lambda halfway: None,
+        client: str | None = None,
     ) -> Future[Comparison]:
-        """Draw a text with the prior, and look for it by optimisation."""
+        """Draw a text with the prior, and look for it by optimisation; `watch` sees it grow."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
-        work = self._until_closing(lambda report: compare(task, request, report), progress)
+        work = self._until_closing(lambda report: compare(task, request, report, watch), progress)
         return self._comparisons.submit(work, client)
 
     def submit_moment(self, task: MomentTask) -> Future[Image.Image]:
@@ -237,7 +253,7 @@ class Engine:
         settings = request.settings(self.batching.max_images)
         return Task(request, query, settings, self.library.get(name), self.library.public_source(name), submitted)
 
-    def _prepare_from(self, image: ServedImage) -> Task:
+    def _prepare_from(self, image: Drawn) -> Task:
         """A task that goes on from an image, with its model, seed and settings."""
         name, request = image.model, DrawRequest(image.label, image.model, seed=image.seed)
         source = self.library.public_source(name)

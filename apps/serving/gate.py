@@ -1,8 +1,8 @@
-"""The one way to the page's server: what isn't known to be harmless isn't passed on to Gradio.
+"""The one way to Gradio's endpoints: what isn't known to be harmless isn't passed on.
 
 Gradio has some seventy addresses and takes files, addresses of the network and whole components' states from its
-clients. The page needs a few of the addresses, and of its clients' values only plain ones and pictures that they have
-uploaded. Those pass; all else is refused, with the same words whatever it was.
+clients. They need a few of the addresses, and of their values only plain ones and pictures that they have uploaded.
+Those pass; all else is refused, with the same words whatever it was.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{32}")
 API = "/gradio_api"
 SESSION = r"[A-Za-z0-9_-]{1,64}"
 READ = re.compile(
-    r"/|/config/?|/favicon\.ico|/manifest\.json|/robots\.txt|/theme\.css|/(?:assets|static|svelte)/.+"
-    rf"|{API}/(?:info/?|openapi\.json|app_id/?|startup-events|theme\.css|login_check/?|queue/(?:data|status))"
+    rf"/config/?|{API}/(?:info/?|openapi\.json|app_id/?|startup-events|login_check/?|queue/(?:data|status))"
     rf"|{API}/heartbeat/{SESSION}|{API}/call/(?:v2/)?\w+/{SESSION}"
 )
 ASKED = re.compile(rf"{API}/(?:queue/join|(?:call/(?:v2/)?|run/|api/)\w+/?|cancel|reset/?)")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.recipes import edit_recipe, mix_recipe, optimize_recipe, refine_recipe
 from text2latent.apps.serving.requests import DrawRequest, check_length, check_number, check_whole, read_text
-from text2latent.apps.serving.results import ServedImage
+from text2latent.apps.serving.results import Drawn, ServedImage
 from text2latent.inference.animation import save_animation
 from text2latent.inference.drawing import draw_frames, draw_latents
 from text2latent.inference.editing import Edit
@@ -193,7 +194,7 @@ class RefineRequest:
         prompt: what to come near to; None takes what the image was drawn from.
     """
 
-    image: ServedImage
+    image: Drawn
     iterations: int = DEFAULT_REFINE
     prompt: str | None = None
 
@@ -212,7 +213,7 @@ class RefineRequest:
 class RefineResult:
     """An image before and after its refinement; `seconds` is the time from the request to the result."""
 
-    before: ServedImage
+    before: Drawn
     after: ServedImage
     seconds: float
 
@@ -286,15 +287,37 @@ class Comparison:
     seconds: float
 
 
-def compare(task: Task, request: CompareRequest, progress: Progress) -> Comparison:
+@dataclass(frozen=True, eq=False)
+class Halfway:
+    """A comparison that goes on.
+
+    Attributes:
+        amortised: what the prior has drawn.
+        points: the optimisation's way so far; a list that grows.
+        best: its image of the highest CLIP score so far, `[3, H, W]` in [-1, 1]; None before its first step.
+    """
+
+    amortised: ServedImage
+    points: Sequence[Point] = ()
+    best: Tensor | None = None
+
+
+Watch = Callable[[Halfway], object]
+"""Called when the prior has drawn, and then at each step."""
+
+
+def compare(task: Task, request: CompareRequest, progress: Progress, watch: Watch = lambda halfway: None) -> Comparison:
     """Draw a text with the prior, and look for it by optimisation from a random latent, as `text2latent optimize`."""
     draw_together([task])  # the first draw of a process takes longer than others
     amortised = draw_together([task])[0].images[0]
-    optimised, points = _optimise(task, request, progress)
+    watch(Halfway(amortised))
+    optimised, points = _optimise(task, request, progress, lambda way, best: watch(Halfway(amortised, way, best)))
     return Comparison(amortised, optimised, points, task.seconds)
 
 
-def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[ServedImage, list]:
+def _optimise(
+    task: Task, request: CompareRequest, progress: Progress, watch: Callable[[Sequence[Point], Tensor], object]
+) -> tuple[ServedImage, list]:
     from text2latent.apps.optimize.job import Job
     from text2latent.apps.optimize.task import Networks
     from text2latent.configs.optimization import OptimizeConfig
@@ -304,11 +327,13 @@ def _optimise(task: Task, request: CompareRequest, progress: Progress) -> tuple[
     job.networks = Networks(pipeline.generator, pipeline.clip, pipeline)
     with tempfile.TemporaryDirectory() as folder:
         run = job.open_run(Path(folder) / "run", job.goals[0], task.seed, OPTIMIZER)
-        run.advance(
-            request.iterations,
-            request.iterations,
-            lambda point: progress(point.iteration / request.iterations, "optimising"),
-        )
+
+        def report(point: Point) -> None:
+            assert run.best is not None
+            progress(point.iteration / request.iterations, "optimising")
+            watch(run.points, run.best.image)
+
+        run.advance(request.iterations, request.iterations, report)
     assert run.best is not None
     best = Draw(run.best.image[None], run.best.latents[None], torch.tensor([run.best.clip_score]))
     drawn = as_row(best, text, task.seed)

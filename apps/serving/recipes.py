@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from text2latent.apps.serving.results import Recipe
@@ -11,7 +12,7 @@ from text2latent.inference.writing import edit_label, slugify
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.requests import DrawRequest
-    from text2latent.apps.serving.results import ServedImage
+    from text2latent.apps.serving.results import Drawn
 
 LATENTS = "latents = load_latents({file!r}, pipe.generator.latent_shape).to(pipe.device)\n"
 SAVE = "to_pil(pipe.render({latents}).images)[0].save({file!r})\n"
@@ -52,22 +53,30 @@ def mix_recipe(
     return Recipe(_command("infer", *words, "--output", f"{name}-{origin.seed}.gif"), python)
 
 
-def edit_recipe(source: str, start: ServedImage, ends: tuple[str, str], strength: float, settings: Settings) -> Recipe:
+def edit_recipe(source: str, start: Drawn, ends: tuple[str, str], strength: float, settings: Settings) -> Recipe:
     """That of an image which was moved along the direction between two texts; `settings` are those of the direction."""
-    file = f"{slugify(edit_label(start.label, *ends))}-{start.seed}.png"
+    adjusted = adjust_recipe(source, start, [(*ends, strength)], settings)
     words = ["--model", source, "--latents", f"{start.stem}.npz", "--edit", *ends]
-    words += [f"--strength={strength:g}", *_settings_words(settings), "--output", file]
-    queries = ", ".join(f"Query({end!r})" for end in ends)
-    python = (
-        _pipeline(source, "Query", "Settings", "edit", "load_latents", "to_pil")
-        + LATENTS.format(file=f"{start.stem}.npz")
-        + f"edited = edit(pipe, latents, {queries}, {strength!r}, {_settings(settings)})\n"
-        + SAVE.format(latents="edited", file=file)
-    )
-    return Recipe(_command("infer", *words), python, f"the start's latents as {start.stem}.npz")
+    words += [f"--strength={strength:g}", *_settings_words(settings)]
+    words += ["--output", f"{slugify(edit_label(start.label, *ends))}-{start.seed}.png"]
+    return Recipe(_command("infer", *words), adjusted.python, adjusted.needs)
 
 
-def refine_recipe(source: str, start: ServedImage, prompt: str | None, iterations: int) -> Recipe:
+def adjust_recipe(source: str, start: Drawn, changes: Sequence[tuple[str, str, float]], settings: Settings) -> Recipe:
+    """That of an image which was moved along several directions, each between two texts and by a strength."""
+    label = start.label
+    for origin, target, _ in changes:
+        label = edit_label(label, origin, target)
+    python = _pipeline(source, "Query", "Settings", "edit", "load_latents", "to_pil")
+    python += LATENTS.format(file=f"{start.stem}.npz")
+    for origin, target, strength in changes:
+        queries = f"Query({origin!r}), Query({target!r})"
+        python += f"latents = edit(pipe, latents, {queries}, {strength!r}, {_settings(settings)})\n"
+    python += SAVE.format(latents="latents", file=f"{slugify(label)}-{start.seed}.png")
+    return Recipe("", python, f"the start's latents as {start.stem}.npz")
+
+
+def refine_recipe(source: str, start: Drawn, prompt: str | None, iterations: int) -> Recipe:
     """That of an image which was refined towards a text, or, with None, towards what it had been drawn from."""
     if prompt is None and start.origin is not None:
         from dataclasses import replace

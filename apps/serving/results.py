@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -36,6 +36,27 @@ class Recipe:
     command: str
     python: str
     needs: str = ""
+
+
+class Drawn(Protocol):
+    """An image that has been drawn, as far as others are made of it: a `ServedImage`, or what a client knows of one."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def stem(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def latent(self) -> Tensor: ...
+    @property
+    def query(self) -> Query: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def origin(self) -> DrawRequest | None: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@ import globals from 'globals';
 
 export default [
   js.configs.recommended,
-  { ignores: ['node_modules/'] },
+  { ignores: ['**/node_modules/'] },
   {
-    files: ['site/**/*.js'],
+    files: ['**/site/**/*.js'],
     languageOptions: { globals: { ...globals.browser } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {

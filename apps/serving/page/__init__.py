@@ -1,6 +1,7 @@
-"""The page for people: prompts on top, pictures in the middle, the chosen one at the side."""
+"""The page for people, its own endpoints, and the same functions for clients of Gradio."""
 
-from text2latent.apps.serving.page.layout import build_page
-from text2latent.apps.serving.page.theme import appearance
+from text2latent.apps.serving.page.endpoints import build_endpoints
+from text2latent.apps.serving.page.routes import make_page_router
+from text2latent.apps.serving.page.static import make_static_router
 
-__all__ = ["appearance", "build_page"]
+__all__ = ["build_endpoints", "make_page_router", "make_static_router"]

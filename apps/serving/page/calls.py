@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SETTINGS = ("model", "n", "seed", "guidance_scale", "steps", "truncation", "negative_prompt", "rerank")
-"""Fields of `DrawRequest` that the page's settings give, in the order of their components."""
+"""Fields of `DrawRequest` that all endpoints take, in the order of their components."""
 
 
 async def work(function: Callable[..., T], *arguments: Any) -> T:

@@ -1,9 +1,8 @@
-"""Results as Gradio's components take them: pictures with captions, files to save, lines of text."""
+"""Results as Gradio's components take them: pictures with captions, files, lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from gradio.utils import get_upload_folder
@@ -43,30 +42,13 @@ def png_file(image: ServedImage) -> str:
     return keep(image.png(), f"{image.stem}.png")
 
 
-def latents_file(image: ServedImage) -> str:
-    """Path of the file of an image's latents."""
-    return keep(image.npz(), f"{image.stem}.npz")
-
-
 def keep(data: bytes, name: str) -> str:
     """Write a file into Gradio's folder, where it is removed when it is old; returns its path."""
     return str(visitor_files.keep(data, name, get_upload_folder()))
 
 
-def facts(image: ServedImage) -> str:
-    """HTML of what is known of an image."""
-    bar = max(0.0, min(1.0, image.clip_score or 0.0))
-    rows = [
-        (both("score"), f'{score(image)}<span class="t2l-bar"><i style="width:{100 * bar:.0f}%"></i></span>'),
-        (both("seed"), str(image.seed)),
-        (both("time"), duration(image.seconds)),
-    ]
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
-    return f'<p class="t2l-label">{escape(image.label)}</p><dl class="t2l-facts">{cells}</dl>'
-
-
 def notice(text: str = "", outside: DomainScore | None = None) -> str:
-    """HTML of the line under a tab's button; a warning where the prompt is out of the model's domain."""
+    """HTML of what is said of a result; a warning where the prompt is out of the model's domain."""
     if outside is not None and outside.is_outside:
         numbers = f"{outside.percentile:.1f} / {outside.threshold:.1f}"
         return _notice(f"{both('outside')} <small>{both('domain_score')} {numbers}</small>", "t2l-warning")

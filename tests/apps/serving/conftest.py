@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,14 @@ import pytest
 
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.limits import Batching, Limits
+from text2latent.benchmarks.browsing import Visitor, browsing, find_browser
 from text2latent.inference.pipeline import Text2LatentPipeline
 
 if TYPE_CHECKING:
     import httpx
+    from playwright.sync_api import Browser
+
+Visit = Callable[..., Visitor]
 
 SMALL_LIMITS = Limits(
     max_prompt_characters=200,
@@ -71,6 +75,31 @@ def page_address(faces_engine: Engine) -> Iterator[str]:
     pytest.importorskip("gradio")
     with serving(faces_engine) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Closed after each file: while it is open, no other browser and no event loop can be."""
+    pytest.importorskip("playwright", reason="playwright of the extra [dev] is not installed")
+    if find_browser() is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, page_address: str) -> Iterator[Visit]:
+    """Opens the page for a visitor; in the end, none may have met an error or another server."""
+    visitors: list[Visitor] = []
+
+    def open_page(**how: Any) -> Visitor:
+        visitors.append(Visitor(browser, page_address, **how))
+        return visitors[-1]
+
+    yield open_page
+    for visitor in visitors:
+        visitor.__exit__()
+        assert (visitor.errors, visitor.foreign) == ([], [])
 
 
 @contextlib.contextmanager

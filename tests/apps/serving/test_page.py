@@ -1,4 +1,4 @@
-"""The page without a browser: its endpoints through gradio_client, what it writes, and what it refuses."""
+"""The page without a browser: endpoints through gradio_client, recipes, and what is known of worlds."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from text2latent import Text2LatentPipeline, infer
+from text2latent.apps.serving.adjustments import AdjustRequest, Change
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.operations import EditRequest, RefineRequest
 from text2latent.apps.serving.requests import DrawRequest
@@ -30,9 +31,10 @@ gradio_client = pytest.importorskip("gradio_client")
 
 from gradio.state_holder import StateHolder  # noqa: E402
 
-from text2latent.apps.serving.page import appearance, calls, layout, selection, shown, texts  # noqa: E402
-from text2latent.apps.serving.page.draw_tab import examples_for, read_examples  # noqa: E402
+from text2latent.apps.serving.page import calls, endpoints, shown, texts  # noqa: E402
+from text2latent.apps.serving.page.static import read_files  # noqa: E402
 from text2latent.apps.serving.page.visits import Left, Visits  # noqa: E402
+from text2latent.apps.serving.page.worlds import describe_world, read_controls, read_examples  # noqa: E402
 from text2latent.apps.serving.visitor_files import Uploads  # noqa: E402
 
 TEXT = "blonde woman with glasses"
@@ -151,7 +153,7 @@ def test_an_edit_of_no_strength_changes_nothing(page: Any) -> None:
 
 
 def test_an_edit_needs_something_to_start_with(page: Any) -> None:
-    with pytest.raises(gradio_client.exceptions.AppError, match="Click a picture first"):
+    with pytest.raises(gradio_client.exceptions.AppError, match="Write a text first"):
         page.predict(source="a", target="b", strength=1, start="", api_name="/edit", **SETTINGS)
 
 
@@ -228,12 +230,6 @@ def drawn(faces_engine: Engine) -> Any:
     )
 
 
-def panel(image: Any) -> dict[str, Any]:
-    """What the selection shows of an image."""
-    names = ("image", "picture", "facts", "vary", "refine", "png", "latents", "needs", "command", "python")
-    return dict(zip(names, selection.show(image), strict=True))
-
-
 def run_command(command: str) -> None:
     program, verb, *arguments = shlex.split(command)
     assert (program, verb) == ("text2latent", "infer")
@@ -242,44 +238,54 @@ def run_command(command: str) -> None:
 
 def test_the_command_draws_the_picture_again(drawn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shows = panel(drawn)
-    assert shows["needs"] == ""
-    run_command(shows["command"])
+    assert drawn.recipe.needs == ""
+    run_command(drawn.recipe.command)
     (file,) = tmp_path.glob("*.png")
-    assert levels_apart(file, shows["picture"]) <= 1
+    assert levels_apart(file, drawn.picture) <= 1
 
 
 def test_the_python_code_draws_the_picture_again(drawn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shows = panel(drawn)
-    exec(compile(shows["python"], "snippet", "exec"), {})
+    exec(compile(drawn.recipe.python, "snippet", "exec"), {})
     (file,) = tmp_path.glob("*.png")
-    assert levels_apart(file, shows["picture"]) <= 1
+    assert levels_apart(file, drawn.picture) <= 1
 
 
 def test_commands_of_variations_refinements_and_edits_go_on_from_what_the_page_saves(
     drawn: Any, faces_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    saved = panel(drawn)
-    for file in (saved["png"]["value"], saved["latents"]["value"]):
-        Path(Path(file).name).write_bytes(Path(file).read_bytes())
+    (tmp_path / f"{drawn.stem}.png").write_bytes(drawn.png())
+    (tmp_path / f"{drawn.stem}.npz").write_bytes(drawn.npz())
     variation = faces_engine.submit_vary(drawn, 1, 3).result().images[0]
     refined = faces_engine.submit_refine(RefineRequest(drawn, 2)).result().after
     edited = faces_engine.submit_edit(EditRequest((drawn,), "a woman", "a woman with a beard", 1.5)).result().after[0]
     for image in (variation, refined, edited):
-        shows = panel(image)
-        output = shlex.split(shows["command"])[-1]
+        output = shlex.split(image.recipe.command)[-1]
         Path(output).unlink(missing_ok=True)
-        run_command(shows["command"])
-        assert levels_apart(output, shows["picture"]) <= 2, shows["command"]
-        if output == Path(saved["png"]["value"]).name:
-            Path(output).write_bytes(Path(saved["png"]["value"]).read_bytes())
+        run_command(image.recipe.command)
+        assert levels_apart(output, image.picture) <= 2, image.recipe.command
+        if output == f"{drawn.stem}.png":
+            Path(output).write_bytes(drawn.png())
 
 
-def test_saved_latents_are_those_of_the_picture(drawn: Any, faces_engine: Engine) -> None:
+def test_a_program_draws_an_adjusted_picture_again(
+    drawn: Any, faces_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{drawn.stem}.npz").write_bytes(drawn.npz())
+    changes = (Change("a woman", "a woman with a hat", 1.0), Change("young", "old", -0.5))
+    (adjusted,) = faces_engine.submit_adjust(AdjustRequest(drawn, changes)).result().images
+    assert adjusted.recipe.command == ""
+    exec(compile(adjusted.recipe.python, "snippet", "exec"), {})
+    (file,) = tmp_path.glob("*.png")
+    assert levels_apart(file, adjusted.picture) <= 1
+
+
+def test_saved_latents_are_those_of_the_picture(drawn: Any, faces_engine: Engine, tmp_path: Path) -> None:
     pipeline = faces_engine.library.get("faces")
-    latents = load_latents(panel(drawn)["latents"]["value"], pipeline.generator.latent_shape)
+    (tmp_path / "saved.npz").write_bytes(drawn.npz())
+    latents = load_latents(tmp_path / "saved.npz", pipeline.generator.latent_shape)
     assert levels_apart(Image.fromarray(to_levels(pipeline, latents)), drawn.picture) <= 1
 
 
@@ -288,26 +294,13 @@ def to_levels(pipeline: Text2LatentPipeline, latents: Any) -> np.ndarray:
     return ((images[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
 
 
-def test_what_users_write_is_no_markup(faces_engine: Engine) -> None:
-    image = (
-        faces_engine.submit_draw(DrawRequest("<img src=x onerror=alert(1)> woman", seed=0, steps=1)).result().images[0]
-    )
-    assert "<img" not in panel(image)["facts"]
-    assert "&lt;img" in panel(image)["facts"]
-
-
 def test_the_page_remembers_a_bounded_number_of_visits(faces_engine: Engine) -> None:
     states = StateHolder()
-    states.set_blocks(layout.build_page(faces_engine, Visits(), Uploads(0)))
-    for visit in map(str, range(layout.REMEMBERED_VISITS + 1)):
+    states.set_blocks(endpoints.build_endpoints(faces_engine, Visits(), Uploads(0)))
+    for visit in map(str, range(endpoints.REMEMBERED_VISITS + 1)):
         assert states[visit] is states[visit]
     assert "0" not in states
-    assert len(states.session_data) == layout.REMEMBERED_VISITS <= 200
-
-
-def test_the_selection_asks_for_a_picture() -> None:
-    with pytest.raises(gradio.Error, match="Click a picture first"):
-        selection.chosen(None)
+    assert len(states.session_data) == endpoints.REMEMBERED_VISITS <= 200
 
 
 def test_settings_stand_in_the_place_of_the_request() -> None:
@@ -353,10 +346,31 @@ def test_files_that_are_kept_again_are_whole_all_the_while(monkeypatch: pytest.M
 
 def test_all_texts_are_there_in_both_languages() -> None:
     assert all(english.strip() and japanese.strip() for english, japanese in texts.TEXTS.values())
-    hints = [key for key in texts.TEXTS if key.endswith("_hint")]
-    assert all(re.search(r"[\u3040-\u30ff\u4e00-\u9fff]", texts.TEXTS[key][1]) for key in hints)
-    assert 'lang="en">Draw<' in texts.both("draw")
-    assert 'lang="ja">描く<' in texts.both("draw")
+    assert 'lang="en">pictures<' in texts.both("pictures")
+    assert 'lang="ja">枚<' in texts.both("pictures")
+
+
+def test_the_pages_texts_are_all_used_and_all_there() -> None:
+    files = {name: data.decode() for name, data in read_files().items() if name.endswith((".js", ".html"))}
+    named = re.findall(r"^  '?([\w ]+)'?: \[", files.pop("texts.js"), re.MULTILINE)
+    used = "".join(files.values())
+    told = {"drawing frames", "editing", "refining", "optimising", "looking for the picture"}
+    unused = [name for name in named if not re.search(rf"['\"`]{name}['\"`]", used) and name not in told]
+    assert [name for name in unused if not name.startswith(("kind_", "many_", "one_"))] == []
+    assert set(re.findall(r'data-(?:text|label|title|hint)="(\w+)"', used)) <= set(named)
+
+
+def test_controls_have_both_languages_and_are_in_the_domain(faces_engine: Engine) -> None:
+    world = describe_world(faces_engine, "faces")
+    words = [word for group in world["chips"] for word in (group["name"], *group["words"])]
+    ends = [slider[end] for slider in world["sliders"] for end in ("from", "to")]
+    said = [*words, *ends, *(slider["name"] for slider in world["sliders"])]
+    assert all(set(one) == {"en", "ja"} and all(map(str.strip, one.values())) for one in said)
+    pipeline = faces_engine.library.get("faces")
+    scores = pipeline.domain_scores([one[language] for one in ends for language in ("en", "ja")])
+    assert scores is not None
+    assert not any(score.is_outside for score in scores)
+    assert read_controls("a model that nobody knows") == {}
 
 
 def test_examples_are_in_the_domain(faces_engine: Engine) -> None:
@@ -368,15 +382,16 @@ def test_examples_are_in_the_domain(faces_engine: Engine) -> None:
     assert read_examples("a model that nobody knows") == []
 
 
-def test_examples_follow_the_generator_where_the_name_tells_nothing(engine: Engine) -> None:
+def test_what_is_known_of_a_world_follows_the_generator_where_the_name_tells_nothing(engine: Engine) -> None:
     with Engine([f"mine={ZOO / 'faces' / 'weights' / 'prior'}"]) as renamed:
-        assert examples_for(renamed, "mine") == read_examples("faces")
-    assert examples_for(engine, "tiny") == []
+        world = describe_world(renamed, "mine")
+    assert world == {"examples": read_examples("faces"), **read_controls("faces")}
+    assert describe_world(engine, "tiny") == {"examples": []}
     assert read_examples("../examples/faces") == []
+    assert read_controls("../controls/faces") == {}
 
 
 def test_the_page_asks_nothing_of_other_servers() -> None:
-    css = appearance()["css"]
-    assert not re.search(r"@import|url\(|https?:", css)
-    theme = appearance()["theme"]
-    assert not theme._stylesheets
+    for name, data in read_files().items():
+        if name.endswith((".css", ".html", ".js")):
+            assert not re.search(r"@import|url\(|https?:(?!//www\.w3\.org/2000/svg)", data.decode()), name

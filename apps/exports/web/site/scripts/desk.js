@@ -1,7 +1,7 @@
 // What the visitor writes and sets, and what they wish by it.
 
 import { button, details, element, input, part, textArea } from './elements.js';
-import { ownTexts } from './language.js';
+import { ownTexts } from './translation.js';
 import { recall, remember } from './memory.js';
 
 /** @typedef {import('./model.js').Model} Model */

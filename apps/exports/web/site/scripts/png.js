@@ -1,6 +1,8 @@
 // PNG files (W3C's Portable Network Graphics, third edition) of exactly the levels that were drawn. A canvas might change
 // them: some browsers do so, lest pages recognise visitors.
 
+import { checksum } from './checksum.js';
+
 /** @typedef {import('./painter.js').Picture} Picture */
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
@@ -79,17 +81,4 @@ function chunk(type, data) {
   bytes.set(data, 8);
   view.setUint32(8 + data.length, checksum(bytes.subarray(4, 8 + data.length)));
   return bytes;
-}
-
-/**
- * The cyclic redundancy code of the specification's annex D.
- * @param {Uint8Array} bytes
- */
-function checksum(bytes) {
-  let code = 0xffffffff;
-  for (const byte of bytes) {
-    code ^= byte;
-    for (let bit = 0; bit < 8; bit++) code = (code >>> 1) ^ (code & 1 ? 0xedb88320 : 0);
-  }
-  return ~code >>> 0;
 }

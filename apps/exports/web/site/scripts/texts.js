@@ -1,8 +1,6 @@
 // What the page says, in English and Japanese.
 
-/** @typedef {'en' | 'ja'} Language */
-
-/** @satisfies {Record<string, [string, string]>} */
+/** @satisfies {import('./translation.js').Texts} */
 export const TEXTS = {
   tagline: ['Pictures from words', '言葉から絵を描く'],
   language: ['Language', '言語'],
