@@ -126,7 +126,6 @@ def test_wheel_holds_sources_configs_and_weights_and_nothing_else(source, wheel)
         *source.glob("configs/slurm/*"),
         *source.glob("apps/evaluation/labels/*.txt"),
         *(path for path in source.glob("apps/exports/web/site/**/*") if path.is_file()),
-        *source.glob("apps/serving/live/controls/*.yaml"),
         *(path for path in source.glob("apps/serving/page/site/**/*") if path.is_file()),
         *source.glob("apps/serving/page/examples/*.txt"),
         *source.glob("zoo/*/language/*.yaml"),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from text2latent.common.errors import InputError, UsageError
+from text2latent.apps.serving.controls import read_controls
+from text2latent.common.errors import UsageError
 from text2latent.inference.editing import edit_direction
 from text2latent.inference.prompts import Prompt
 from text2latent.inference.query import Query
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from text2latent.inference.pipeline import Text2LatentPipeline
 
-FOLDER = Path(__file__).parent / "controls"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 Pairs = Mapping[str, tuple[str, str]]
 """What an edit leads from and to, by its name."""
@@ -46,21 +43,10 @@ def read_edits(given: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
     return pairs
 
 
-def own_edits(source: str, folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
-    """The pairs that come with a world of the zoo, of its file `NAME.yaml`; none for other models.
-
-    Raises:
-        InputError: for a file that isn't as `sliders: {NAME: {en: [from, to]}}`.
-    """
-    file = folder / f"{source}.yaml"
-    if NAME.fullmatch(source) is None or not file.is_file():
-        return {}
-    data: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    try:
-        named = {name: tuple(languages["en"]) for name, languages in data["sliders"].items()}
-        return {name: (start, end) for name, (start, end) in named.items()}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{file}: expected sliders: {{NAME: {{en: [from, to]}}}}") from None
+def own_edits(source: str) -> dict[str, tuple[str, str]]:
+    """The English pairs of the sliders that come with a world of the zoo, by their keys; none for other models."""
+    sliders = read_controls(source).get("sliders", [])
+    return {slider["key"]: (slider["from"]["en"], slider["to"]["en"]) for slider in sliders}
 
 
 class EditDirections:

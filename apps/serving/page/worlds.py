@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
+from text2latent.apps.serving.controls import read_controls, read_named
 
 if TYPE_CHECKING:
     from text2latent.apps.serving.engine import Engine
@@ -39,20 +38,5 @@ def _of_world(engine: Engine, model: str, read: Callable[[str], T]) -> T:
 
 def read_examples(name: str) -> list[str]:
     """Prompts for a world of that name; none for one that nothing is known of."""
-    text = _read(files("text2latent.apps.serving.page").joinpath("examples"), f"{name}.txt")
+    text = read_named(files("text2latent.apps.serving.page").joinpath("examples"), f"{name}.txt")
     return text.splitlines()
-
-
-def read_controls(name: str) -> dict[str, list[Any]]:
-    """Chips and sliders for a world of that name, each text in English (`en`) and Japanese (`ja`).
-
-    `chips` are groups, a `name` and `words`, of which a text has one at a time; `sliders` have a `name`, and two texts,
-    `from` and `to`.
-    """
-    text = _read(files("text2latent.configs").joinpath("controls"), f"{name}.yaml")
-    return yaml.safe_load(text) if text else {}
-
-
-def _read(folder: Traversable, name: str) -> str:
-    """A file of a folder, found by its name among those that are there; empty without one."""
-    return next((file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name == name), "")

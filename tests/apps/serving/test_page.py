@@ -31,10 +31,11 @@ gradio_client = pytest.importorskip("gradio_client")
 
 from gradio.state_holder import StateHolder  # noqa: E402
 
+from text2latent.apps.serving.controls import read_controls  # noqa: E402
 from text2latent.apps.serving.page import calls, endpoints, shown, texts  # noqa: E402
 from text2latent.apps.serving.page.static import read_files  # noqa: E402
 from text2latent.apps.serving.page.visits import Left, Visits  # noqa: E402
-from text2latent.apps.serving.page.worlds import describe_world, read_controls, read_examples  # noqa: E402
+from text2latent.apps.serving.page.worlds import describe_world, read_examples  # noqa: E402
 from text2latent.apps.serving.visitor_files import Uploads  # noqa: E402
 
 TEXT = "blonde woman with glasses"
@@ -365,6 +366,7 @@ def test_controls_have_both_languages_and_are_in_the_domain(faces_engine: Engine
     words = [word for group in world["chips"] for word in (group["name"], *group["words"])]
     ends = [slider[end] for slider in world["sliders"] for end in ("from", "to")]
     said = [*words, *ends, *(slider["name"] for slider in world["sliders"])]
+    assert len({slider["key"] for slider in world["sliders"]}) == len(world["sliders"])
     assert all(set(one) == {"en", "ja"} and all(map(str.strip, one.values())) for one in said)
     pipeline = faces_engine.library.get("faces")
     scores = pipeline.domain_scores([one[language] for one in ends for language in ("en", "ja")])
