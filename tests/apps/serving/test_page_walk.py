@@ -357,6 +357,23 @@ def test_on_a_phone_all_can_be_hit_with_a_finger(visit: Visit) -> None:
 # 7. Captions, names of buttons, and the text of a picture
 
 
+def test_text_and_settings_of_a_picture_are_taken_up(visit: Visit) -> None:
+    visitor = visit()
+    visitor.page.locator("#advanced summary").click()
+    visitor.set("steps", 3)
+    visitor.set("truncation", 0.5)
+    visitor.write("negative", "a hat")
+    one_picture_of(visitor, "a young woman")
+    visitor.set("steps", 8)
+    visitor.set("truncation", 1)
+    visitor.write("negative", "")
+    one_picture_of(visitor, "an old man")
+    visitor.page.locator("#history-strip button").nth(1).click()
+    visitor.click("use-text")
+    values = [visitor.page.locator(f"#{name}").input_value() for name in ("prompt", "steps", "truncation", "negative")]
+    assert values == ["a young woman", "3", "0.5", "a hat"]
+
+
 def test_captions_are_seen_only_by_those_who_point_or_go_there(visit: Visit) -> None:
     visitor = visit()
     one_picture_of(visitor, "a woman")
@@ -374,7 +391,7 @@ def test_buttons_say_what_they_do_and_a_picture_keeps_its_text(visit: Visit) -> 
     visitor = visit()
     one_picture_of(visitor, "a young woman")
     names = visitor.page.locator("#selection .buttons button").all_inner_texts()
-    assert names == ["More like this", "Refine", "Edit this", "Mix with this", "Use this seed", "Use this text",
+    assert names == ["More like this", "Refine", "Edit this", "Mix with this", "Use this seed", "Use all settings",
         "Save PNG", "Save latents"]  # fmt: skip
     visitor.click("vary")
     wait_for_count(visitor, "gallery", 2)
@@ -388,7 +405,6 @@ def test_buttons_say_what_they_do_and_a_picture_keeps_its_text(visit: Visit) -> 
     visitor.wait_for_pictures("mix-strip", count=2)
     assert visitor.page.locator("#mix-to").input_value() == "a young woman"
     visitor.page.locator("#history-strip button").last.click()
-    visitor.write("prompt", "something else") if visitor.page.locator("#prompt").is_visible() else None
     visitor.click("use-text")
     assert visitor.page.locator("#prompt").input_value() == "a young woman"
 
@@ -436,7 +452,7 @@ def test_the_language_is_switched_and_stays_and_all_texts_follow(visit: Visit) -
         const found = [];
         while (walker.nextNode()) found.push(walker.currentNode);
         return found.filter(node => /[A-Za-z]{3}/.test(node.data) && !node.parentElement.closest(
-            'h1, pre, option, footer, #examples, .text, script, [lang=en]')).map(node => node.data.trim());
+            'h1, pre, option, footer, noscript, #examples, .text, script, [lang=en]')).map(node => node.data.trim());
     }""")
     assert [text for text in english if not re.search(r"CLIP|prior|Python|Enter|API|PNG", text)] == []
     visitor.page.reload()

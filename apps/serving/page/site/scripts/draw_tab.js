@@ -14,10 +14,8 @@ import { Worker } from './work.js';
 /** @typedef {import('./server.js').Drawn} Drawn */
 /** @typedef {import('./desk.js').Desk} Desk */
 
-const PAUSE = 300;
-/** Milliseconds without a key after which the text is drawn. */
-const SLOWEST = 300;
-/** Milliseconds of a picture, beyond which it isn't drawn while one writes. */
+const PAUSE = 300; // milliseconds without a key after which the text is drawn
+const SLOWEST = 300; // milliseconds of a picture, beyond which none is drawn while one writes
 const LIVE = 'text2latent live';
 const TEXT = 'text2latent text';
 

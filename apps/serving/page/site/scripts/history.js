@@ -10,8 +10,7 @@ import { zip } from './zip.js';
 /** @typedef {import('./pictures.js').Picture} Picture */
 
 const MOST = 1000;
-const QUIET = 1500;
-/** Milliseconds after which pictures that follow the text, or a slider, have stayed for long enough to be kept. */
+const QUIET = 1500; // milliseconds after which what follows the text, or a slider, has stayed for long enough
 
 export class History {
   /**
@@ -99,6 +98,8 @@ export class History {
         delete kept.url;
         delete kept.id;
         picture.id = await this.store.put(/** @type {Picture} */ (kept));
+        // It may have been deleted meanwhile.
+        if (!this.tiles.pictures.includes(picture)) await this.store.remove(picture.id);
       }
       for (const picture of old) await this.store.remove(picture.id);
     } catch {
@@ -132,9 +133,9 @@ export class History {
     this.settle();
     const pictures = this.tiles.pictures;
     const names = pictures.map(({ stem }, i) => `${String(pictures.length - i).padStart(4, '0')}-${stem}.png`);
-    const files = pictures.map(async ({ blob }, i) => ({ name: names[i], data: new Uint8Array(await blob.arrayBuffer()) }));
-    const recipes = new TextEncoder().encode(JSON.stringify(pictures.map((one, i) => recipeOf(one, names[i])), null, 1));
-    saveFile(zip([...(await Promise.all(files)), { name: 'recipes.json', data: recipes }]), 'text2latent.zip');
+    const files = pictures.map(({ blob }, i) => ({ name: names[i], blob }));
+    const recipes = new Blob([JSON.stringify(pictures.map((one, i) => recipeOf(one, names[i])), null, 1)]);
+    saveFile(await zip([...files, { name: 'recipes.json', blob: recipes }]), 'text2latent.zip');
   }
 
   /** @param {Picture[]} pictures */

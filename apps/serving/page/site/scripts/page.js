@@ -52,18 +52,23 @@ class Page {
     button('use-seed').addEventListener('click', () => {
       if (this.selection.picture) this.settings.lock(this.selection.picture.seed);
     });
-    button('use-text').addEventListener('click', () => {
-      if (!this.selection.picture) return;
-      this.tabs.go('draw');
-      this.draw.prompt.value = this.selection.picture.prompt;
-      this.draw.type();
-      this.draw.prompt.focus();
-    });
+    button('use-text').addEventListener('click', () => this.takeUp());
     for (const box of document.querySelectorAll('textarea')) sendWithEnter(box);
     const { draw, mix, edit, compare, upload } = this;
     part('stage').addEventListener('keydown', (event) => {
       if (event.key === 'Escape') ({ draw, mix, edit, compare, upload })[this.tabs.open].worker.stopAndTell();
     });
+  }
+
+  /** Write the selected picture's text, and set what it was drawn with. */
+  takeUp() {
+    const { picture } = this.selection;
+    if (!picture) return;
+    this.tabs.go('draw');
+    if (picture.is_of_text) this.settings.take(picture);
+    this.draw.prompt.value = picture.prompt;
+    this.draw.type();
+    this.draw.prompt.focus();
   }
 
   /** Another model is chosen. */

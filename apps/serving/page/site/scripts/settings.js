@@ -91,6 +91,20 @@ export class Settings {
     this.keep();
   }
 
+  /**
+   * Set what a picture was drawn with, but for its seed.
+   * @param {import('./pictures.js').Picture} picture
+   */
+  take({ model, negative, guidance_scale, steps, truncation, rerank }) {
+    const values = { guidance: guidance_scale, steps, truncation, rerank, negative: negative ?? '' };
+    for (const [id, value] of Object.entries(values)) input(id).value = String(value);
+    showValues(document);
+    this.keep();
+    if (model === this.model || ![...this.models.options].some(({ value }) => value === model)) return;
+    this.models.value = model;
+    this.models.dispatchEvent(new Event('change'));
+  }
+
   /** What the server takes of all this. */
   get values() {
     return {

@@ -145,7 +145,7 @@ export const TEXTS = {
   edit_this: ['Edit this', 'この絵を変える'],
   mix_with_this: ['Mix with this', 'この絵と混ぜる'],
   use_seed: ['Use this seed', 'このシードを使う'],
-  use_text: ['Use this text', 'この文章を使う'],
+  use_text: ['Use all settings', '設定をすべて使う'],
   save_png: ['Save PNG', 'PNG を保存'],
   save_latents: ['Save latents', '潜在変数を保存'],
   reproduce: ['Draw it again elsewhere', '別の場所で再現する'],

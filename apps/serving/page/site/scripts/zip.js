@@ -7,30 +7,32 @@ const CENTRAL = 0x02014b50;
 const END = 0x06054b50;
 const VERSION = 20;
 const UTF8_NAMES = 0x0800;
-const FIRST_DAY = 0x21;
-/** 1 January 1980, the first day that there is: when a file was made says its recipe. */
+const FIRST_DAY = 0x21; // 1 January 1980, the first day that there is
 
-/** @typedef {{ name: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>, code: number, offset: number }} Entry */
+/** @typedef {{ name: Uint8Array<ArrayBuffer>, size: number, code: number, offset: number }} Entry */
 
 /**
- * @param {{ name: string, data: Uint8Array<ArrayBuffer> }[]} files
- * @returns {Blob}
+ * @param {{ name: string, blob: Blob }[]} files Of which one at a time is in memory.
  */
-export function zip(files) {
-  /** @type {Uint8Array<ArrayBuffer>[]} */
+export async function zip(files) {
+  /** @type {(Uint8Array<ArrayBuffer> | Blob)[]} */
   const parts = [];
   let offset = 0;
   const add = (/** @type {Uint8Array<ArrayBuffer>} */ part) => {
     parts.push(part);
     offset += part.length;
   };
-  const entries = files.map(({ name, data }) => {
-    const entry = { name: new TextEncoder().encode(name), data, code: checksum(data), offset };
+  /** @type {Entry[]} */
+  const entries = [];
+  for (const { name, blob } of files) {
+    const code = checksum(new Uint8Array(await blob.arrayBuffer()));
+    const entry = { name: new TextEncoder().encode(name), size: blob.size, code, offset };
+    entries.push(entry);
     add(numbers([4, LOCAL], ...shared(entry)));
     add(entry.name);
-    add(data);
-    return entry;
-  });
+    parts.push(blob);
+    offset += blob.size;
+  }
   const start = offset;
   for (const entry of entries) {
     add(numbers([4, CENTRAL], [2, VERSION], ...shared(entry), [2, 0], [2, 0], [2, 0], [4, 0], [4, entry.offset]));
@@ -46,8 +48,7 @@ export function zip(files) {
  * @param {Entry} entry
  * @returns {[number, number][]}
  */
-function shared({ name, data, code }) {
-  const size = data.length;
+function shared({ name, size, code }) {
   return [
     [2, VERSION], [2, UTF8_NAMES], [2, 0], [2, 0], [2, FIRST_DAY], [4, code], [4, size], [4, size], [2, name.length], [2, 0],
   ];
