@@ -17,7 +17,7 @@ from text2latent.__main__ import VERBS
 from text2latent.tests.apps.exports.environments import environment as environment_with
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = ("tests", "benchmarks", "docs", "build", "dist", "runs")
+OUTSIDE = ("tests", "benchmarks", "docs", "examples", "build", "dist", "runs")
 EXTRA_WEIGHT = Path("zoo/faces/weights/prior/scheduler/packaging_test.json")
 
 
