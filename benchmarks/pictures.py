@@ -41,7 +41,7 @@ TEXTS = {
 PROMPT = "blonde woman with glasses"
 JAPANESE = "眼鏡をかけた金髪の女性"
 PHONE = 390
-PAGE_SEED = 7
+PAGE_SEED = 3
 SIZES = {1280: 860, PHONE: 844}
 """Height of the window by its width, in pixels: a laptop's and a phone's."""
 SCHEMES = ("light", "dark")

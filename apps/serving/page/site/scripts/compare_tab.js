@@ -37,7 +37,7 @@ export class CompareTab {
     const asked = { ...desk.settings.values, prompt, iterations: input('iterations').valueAsNumber };
     this.optimised.show([]);
     await this.worker.start('compare', async () => asked, (/** @type {Compared} */ result) => this.finish(result, prompt), {
-      canStop: true,
+      isLong: true,
       onLine: (line) => this.grow(line, prompt),
     });
   }

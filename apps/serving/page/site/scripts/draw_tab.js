@@ -168,7 +168,7 @@ export class DrawTab {
       this.add([refined]);
       const gaps = () => ({ before: sayScore(picture.clip_score), after: sayScore(refined.clip_score), time: sayDuration(seconds) });
       this.notice.tell(() => say('refined', gaps()));
-    }, { canStop: true });
+    }, { isLong: true });
   }
 
   /** @param {Picture[]} pictures */

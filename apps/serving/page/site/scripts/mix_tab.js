@@ -84,7 +84,7 @@ export class MixTab {
       this.look(frames[0]);
       this.notice.tell(() => say('many_frames', { count: frames.length, time: sayDuration(seconds) }));
       reveal(part('mix-frame'));
-    }, { canStop: true });
+    }, { isLong: true });
   }
 
   /**

@@ -44,18 +44,18 @@ export class Notice {
   /**
    * Say that something is being done, once it takes a while; returns what shows how far it is.
    * @param {() => string} text
-   * @param {() => void} [onStop]
-   * @param {number} [patience] Milliseconds before that.
+   * @param {() => void} onStop
+   * @param {boolean} isLong Whether it surely takes a while.
    * @returns {(share: number, said: () => string) => void}
    */
-  wait(text, onStop, patience = SLOW) {
+  wait(text, onStop, isLong) {
     clearTimeout(this.timer);
     const words = document.createElement('span');
     const bar = document.createElement('progress');
     const stop = document.createElement('button');
     stop.type = 'button';
     stop.className = 'stop';
-    if (onStop) stop.addEventListener('click', onStop);
+    stop.addEventListener('click', onStop);
     let said = text;
     const retell = () => {
       words.textContent = said();
@@ -66,8 +66,8 @@ export class Notice {
       this.retell = retell;
       retell();
       this.line.className = 'notice busy';
-      this.line.replaceChildren(words, bar, ...(onStop ? [stop] : []));
-    }, patience);
+      this.line.replaceChildren(words, bar, stop);
+    }, isLong ? 0 : SLOW);
     return (share, now) => {
       bar.value = share;
       const before = said();

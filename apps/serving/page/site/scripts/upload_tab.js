@@ -78,7 +78,7 @@ export class UploadTab {
     await this.worker.start('find', asked, (/** @type {Drawn} */ result) => {
       this.show(result, 'found', name);
       this.notice.tell(() => say('found', { time: sayDuration(result.seconds) }));
-    }, { canStop: true });
+    }, { isLong: true });
   }
 
   /**

@@ -41,14 +41,13 @@ export class Worker {
    * @param {string} name
    * @param {(signal: AbortSignal) => Promise<object | FormData>} asked
    * @param {(result: T) => void} onResult
-   * @param {{ onLine?: (line: Line) => void, canStop?: boolean }} [how]
+   * @param {{ onLine?: (line: Line) => void, isLong?: boolean }} [how] What is long is spoken of at once.
    */
-  async start(name, asked, onResult, { onLine = () => {}, canStop = false } = {}) {
+  async start(name, asked, onResult, { onLine = () => {}, isLong = false } = {}) {
     this.stop();
     const running = (this.running = new AbortController());
     this.shown.setAttribute('aria-busy', 'true');
-    const stop = canStop ? () => this.stopAndTell() : undefined;
-    const progress = this.notice.wait(() => say('drawing'), stop, canStop ? 0 : undefined);
+    const progress = this.notice.wait(() => say('drawing'), () => this.stopAndTell(), isLong);
     try {
       const body = await asked(running.signal);
       const result = await ask(name, body, running.signal, (line) => {
