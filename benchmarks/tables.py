@@ -201,9 +201,6 @@ class Table:
 RESULTS = "benchmarks/results"
 TABLES = {
     "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/worlds.py")),
-    "landscapes": Table(
-        "docs/figures.md", "benchmarks/landscapes.json", from_parts(all_figures, "benchmarks/worlds.py")
-    ),
     "world-lines": Table(
         "docs/new_domain.md",
         "benchmarks/world_lines.json",
