@@ -26,7 +26,25 @@ from text2latent.zoo.language.prompts import write_prompts
 from text2latent.zoo.world import World, load_world, world_names
 
 
-def fit_prior(world: World, work: Path, weights: Path) -> None:
+def build_judge(world: World, work: Path, weights: Path) -> None:
+    """Fit the judge."""
+    fit_judge(world, work, weights / FILE)
+
+
+def build_clip(world: World, work: Path, weights: Path) -> None:
+    """Fit the CLIP, and make what depends on it alone: its list of prompts, and the hard twin of the shipped one."""
+    fit_clip(world, work, weights / "clip")
+    write_prompts(world, weights / "clip")
+    if weights == world.weights and (twin := hard_twin(world)):
+        harden_clip(twin, world.name)
+
+
+def build_generator(world: World, work: Path, weights: Path) -> None:
+    """Fit the generator, with the CLIP that is there."""
+    fit_generator(world, work, weights / "clip", weights / "generator")
+
+
+def build_prior(world: World, work: Path, weights: Path) -> None:
     """Sample pairs, train on them as anyone would, and keep the trained prior."""
     pairs, run = work / "pairs", work / "prior"
     model = (
@@ -45,11 +63,20 @@ def _verb(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "text2latent", *arguments], check=True)
 
 
+PARTS = {"judge": build_judge, "clip": build_clip, "generator": build_generator, "prior": build_prior}
+
+
 def build_parser() -> CommandParser:
     parser = CommandParser("build", __doc__)
     parser.prog = "python -m text2latent.zoo.build"
     add = parser.add_argument
     add("world", choices=world_names(), help="World to build.")
+    add(
+        "--only",
+        action="append",
+        choices=list(PARTS),
+        help="Build this part, with those before it as they are; repeat it.",
+    )
     add("--output", metavar="DIR", help="Folder for the finished weights; by default those that ship.")
     add("--work", metavar="DIR", help="Folder for checkpoints, logs and grids; by default runs/zoo-WORLD.")
     add("--threads", type=positive_int, default=torch.get_num_threads(), metavar="N", help="CPU threads.")
@@ -57,18 +84,14 @@ def build_parser() -> CommandParser:
 
 
 def run(config: Namespace) -> None:
-    """Build all parts; what an interrupted build has reached is kept."""
+    """Build the parts in their order; what an interrupted build has reached is kept."""
     require_extra("build", "zoo", ["skia"])
     world = load_world(config.world)
     work, output = Path(config.work or f"runs/zoo-{world.name}"), Path(config.output or world.weights)
     torch.set_num_threads(config.threads)
-    fit_judge(world, work, output / FILE)
-    fit_clip(world, work, output / "clip")
-    write_prompts(world, output / "clip")
-    if output == world.weights and (twin := hard_twin(world)):  # stands on the shipped CLIP
-        harden_clip(twin, world.name)
-    fit_generator(world, work, output / "clip", output / "generator")
-    fit_prior(world, work, output)
+    for part, build in PARTS.items():
+        if part in (config.only or PARTS):
+            build(world, work, output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

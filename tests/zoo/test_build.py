@@ -41,7 +41,7 @@ def test_the_prior_goes_through_the_packages_own_verbs(tiny_world, tmp_path, ver
     weights.mkdir()
     for part in ("generator", "clip"):
         (weights / part).symlink_to(tiny_world / part)
-    build.fit_prior(FACES, tmp_path / "work", weights)
+    build.build_prior(FACES, tmp_path / "work", weights)
     assert [arguments[0] for arguments in verbs] == ["sample", "train"]
     kept, trained = load_prior(weights / "prior"), load_prior(tmp_path / "work" / "prior")
     assert (kept.generator.source, kept.clip.source) == (str(weights), str(weights))
@@ -56,19 +56,17 @@ def test_a_failing_verb_stops_the_build(capfd):
     assert "no-such-flag" in capfd.readouterr().err
 
 
-def test_parts_are_built_in_the_order_in_which_they_need_each_other(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [([], ["judge", "clip", "generator", "prior"]), (["--only", "prior", "clip"], ["clip", "prior"])],
+)
+def test_parts_are_built_in_the_order_in_which_they_need_each_other(monkeypatch, tmp_path, only, expected):
     calls: list[tuple[object, ...]] = []
-    for part in ("judge", "generator", "clip", "prior"):
-        monkeypatch.setattr(build, f"fit_{part}", lambda *paths, part=part: calls.append((part, *paths)))
-    monkeypatch.setattr(sys, "argv", ["build", "faces", "--work", str(tmp_path / "w"), "--output", str(tmp_path / "o")])
-    build.main()
+    for part in build.PARTS:
+        monkeypatch.setitem(build.PARTS, part, lambda *given, part=part: calls.append((part, *given)))
     work, out = tmp_path / "w", tmp_path / "o"
-    assert calls == [
-        ("judge", FACES, work, out / "judge" / "model.safetensors"),
-        ("clip", FACES, work, out / "clip"),
-        ("generator", FACES, work, out / "clip", out / "generator"),
-        ("prior", FACES, work, out),
-    ]
+    assert build.main(["faces", "--work", str(work), "--output", str(out), *only]) == 0
+    assert calls == [(part, FACES, work, out) for part in expected]
 
 
 def test_flags_are_explained(monkeypatch, capsys):
