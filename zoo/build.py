@@ -47,9 +47,8 @@ def build_generator(world: World, work: Path, weights: Path) -> None:
 def build_prior(world: World, work: Path, weights: Path) -> None:
     """Sample pairs, train on them as anyone would, and keep the trained prior."""
     pairs, run = work / "pairs", work / "prior"
-    model = (
-        world.name if weights == world.weights else str(weights)
-    )  # the name is true wherever the package is installed
+    # The name is true wherever the package is installed.
+    model = world.name if weights == world.weights else str(weights)
     numbers = ("--num-pairs", str(world.fit["prior"]["num_pairs"]), "--precision", "bf16")
     _verb("sample", "--model", model, *numbers, "--output", str(pairs))
     _verb("train", "--config", world.name, "--model", model, "--data.path", str(pairs), "--output", str(run))
@@ -66,17 +65,19 @@ def _verb(*arguments: str) -> None:
 PARTS = {"judge": build_judge, "clip": build_clip, "generator": build_generator, "prior": build_prior}
 
 
+def _part(text: str) -> str:
+    if text not in PARTS:
+        raise ValueError(f"expected one of {', '.join(PARTS)}, got {text!r}")
+    return text
+
+
 def build_parser() -> CommandParser:
     parser = CommandParser("build", __doc__)
     parser.prog = "python -m text2latent.zoo.build"
     add = parser.add_argument
     add("world", choices=world_names(), help="World to build.")
-    add(
-        "--only",
-        action="append",
-        choices=list(PARTS),
-        help="Build this part, with those before it as they are; repeat it.",
-    )
+    add("--only", action="append", type=_part, metavar="PART",
+        help=f"Build this part alone, one of {', '.join(PARTS)}; repeat it for several.")  # fmt: skip
     add("--output", metavar="DIR", help="Folder for the finished weights; by default those that ship.")
     add("--work", metavar="DIR", help="Folder for checkpoints, logs and grids; by default runs/zoo-WORLD.")
     add("--threads", type=positive_int, default=torch.get_num_threads(), metavar="N", help="CPU threads.")

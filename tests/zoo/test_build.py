@@ -58,7 +58,7 @@ def test_a_failing_verb_stops_the_build(capfd):
 
 @pytest.mark.parametrize(
     ("only", "expected"),
-    [([], ["judge", "clip", "generator", "prior"]), (["--only", "prior", "clip"], ["clip", "prior"])],
+    [([], ["judge", "clip", "generator", "prior"]), (["--only", "prior", "--only", "clip"], ["clip", "prior"])],
 )
 def test_parts_are_built_in_the_order_in_which_they_need_each_other(monkeypatch, tmp_path, only, expected):
     calls: list[tuple[object, ...]] = []
