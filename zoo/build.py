@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from text2latent.common.command import CommandParser, positive_int, run_command
+from text2latent.common.errors import UsageError
 from text2latent.common.extras import require_extra
 from text2latent.models.priors.folder import load_prior, save_prior
 from text2latent.zoo.fit.clip import fit_clip
@@ -65,18 +66,12 @@ def _verb(*arguments: str) -> None:
 PARTS = {"judge": build_judge, "clip": build_clip, "generator": build_generator, "prior": build_prior}
 
 
-def _part(text: str) -> str:
-    if text not in PARTS:
-        raise ValueError(f"expected one of {', '.join(PARTS)}, got {text!r}")
-    return text
-
-
 def build_parser() -> CommandParser:
     parser = CommandParser("build", __doc__)
     parser.prog = "python -m text2latent.zoo.build"
     add = parser.add_argument
     add("world", choices=world_names(), help="World to build.")
-    add("--only", action="append", type=_part, metavar="PART",
+    add("--only", action="append", metavar="PART",
         help=f"Build this part alone, one of {', '.join(PARTS)}; repeat it for several.")  # fmt: skip
     add("--output", metavar="DIR", help="Folder for the finished weights; by default those that ship.")
     add("--work", metavar="DIR", help="Folder for checkpoints, logs and grids; by default runs/zoo-WORLD.")
@@ -87,11 +82,14 @@ def build_parser() -> CommandParser:
 def run(config: Namespace) -> None:
     """Build the parts in their order; what an interrupted build has reached is kept."""
     require_extra("build", "zoo", ["skia"])
+    chosen = config.only or list(PARTS)
+    if unknown := [part for part in chosen if part not in PARTS]:
+        raise UsageError(f"--only: expected one of {', '.join(PARTS)}, got {unknown[0]!r}")
     world = load_world(config.world)
     work, output = Path(config.work or f"runs/zoo-{world.name}"), Path(config.output or world.weights)
     torch.set_num_threads(config.threads)
     for part, build in PARTS.items():
-        if part in (config.only or PARTS):
+        if part in chosen:
             build(world, work, output)
 
 

@@ -69,6 +69,11 @@ def test_parts_are_built_in_the_order_in_which_they_need_each_other(monkeypatch,
     assert calls == [(part, FACES, work, out) for part in expected]
 
 
+def test_an_unknown_part_is_one_line(tmp_path, capsys):
+    assert build.main(["faces", "--output", str(tmp_path / "o"), "--only", "nose"]) == 2
+    assert "--only: expected one of judge, clip, generator, prior, got 'nose'" in capsys.readouterr().err
+
+
 def test_flags_are_explained(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["build", "--help"])
     with pytest.raises(SystemExit) as exit_info:
