@@ -113,7 +113,7 @@ def test_wanted_attributes_are_judged(run_evaluate: Evaluate, monkeypatch: pytes
 
     see = evaluation.see
     monkeypatch.setattr(
-        evaluation, "see", lambda images: see(torch.nn.functional.interpolate(images, scale_factor=4.0))
+        evaluation, "see", lambda world, images: see(world, torch.nn.functional.interpolate(images, scale_factor=4.0))
     )
     lines = [{"text": text, "want": {"gender": gender}} for text in PROMPTS[:4] for gender in ("man", "woman")]
     Path("p.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
