@@ -36,7 +36,7 @@ from text2latent.common.command import (
 )
 from text2latent.common.constraints import Range, whole_number
 from text2latent.models.clip.encoder import ClipEncoder
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.models.generators.mapping import MappedGenerator
 from text2latent.zoo import evaluation
 from text2latent.zoo.drawing.renders import render
 from text2latent.zoo.fit.batches import to_tensor
@@ -100,7 +100,7 @@ def image_figures(images: Tensor, codes: np.ndarray, yardstick: Yardstick) -> li
 
 
 @torch.no_grad()
-def generator_figures(generator: StyleGAN2Generator, yardstick: Yardstick, random_seed: int) -> list[Figure]:
+def generator_figures(generator: MappedGenerator, yardstick: Yardstick, random_seed: int) -> list[Figure]:
     """Measure a generator on as many images of random z as there are renders, and on the renders' own w."""
     images, codes = evaluation.own_images(FACES, generator, len(yardstick.images), random_seed)
     batches = zip(yardstick.w.split(evaluation.BATCH), yardstick.images.split(evaluation.BATCH), strict=True)

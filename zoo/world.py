@@ -41,8 +41,6 @@ Meaning = Mapping[str, tuple[int, ...]]
 Values = Mapping[str, str]
 """A value for every attribute."""
 Condition = list[tuple[int, np.ndarray]]
-"""What is to hold together: which values are allowed in a column."""
-Condition = list[tuple[int, np.ndarray]]
 """A meaning to look up: columns, and which of the attribute's values are allowed, bool."""
 
 
@@ -163,17 +161,11 @@ class World:
     def settled(self, codes: np.ndarray) -> np.ndarray:
         """Which attributes have their value because of others, whatever was drawn; bool `[N, len(names)]`."""
         mask = np.zeros(codes.shape, dtype=bool)
-        columns = sorted({column for column, _, _ in self._restrictions})
-        drawn = np.repeat(codes[None], sum(self.sizes[column] for column in columns), axis=0)
-        start = 0
-        for column in columns:
-            drawn[start : start + self.sizes[column], :, column] = np.arange(self.sizes[column])[:, None]
-            start += self.sizes[column]
-        left, start = self.restrict(drawn.reshape(-1, codes.shape[1])).reshape(drawn.shape), 0
-        for column in columns:
-            found = left[start : start + self.sizes[column], :, column]
-            mask[:, column] = (found == found[0]).all(axis=0)
-            start += self.sizes[column]
+        for column in {column for column, _, _ in self._restrictions}:
+            drawn = np.repeat(codes[None], self.sizes[column], axis=0)
+            drawn[:, :, column] = np.arange(self.sizes[column])[:, None]
+            left = self.restrict(drawn.reshape(-1, len(self.names)))[:, column].reshape(drawn.shape[:2])
+            mask[:, column] = (left == left[0]).all(axis=0)
         return mask
 
     def visible(self, codes: np.ndarray) -> np.ndarray:

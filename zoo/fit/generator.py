@@ -108,8 +108,11 @@ def image_loss(world: World, images: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
-def draw(synthesis: nn.Module, w: Tensor) -> Tensor:
-    """Return images `[N, 3, H, W]`, float32 and not clamped, of `w` `[N, W_DIM]`, with convolutions in bfloat16."""
+def draw(synthesis: Any, w: Tensor) -> Tensor:
+    """Return images `[N, 3, H, W]`, float32 and not clamped, of `w` `[N, w_dim]`, with convolutions in bfloat16.
+
+    `synthesis` is the synthesis network of a generator.
+    """
     with torch.autocast(w.device.type, torch.bfloat16):
         images: Tensor = synthesis(w[:, None].expand(-1, synthesis.num_ws, -1), noise_mode="none", exact=False)
     return images.float()
