@@ -18,7 +18,6 @@ from text2latent.configs.schema import RESUME_MODES, TrainConfig, idle_keys
 
 
 def build_parser() -> CommandParser:
-    """The parser of `text2latent train`."""
     about = "Fit the diffusion prior on pairs made by text2latent sample."
     return CommandParser("train", about, TrainConfig, idle_keys)
 

@@ -97,7 +97,6 @@ def convert_pairs(config: Namespace) -> dict[str, Any]:
 
 
 def warn(line: str) -> None:
-    """Say something on stderr."""
     print(f"text2latent convert: warning: {line}", file=sys.stderr)
 
 

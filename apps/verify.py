@@ -17,7 +17,6 @@ from text2latent.common.command import CommandParser, progress, run_command
 
 
 def build_parser() -> CommandParser:
-    """The parser of `text2latent verify`."""
     parser = CommandParser("verify", "Read a dataset of pairs back and report every shard that is not as it should be.")
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="Folder of the pairs, or s3://, gs:// or http(s)://.")

@@ -116,7 +116,6 @@ class Visitor:
         self.page.locator("html[data-ready]").wait_for()
 
     def go_to(self, tab: str) -> None:
-        """Open a tab, called by its id."""
         self.page.locator(f"#tab-{tab}").click()
         self.page.locator(f"#{tab}-panel").wait_for()
 
@@ -150,11 +149,9 @@ class Visitor:
             )
 
     def wait_until_idle(self) -> None:
-        """Wait until nothing on the page says that it is at work."""
         self.page.wait_for_function("() => !document.querySelector('[aria-busy], .notice.busy')")
 
     def save_selected(self) -> bytes:
-        """The file of the selected picture."""
         with self.page.expect_download() as saved:
             self.click("save-png")
         return Path(saved.value.path()).read_bytes()
@@ -167,13 +164,11 @@ class Visitor:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def draw(self, prompt: str, count: int = 4) -> None:
-        """Draw pictures of a text on the first tab."""
         self.write("prompt", prompt, enter=True)
         self.wait_for_pictures("gallery", count=count)
         self.wait_for_pictures("selected-picture")
 
     def mix(self, start: str, end: str) -> None:
-        """Draw the way from one text to another."""
         self.go_to("mix")
         self.write("mix-from", start)
         self.write("mix-to", end, enter=True)
@@ -200,7 +195,6 @@ class Visitor:
         self.wait_for_pictures("upload-gallery", "selected-picture")
 
     def find_upload(self, file: Path) -> None:
-        """Find a picture of one's own, to edit it."""
         self._upload(file)
         self.click("upload-find")
         self.wait_for_pictures("upload-gallery", "selected-picture")

@@ -139,7 +139,6 @@ def build_parser() -> CommandParser:
 
 
 def default_parts(config: Namespace) -> list[str]:
-    """All parts that can be measured here."""
     if config.folder:
         compiled = RUNTIMES[COMPILED].is_in(Path(config.folder))
     else:
@@ -148,7 +147,6 @@ def default_parts(config: Namespace) -> list[str]:
 
 
 def run(config: Namespace) -> None:
-    """Measure and print the chosen parts."""
     measure_parts(PARTS, build_parser(), config, default=default_parts(config))
 
 

@@ -175,7 +175,6 @@ def beside_figures(config: Namespace) -> list[Figure]:
 
 
 def _move(send: Callable[..., None], seconds: float) -> None:
-    """Let the picture be on its way for a while."""
     send("/ease", min(seconds, 60.0))
     send("/mix/prompt", PROMPTS[1])
     send("/mix", 1.0)

@@ -142,7 +142,6 @@ class RealClip:
 
     @cached_property
     def num_matching(self) -> int:
-        """Matching pairs that are trained on."""
         assert self.matching is not None
         return int(TRAIN_SHARE * len(self.matching.images))
 
@@ -160,7 +159,6 @@ class RealClip:
         return train_recipe(recipe, pairs, self.work).prior
 
     def measure(self, variant: Variant) -> Row:
-        """A row of the table."""
         config = variant.apply(base_config(self.flags))
         seeds = [dataclasses.replace(config, seed=seed) for seed in range(self.flags.seeds)]
         figures = self.ask(seeds, variant)
@@ -184,7 +182,6 @@ class RealClip:
         ]
 
     def drawing(self, config: TrainConfig, variant: Variant) -> measuring.Drawing:
-        """How latents of a row are drawn."""
         how = config.diffusion
         return measuring.Drawing(how.sampler, how.objective, variant.steps, variant.guidance, self.flags.num_samples)
 
@@ -213,7 +210,6 @@ class RealClip:
 
 
 def run(flags: Namespace) -> None:
-    """Train, measure and write everything."""
     file = check_output_file(flags.json, overwrite=True, flag="--json")
     work = check_output_folder(flags.work, flag="--work")
     page = None if flags.page is None else check_output_file(flags.page, overwrite=True, flag="--page")

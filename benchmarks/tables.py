@@ -63,7 +63,6 @@ def web_page(parts: Parts) -> str:
 
 
 def pivot(head: str, figures: Iterable[Figure]) -> str:
-    """A table of figures called `ROW, COLUMN`."""
     cells = {tuple(figure.name.rsplit(", ", 1)): figure.measured for figure in figures}
     rows, columns = (list(dict.fromkeys(name[place] for name in cells)) for place in (0, 1))
     lines = [f"| {head} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]

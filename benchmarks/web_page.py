@@ -66,7 +66,6 @@ KINDS = {
 
 
 def export_to(folder: Path, pipeline: Text2LatentPipeline, package: str | None, int8: bool) -> Path:
-    """Write a web folder of a pipeline."""
     export_web(pipeline, folder, WebExport(find_runtime(package, Path.cwd()), TEXTS, GraphSettings(int8=int8)))
     return folder
 
@@ -87,7 +86,6 @@ def exported(config: Namespace) -> dict[str, Path]:
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    """Bytes of each of `KINDS`."""
     sizes = dict.fromkeys(KINDS, 0)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -132,7 +130,6 @@ def measure_site(
 
 
 def limit_of(figure: str, is_exact: bool) -> float | None:
-    """What a figure of the faces may be at most."""
     limits = {"folder": MAX_FOLDER_MB, "one picture": MAX_MILLISECONDS}
     return {**limits, "values that differ": MAX_SHARE if is_exact else None}.get(figure.rpartition(", ")[2])
 

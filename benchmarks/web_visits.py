@@ -120,7 +120,6 @@ class WebVisitor:
         self.wait()
 
     def slide(self, name: str, value: float) -> None:
-        """Move a slider to a value."""
         self.page.locator(f"#{name}").fill(str(value))
         self.wait()
 

@@ -39,8 +39,6 @@ def serve_hub(files: Mapping[str, bytes]) -> Iterator[dict[str, str]]:
 
 
 class HubHandler(BaseHTTPRequestHandler):
-    """The answers of a `HubServer`."""
-
     server: HubServer
     protocol_version = "HTTP/1.1"
 

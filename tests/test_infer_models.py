@@ -46,7 +46,6 @@ def latents(path: str | Path) -> np.ndarray:
 
 @pytest.fixture
 def drawn(run_infer: Infer, tiny_run: Path) -> tuple[np.ndarray, bytes]:
-    """Latents and picture that the run folder gives."""
     flags = ("--text", TEXT, "--output", "run.png", "--save-latents", "run.npz")
     assert run_infer(*flags, model=str(tiny_run))[0] == 0
     return latents("run.npz"), pixels("run.png")

@@ -120,7 +120,6 @@ class Bundle:
     modules: dict[str, SourceModule] = field(default_factory=dict)
 
     def add(self, module_name: str, name: str) -> None:
-        """Gather a definition and all that it uses."""
         module = self.modules.setdefault(module_name, SourceModule.read(module_name))
         if name in self.needed[module_name]:
             return

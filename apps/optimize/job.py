@@ -151,7 +151,6 @@ class Job:
         )
 
     def load(self, device: torch.device) -> None:
-        """Load the networks; errors as for `load_networks`."""
         config = self.config
         clip = named_clip(config.clip, config.clip_args, config.clip_language)
         self.networks = load_networks(config.model, config.generator, clip, device, config.init == "prior")

@@ -185,7 +185,6 @@ class Gate:
 
 
 def upload_path(name: str, file_name: str) -> str:
-    """An upload's place as a client sees it."""
     return f"{UPLOADS}/{name}/{file_name}"
 
 

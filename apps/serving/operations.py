@@ -351,5 +351,4 @@ def _reported(images: Iterator[T], total: int, what: str, progress: Progress) ->
 
 
 def as_row(draw: Draw, label: str, seed: int) -> Draw:
-    """The one image of a draw, named."""
     return next(draw.named([(label, seed, None)]).rows())

@@ -65,7 +65,6 @@ class DrawRequest:
 
     @property
     def label(self) -> str:
-        """What is asked for, in words."""
         named = None if self.image is None else self.image_name
         return " + ".join(part for part in (self.prompt and self.prompt.strip(), named) if part)
 

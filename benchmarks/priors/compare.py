@@ -141,7 +141,6 @@ class Contest:
     work: Path
 
     def train(self, name: str, config: TrainConfig, **further: Any) -> Trained:
-        """Train a recipe."""
         return train_recipe(Recipe(name, config, **further), self.pairs, self.work)
 
     def row(
@@ -296,7 +295,6 @@ def seconds_alone(contest: Contest, trained: Trained, recipe: Recipe, steps: int
 
 
 def compare(config: Namespace) -> None:
-    """Train, measure and write everything."""
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)

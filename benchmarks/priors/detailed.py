@@ -55,7 +55,6 @@ def compared(bench: Bench, trained: TrainedPrior, pairs: Pairs) -> Iterator[tupl
 
 
 def measure(config: Namespace) -> None:
-    """Measure and write everything."""
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
     pairs, trained = Pairs(config.pairs, config.val_pairs), load_prior(config.model)

@@ -114,7 +114,6 @@ class Bench:
 
     @property
     def digest(self) -> str:
-        """Digest of networks, prompts and seeds."""
         assert self.generator.identity is not None
         assert self.clip.identity is not None
         texts = [caption.text for caption in self.captions]

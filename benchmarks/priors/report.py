@@ -247,5 +247,4 @@ def claims_table(results: Results) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """A text as part of a file's name."""
     return "".join(letter if letter.isalnum() else "-" for letter in text)

@@ -99,7 +99,6 @@ class Recipe:
 
     @property
     def scheduler(self) -> Any:
-        """A new sampler, as the config says."""
         return build_scheduler(self.config.diffusion.sampler, self.config.diffusion.objective)
 
 
@@ -206,7 +205,6 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
 
 
 def short_digest(value: Any) -> str:
-    """Digest of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -196,7 +196,6 @@ def _of_config(model_name: str, weights: Path, name: str, source: str, config: M
 
 
 def _locate_headed(head: Path, source: str) -> Source:
-    """The base of a head, with the head and its identity."""
     name, sha256 = read_base(head)
     if not is_zoo_name(name):
         raise InputError(f"{head}: expected heads on a CLIP of the zoo ({', '.join(zoo_names())}), got {name!r}")

@@ -46,7 +46,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prior(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The converted checkpoint; read only."""
     folder = tmp_path_factory.mktemp("converted") / "prior"
     assert convert.main(checkpoint_arguments(folder, "--generator", str(world), "--clip", str(world))) == 0
     return folder
@@ -168,7 +167,6 @@ def test_a_prior_is_replaced_only_when_asked(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Twelve pairs of 16 channels in two tars."""
     (tmp_path / "in").mkdir()
     for index in range(2):
         embeddings, latents = (RNG.standard_normal((6, 16)).astype(np.float32) for _ in range(2))

@@ -84,7 +84,6 @@ def in_this_process(words: Sequence[str]) -> tuple[int, str, str]:
 
 
 def as_words(command: str | list[str]) -> list[str]:
-    """The words of a command."""
     return command.split() if isinstance(command, str) else command
 
 

@@ -182,8 +182,6 @@ def test_pairs_are_held_in_memory_where_they_fit(numbers: Path) -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Notes the pairs it is given."""
-
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))

@@ -159,7 +159,6 @@ class Stage:
             self._readers[client] += 1
 
     def leave(self, client: str) -> None:
-        """Count one reader less."""
         with self._lock:
             self._readers[client] -= 1
             self._readers += Counter()  # who reads nothing isn't remembered

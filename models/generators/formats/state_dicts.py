@@ -94,7 +94,6 @@ def _shape(state: Mapping[str, Tensor], name: str, ndim: int) -> list[int]:
 
 
 def _mapping(state: Mapping[str, Tensor], alias_free: bool) -> dict[str, Any]:
-    """Arguments of the mapping network."""
     num_layers = next(i for i in itertools.count() if f"mapping.fc{i}.weight" not in state)
     hidden, in_features = _shape(state, "mapping.fc0.weight", 2)
     w_dim = _shape(state, f"mapping.fc{num_layers - 1}.weight", 2)[0]

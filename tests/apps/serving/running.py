@@ -17,7 +17,6 @@ START_SECONDS, END_SECONDS = 300.0, 300.0
 
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The application's address while it runs."""
     with open_socket("127.0.0.1", 0) as listening:
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)

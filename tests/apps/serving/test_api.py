@@ -285,7 +285,6 @@ class Held:
 
 @pytest.fixture
 def hold(tiny_model: Path) -> Iterator[Callable[[Batching], Held]]:
-    """Function that starts such a server."""
     with contextlib.ExitStack() as stack:
 
         def make(batching: Batching) -> Held:

@@ -42,7 +42,6 @@ class Web(http.server.SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        """Answer with the secret."""
         Web.asked.append(self.path)
         self.send_response(200)
         self.end_headers()

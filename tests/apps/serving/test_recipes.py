@@ -52,7 +52,6 @@ def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | 
 
 
 def follow(recipe: Recipe, way: str) -> None:
-    """Do what a recipe says in the current folder."""
     if way == "command":
         words = shlex.split(recipe.command)
         assert words[0] == "text2latent"

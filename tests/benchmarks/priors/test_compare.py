@@ -180,7 +180,6 @@ def test_results_without_optimisation_cannot_stand_for_it(
 
 
 def flags(*words: str) -> Namespace:
-    """The comparison's flags."""
     parsed = compare.build_parser().parse(["--pairs", "pairs", "--model", "faces", *words])
     assert isinstance(parsed, Namespace)
     return parsed

@@ -82,7 +82,6 @@ TWELVE: dict[str, tuple[bytes, str]] = {
 
 
 def archive(state: bytes, *storages: bytes, code: bytes = b"", compressed: bool = True) -> bytes:
-    """A TorchScript archive, by the pickle of its module and its storages."""
     import io
 
     buffer = io.BytesIO()

@@ -80,7 +80,6 @@ class Persistent:
 
 
 def own(module: nn.Module, kind: str) -> list[tuple[str, Tensor]]:
-    """A module's own parameters or buffers."""
     return list((module.named_parameters if kind == "p" else module.named_buffers)(recurse=False))
 
 

@@ -39,7 +39,6 @@ def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def folder(exported: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
     return Path(shutil.copytree(exported, tmp_path / "model"))
 
 
@@ -67,8 +66,6 @@ def remove(name: str) -> Change:
 
 
 def update(name: str, **values: Any) -> Change:
-    """Change keys of a JSON file."""
-
     def change(folder: Path) -> None:
         path = folder / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

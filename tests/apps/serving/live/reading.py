@@ -45,7 +45,6 @@ def _parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def mjpeg(client: httpx.Client, path: str = "/live.mjpg") -> Iterator[Iterator[Image.Image]]:
-    """The pictures of a stream of JPEG files."""
     with client.stream("GET", path) as answer:
         assert answer.status_code == 200, answer.read()
         kind, _, boundary = answer.headers["content-type"].partition("; boundary=")
@@ -67,5 +66,4 @@ def _pictures(chunks: Iterator[bytes], boundary: bytes) -> Iterator[Image.Image]
 
 
 def picture(frame: dict[str, Any]) -> Image.Image:
-    """The picture of an event."""
     return Image.open(io.BytesIO(base64.b64decode(frame["b64_json"])))

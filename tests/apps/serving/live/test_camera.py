@@ -35,7 +35,6 @@ class Camera:
         self.is_closed = True
 
     def send(self, frame: np.ndarray) -> None:
-        """Keep what is shown."""
         assert (frame.shape, frame.dtype) == ((4, 6, 3), np.uint8)
         self.sent.append(frame)
 

@@ -30,14 +30,12 @@ class Watcher:
         self._news = threading.Condition()
 
     def __call__(self) -> None:
-        """Take a frame."""
         with self._news:
             if self.source.latest is not None:
                 self.frames.append(self.source.latest)
             self._news.notify_all()
 
     def wait(self, enough: Callable[[], bool]) -> None:
-        """Until something is so."""
         with self._news:
             assert self._news.wait_for(enough, PATIENCE)
 

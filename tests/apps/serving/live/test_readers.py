@@ -50,7 +50,6 @@ class Client:
         self.ended += 1
 
     async def run(self) -> None:
-        """Answer."""
         await self.answer({"type": "http"}, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:

@@ -54,7 +54,6 @@ def live(faces_engine: Engine) -> Iterator[tuple[Stage, httpx.Client]]:
 
 @pytest.fixture
 def client(live: tuple[Stage, httpx.Client]) -> httpx.Client:
-    """A client of the server."""
     return live[1]
 
 

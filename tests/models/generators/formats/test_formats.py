@@ -313,7 +313,6 @@ def drop(name: str) -> Callable[[dict[str, Any]], None]:
 
 
 def synthesis_b8(state: dict[str, Any]) -> dict[str, Any]:
-    """State of the layer synthesis.b8.conv0."""
     for name in ("synthesis", "b8", "conv0"):
         state = state["_modules"][name].meta["state"]
     return state

@@ -52,8 +52,6 @@ for path in sorted(Path("files").iterdir()):
 
 
 class Call:
-    """Pickles as the call of a function."""
-
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = function, arguments
 
@@ -87,7 +85,6 @@ def whole(body: bytes) -> bytes:
 
 
 def snapshot(body: bytes) -> bytes:
-    """A pickle of {"G_ema": body}."""
     return whole(b"}" + text("G_ema") + body + b"s")
 
 
@@ -186,7 +183,6 @@ def whole_network(body: bytes, *storages: bytes) -> bytes:
 
 
 def dictionary(name: str, body: bytes) -> bytes:
-    """Opcodes of a dictionary of one item."""
     return b"}" + text(name) + body + b"s"
 
 
