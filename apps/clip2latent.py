@@ -136,5 +136,4 @@ def _require_shapes(channels: int, embedding_dim: int, generator: Generator | No
 
 
 def _named(record: dict[str, Any]) -> dict[str, str]:
-    """Generator and CLIP of a record in words."""
     return {part: str(Identity.from_dict(record[part])) for part in ("generator", "clip")}

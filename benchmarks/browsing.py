@@ -132,7 +132,6 @@ class Visitor:
         self.page.evaluate(slider, [self.page.locator(f"#{name}").element_handle(), str(value)])
 
     def lock_seed(self, seed: int) -> None:
-        """Draw everything with one seed, wherever the settings are."""
         self.set("seed", seed)
         self.page.locator("#seed-lock").evaluate("box => { box.checked = true; }")
 

@@ -57,7 +57,6 @@ def export_once(model: str, compile_choice: str) -> tempfile.TemporaryDirectory[
 
 
 def exported(config: Namespace) -> Path:
-    """The exported folder: the given one, or one made now."""
     if config.folder:
         return Path(config.folder)
     return Path(export_once(config.model, "no" if config.quick else "auto").name) / "model"

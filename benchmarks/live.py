@@ -198,7 +198,6 @@ def _until_other(watcher: Watcher, chance: random.Random, change: Callable[[], N
 
 
 def _until_jump(watcher: Watcher, chance: random.Random, change: Callable[[], None]) -> float:
-    """Seconds until a frame is far from that before the change."""
     time.sleep(SETTLE_SECONDS * (1 + chance.random()))
     begun, before = len(watcher.files), _levels(watcher.files[-1])
     sent = time.perf_counter()
@@ -207,7 +206,6 @@ def _until_jump(watcher: Watcher, chance: random.Random, change: Callable[[], No
 
 
 def _first(watcher: Watcher, begun: int, is_it: Callable[[bytes], Any]) -> float:
-    """When the first frame came that is it."""
     place = begun
 
     def found() -> float | None:

@@ -136,7 +136,6 @@ class RealClip:
 
     @cached_property
     def faces(self) -> Pairs:
-        """The labelled images as training pairs."""
         noise = torch.randn(self.images.attributes.shape, generator=torch.Generator().manual_seed(0))
         return data.make_pairs(self.images.attributes + LATENT_NOISE * noise, self.images.embeddings, VAL_PAIRS)
 

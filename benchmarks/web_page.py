@@ -104,7 +104,6 @@ def typed_milliseconds(visitor: WebVisitor, repeats: int) -> list[float]:
 
 
 def difference_from(pipeline: Text2LatentPipeline, visitor: WebVisitor, texts: Sequence[str]) -> np.ndarray:
-    """Levels by which the page's pictures differ from the pipeline's."""
     found = []
     for seed, text in enumerate(texts):
         visitor.write("seed", str(seed))
@@ -117,7 +116,6 @@ def difference_from(pipeline: Text2LatentPipeline, visitor: WebVisitor, texts: S
 def measure_site(
     name: str, pipeline: Text2LatentPipeline, browser: Browser, folder: Path, repeats: int
 ) -> Iterator[tuple[str, float, str]]:
-    """Name, value and unit of each figure of a folder."""
     sizes = sizes_of(folder)
     yield f"{name}, folder", sum(sizes.values()) / MB, "MB"
     yield f"{name}, fetched", (sum(sizes.values()) - sizes["onnxruntime-web for WebGPU"]) / MB, "MB"
@@ -145,7 +143,6 @@ def face_figures(config: Namespace) -> list[Figure]:
 
 
 def size_figures(config: Namespace) -> list[Figure]:
-    """What the files of the faces' folder weigh."""
     return [
         Figure(f"{kind}, {name.replace(',', ' in')}", size / MB, "MB")
         for name, folder in exported(config).items()

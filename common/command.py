@@ -135,7 +135,6 @@ class CommandParser(ArgumentParser):
                 action.help = "YAML file, or YAML in braces, with any of the values of this section."
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise `UsageError` with `message` on one line."""
         raise UsageError(one_line(message, None)) from ex
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:

@@ -33,7 +33,6 @@ assert inspect_.main([model, "--json"]) == 0
 
 @pytest.fixture(scope="module")
 def run_export(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run as an exported folder; read only."""
     folder = tmp_path_factory.mktemp("exports") / "run"
     assert export.main([str(tiny_run), str(folder)]) == 0
     return folder

@@ -44,8 +44,6 @@ class Import:
 
 @dataclass(frozen=True)
 class SourceModule:
-    """A module's source, taken apart."""
-
     name: str
     lines: list[str]
     tree: ast.Module
@@ -262,7 +260,6 @@ def _removed(node: ast.AST, dropped: Collection[str]) -> list[ast.stmt]:
 
 
 def _names(node: ast.AST, removed: Collection[ast.AST]) -> Iterator[str]:
-    """Names that a definition uses when it runs."""
     if any(node is one for one in removed):
         return
     if isinstance(node, ast.Name):

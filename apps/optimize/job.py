@@ -183,7 +183,6 @@ class Job:
         return descent
 
     def open_run(self, folder: Path, goal: Goal, seed: int, optimizer: str) -> Run:
-        """A run in its folder, new or gone on with; errors as for `open_folder`."""
         description = self.describe(goal, seed, optimizer)
         descent = self.make_descent(goal, seed, optimizer)
         open_folder(folder, description, self.config.overwrite)

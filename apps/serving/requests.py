@@ -60,7 +60,6 @@ class DrawRequest:
 
     @property
     def negative(self) -> str | None:
-        """The negative prompt, if there is one."""
         return self.negative_prompt if self.negative_prompt and self.negative_prompt.strip() else None
 
     @property

@@ -244,7 +244,6 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
 
 
 def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
-    """Our prior in several numbers of steps."""
     scale = contest.config.guidance_scale
     key = f"-{recipe.config.diffusion.sampler}-{scale:g}"
     rows = []

@@ -67,7 +67,6 @@ def measure(config: Namespace) -> None:
 
 
 def rows_of(config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: Pairs) -> list[Row]:
-    """All methods on captions that name `count` attributes."""
     captions = held_out_captions(FACES, config.num_prompts, "en", config.seed, count)
     bench = Bench(config.model, captions, range(config.seed, config.seed + config.num_images), work)
     group = f"{count} of {len(FACES.names)} attributes named"

@@ -122,7 +122,6 @@ class Bench:
 
     @property
     def group_size(self) -> int:
-        """Prompts drawn and timed together."""
         return max(1, GROUP // len(self.seeds))
 
     def measure(self, name: str, draw: Draw, num_prompts: int | None = None) -> Measured:

@@ -94,7 +94,6 @@ class Results:
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
     def save(self, file: Path) -> None:
-        """Write as JSON; a file that is there is replaced."""
         with replacing(file) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

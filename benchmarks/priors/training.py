@@ -92,7 +92,6 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides what comes out of the training, beside the pairs."""
         plain = plain_settings()
         changed = {key: value for key, value in decisive(self.config).items() if value != plain[key]}
         return short_digest([self.name, self.num_pairs, self.start, changed])
@@ -209,7 +208,6 @@ def short_digest(value: Any) -> str:
 
 
 def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader[Any]:
-    """Shuffled batches of a dataset's training pairs."""
     tensors = PairTensors(*data.pairs(data.num_train_pairs))
     rows = RowBatches(len(tensors), batch_size, shuffle=True, seed=seed)
     return DataLoader(tensors, batch_size=None, sampler=rows)

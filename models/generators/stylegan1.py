@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,25 +107,23 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image: blocks of doubling resolution from 4x4, and a 1x1 convolution to image channels."""
+    """ws -> image: blocks of doubling resolution from 4x4, and a 1x1 convolution to image channels.
+
+    `settings` are keywords of `SynthesisBlock`.
+    """
 
     def __init__(
         self,
         w_dim: int,
         img_channels: int,
         channels: Sequence[int],
-        use_noise: bool,
-        blur_filter: Sequence[float] | None,
-        activation: str,
-        norm_eps: float,
-        bias_before_blur: bool,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.w_dim, self.num_ws = w_dim, 2 * len(channels)
         self.block_resolutions = [4 << i for i in range(len(channels))]
         for resolution, before, width in zip(self.block_resolutions, [0, *channels], channels, strict=False):
-            settings = (use_noise, blur_filter, activation, norm_eps, bias_before_blur)
-            self.add_module(f"b{resolution}", SynthesisBlock(before, width, w_dim, resolution, *settings))
+            self.add_module(f"b{resolution}", SynthesisBlock(before, width, w_dim, resolution, **settings))
         self.torgb = EqualConv(channels[-1], img_channels, 1, gain=1)
         self.torgb_bias = nn.Parameter(torch.zeros(img_channels))
 
@@ -224,7 +223,14 @@ class StyleGAN1Generator(MappedGenerator):
             block_channels=min(block_channels, default=0),
         )
         self.synthesis = SynthesisNetwork(
-            w_dim, img_channels, block_channels, use_noise, blur_filter, activation, norm_eps, bias_before_blur
+            w_dim,
+            img_channels,
+            block_channels,
+            use_noise=use_noise,
+            blur_filter=blur_filter,
+            activation=activation,
+            norm_eps=norm_eps,
+            bias_before_blur=bias_before_blur,
         )
         self.mapping = MappingNetwork(
             z_dim,

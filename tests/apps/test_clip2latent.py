@@ -267,7 +267,6 @@ def test_errors_are_one_line_and_leave_nothing(
 
 
 def lay_out(folder: Path) -> None:
-    """Files that the errors' commands name."""
     shutil.copy(CHECKPOINT, folder / "ckpt")
     shutil.copy(YAML, folder / "yaml")
     (folder / "cut.ckpt").write_bytes(CHECKPOINT.read_bytes()[:900_000])

@@ -170,7 +170,6 @@ def _stylegan3(state: Mapping[str, Tensor], known: dict[str, Any], given: Mappin
 def _filter_arguments(
     state: Mapping[str, Tensor], known: dict[str, Any], given: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Arguments to try, the usual first."""
     critical = sorted(range(min(known["num_layers"], MAX_CRITICAL)), key=lambda count: abs(count - 2))
     taps = next((len(value) for name, value in state.items() if re.search(r"\.L0_\w+\.up_filter$", name)), 0)
     for num_critical, lrelu_upsampling in itertools.product(critical, (2, 4, 1)):

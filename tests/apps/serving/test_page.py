@@ -25,6 +25,7 @@ from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.latents_file import load_latents
 from text2latent.models.sources.zoo import ZOO
+from text2latent.tests.apps.serving.drawing import variations_of
 
 gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
@@ -258,7 +259,7 @@ def test_commands_of_variations_refinements_and_edits_go_on_from_what_the_page_s
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"{drawn.stem}.png").write_bytes(drawn.png())
     (tmp_path / f"{drawn.stem}.npz").write_bytes(drawn.npz())
-    variation = faces_engine.submit_vary(drawn, 1, 3).result().images[0]
+    variation = faces_engine.submit_draw(variations_of(drawn, 1, 3)).result().images[0]
     refined = faces_engine.submit_refine(RefineRequest(drawn, 2)).result().after
     edited = faces_engine.submit_edit(EditRequest((drawn,), "a woman", "a woman with a beard", 1.5)).result().after[0]
     for image in (variation, refined, edited):

@@ -79,7 +79,6 @@ def archive(state: bytes, *storages: bytes, code: bytes = b"", compressed: bool 
 
 
 def module(state: bytes, name: str = "__torch__.clip\nCLIP") -> bytes:
-    """Opcodes of a module of an archive, with its attributes."""
     return f"c{name}\n".encode() + b")\x81" + state + b"b"
 
 

@@ -118,8 +118,6 @@ def test_checkpoints_are_told_from_other_files(tmp_path: Path) -> None:
 
 
 class Code:
-    """What asks an unpickler to run a command."""
-
     def __reduce__(self) -> Any:
         return os.mkdir, ("ran",)
 

@@ -17,7 +17,6 @@ PATIENCE = 120.0
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that has to come."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, what
@@ -53,7 +52,6 @@ def mjpeg(client: httpx.Client, path: str = "/live.mjpg") -> Iterator[Iterator[I
 
 
 def _pictures(chunks: Iterator[bytes], boundary: bytes) -> Iterator[Image.Image]:
-    """As browsers take it apart, at its boundaries."""
     data = b""
     for chunk in chunks:
         data += chunk

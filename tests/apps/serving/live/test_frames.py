@@ -23,8 +23,6 @@ PATIENCE = 120.0
 
 
 class Watcher:
-    """Keeps all frames of a source, and waits for them."""
-
     def __init__(self, source: FrameSource) -> None:
         self.source, self.frames = source, list[Frame]()
         self._news = threading.Condition()

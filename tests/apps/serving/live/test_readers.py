@@ -23,8 +23,6 @@ PATIENCE = 120.0
 
 @pytest.fixture
 def source(pipeline: Text2LatentPipeline) -> FrameSource:
-    """Grey frames, one for each change."""
-
     def draw(_: Moment) -> Future[Image.Image]:
         future: Future[Image.Image] = Future()
         future.set_result(Image.new("RGB", (4, 4), "gray"))
