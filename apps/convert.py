@@ -32,7 +32,6 @@ ARCHITECTURES = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent convert`."""
     parser = CommandParser("convert", __doc__)
     add = parser.add_argument
     add("input", metavar="IN",

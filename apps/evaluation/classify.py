@@ -18,7 +18,6 @@ SHOWN_PROGRESS = 16
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent classify`."""
     parser = CommandParser("classify", __doc__)
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE", help="Image files.")

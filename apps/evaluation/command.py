@@ -41,7 +41,6 @@ DRAWING = (
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent evaluate`."""
     parser = CommandParser("evaluate", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("--prompts", metavar="FILE", default=None,

@@ -35,7 +35,6 @@ RESUME_HINT = "nothing was written"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent export`."""
     parser = CommandParser("export", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("model", metavar="RUN", help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")

@@ -18,7 +18,6 @@ from text2latent.inference.flags import add_clip_args_flag
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent inspect`."""
     parser = CommandParser("inspect", __doc__)
     add = parser.add_argument
     add("source", metavar="ANY",

@@ -31,7 +31,6 @@ RESUME_HINT = "the best image is saved; run the same command again to go on"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent optimize`."""
     description = f"{__doc__} The first argument is the text, the same as --text."
     return CommandParser("optimize", description, OptimizeConfig, idle_keys)
 

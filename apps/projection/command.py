@@ -27,7 +27,6 @@ RESUME_HINT = "what was found is saved; run the same command again to go on"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent project`."""
     description = f"{__doc__} The words that come first are the pictures, the same as --pictures."
     return CommandParser("project", description, ProjectConfig, idle_keys)
 

@@ -30,7 +30,6 @@ STOPPED = "the server has stopped"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent serve`."""
     parser = CommandParser("serve", __doc__)
     add = parser.add_argument
     add("--model", action="append", metavar="MODEL",

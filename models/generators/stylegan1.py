@@ -141,14 +141,7 @@ class SynthesisNetwork(nn.Module):
     ) -> Tensor:
         """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim], two for each resolution.
 
-        Args:
-            noise_mode: `none`, `const` (the stored maps) or `random`.
-            generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
-            force_fp32: without effect, as all is float32.
-            exact: whether autocast to bfloat16 is kept out, see `layers.own_precision`; if not, convolutions follow it.
-
-        Raises:
-            ValueError: for another noise mode, or latents of another shape.
+        Arguments and errors are as for StyleGAN2's; `force_fp32` is without effect, as all is float32.
         """
         check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
@@ -167,18 +160,9 @@ class SynthesisNetwork(nn.Module):
 
 
 class StyleGAN1Generator(MappedGenerator):
-    """StyleGAN generator.
+    """StyleGAN generator; arguments that aren't named here are as for `StyleGAN2Generator`.
 
     Args:
-        z_dim: dimensions of the input latent z.
-        c_dim: dimensions of the class label, 0 for an unconditional network.
-        w_dim: dimensions of the intermediate latent w.
-        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
-        num_mapping_layers: layers of the mapping network.
-        mapping_embed_features: width of the label embedding, `w_dim` if None.
-        mapping_layer_features: width of the mapping network's hidden layers, `w_dim` if None.
-        mapping_activation: a name of `layers.ACTIVATIONS`.
-        mapping_lr_multiplier: learning rate of the mapping network relative to the rest.
         block_channels: channels at 4, 8, ... pixels; their number says the size of the image.
         use_noise: whether layers take noise inputs.
         blur_filter: taps of the low-pass filter after up-sampling, None for none.

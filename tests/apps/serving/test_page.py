@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from text2latent import Text2LatentPipeline, infer
-from text2latent.apps.serving.adjustments import AdjustRequest, Change
+from text2latent.apps.serving.adjustments import AdjustRequest
 from text2latent.apps.serving.engine import Engine
-from text2latent.apps.serving.operations import EditRequest, RefineRequest
+from text2latent.apps.serving.operations import Change, EditRequest, RefineRequest
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.latents_file import load_latents
