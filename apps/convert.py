@@ -6,7 +6,6 @@ clip2latent's checkpoints become prior folders, its pairs datasets.
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,7 +147,3 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `text2latent convert`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

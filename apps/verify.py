@@ -8,7 +8,6 @@ Exits with 0 if all is well, and else with 1. What is missing or damaged, `text2
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,7 +52,3 @@ def verify(config: Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     return run_command(build_parser(), verify, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
@@ -216,7 +215,3 @@ def write(metrics: dict[str, Any], drawn: Any, own: Any, workplace: Workplace) -
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `text2latent evaluate`; returns the exit code."""
     return run_command(build_parser(), run, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -196,7 +195,3 @@ def read_metrics(path: Path) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `text2latent export`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

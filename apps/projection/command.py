@@ -100,7 +100,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `text2latent project`; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(build_parser(), run, spell_words(arguments), RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
