@@ -50,7 +50,6 @@ def train(config: TrainConfig) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(build_parser(), train, with_packaged_configs(sys.argv[1:] if argv is None else argv))
 
 

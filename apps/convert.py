@@ -145,5 +145,4 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent convert`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)

@@ -78,5 +78,4 @@ def to_text(result: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent classify`; returns the exit code."""
     return run_command(build_parser(), run, argv, "nothing was written")

@@ -213,5 +213,4 @@ def write(metrics: dict[str, Any], drawn: Any, own: Any, workplace: Workplace) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent evaluate`; returns the exit code."""
     return run_command(build_parser(), run, argv)

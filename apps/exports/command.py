@@ -193,5 +193,4 @@ def read_metrics(path: Path) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent export`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)

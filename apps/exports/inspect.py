@@ -72,5 +72,4 @@ def diagnose(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent inspect`; returns the exit code."""
     return run_command(build_parser(), run, argv, "nothing was written")

@@ -133,6 +133,5 @@ def compare(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent optimize`; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(build_parser(), run, spell_text(arguments), RESUME_HINT)

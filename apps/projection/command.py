@@ -97,6 +97,5 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent project`; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(build_parser(), run, spell_words(arguments), RESUME_HINT)

@@ -148,5 +148,4 @@ def announce(engine: Engine, address: str, is_guarded: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent serve`; returns the exit code."""
     return run_command(build_parser(), run, argv, STOPPED)

@@ -83,7 +83,6 @@ class Loopback:
         self._began = time.monotonic()
 
     def report(self, line: str) -> None:
-        """Print a line of the timeline."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {line}", flush=True)
 
     def __enter__(self) -> Loopback:

@@ -112,7 +112,6 @@ def run_here(command: str) -> None:
 
 
 def run_in_shell(command: str, folder: Path) -> None:
-    """Run a command as somebody types it."""
     bin_folder = folder / "bin"
     if not bin_folder.exists():
         bin_folder.mkdir()

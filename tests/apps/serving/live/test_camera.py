@@ -39,7 +39,6 @@ class Camera:
         self.sent.append(frame)
 
     def sleep_until_next_frame(self) -> None:
-        """A short while."""
         self._ticks.wait(0.001)
 
 
