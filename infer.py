@@ -35,7 +35,6 @@ RESUME_HINT = "finished files are whole; run again with --skip-existing, --overw
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent infer`."""
     parser = CommandParser("infer", __doc__, idle=idle_flags)
     _add_subject_flags(parser)
     add_drawing_flags(parser)
@@ -146,7 +145,6 @@ def draw(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent infer`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)
 
 

@@ -33,7 +33,6 @@ CPU_BATCH_SIZE, BATCH_SIZE = 16, 64
 
 
 def build_parser() -> CommandParser:
-    """The parser of `text2latent sample`."""
     about = "Draw (latent, CLIP embedding) pairs of a generator into shards."
     return CommandParser("sample", about, SampleConfig, idle_keys)
 
@@ -45,7 +44,6 @@ def idle_keys(config: SampleConfig) -> dict[str, str]:
 
 
 def load_networks(config: SampleConfig, device: torch.device) -> tuple[Generator, ClipEncoder]:
-    """Generator and CLIP encoder that the configuration names, on `device`."""
     from text2latent.models.acceleration import Acceleration
     from text2latent.models.clip.arguments import named_clip, with_source
     from text2latent.models.clip.encoder import ClipEncoder

@@ -18,7 +18,6 @@ from text2latent.configs.schema import RESUME_MODES, TrainConfig, idle_keys
 
 
 def build_parser() -> CommandParser:
-    """The parser of `text2latent train`."""
     about = "Fit the diffusion prior on pairs made by text2latent sample."
     return CommandParser("train", about, TrainConfig, idle_keys)
 
@@ -51,7 +50,6 @@ def train(config: TrainConfig) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(build_parser(), train, with_packaged_configs(sys.argv[1:] if argv is None else argv))
 
 

@@ -97,7 +97,6 @@ def convert_pairs(config: Namespace) -> dict[str, Any]:
 
 
 def warn(line: str) -> None:
-    """Say something on stderr."""
     print(f"text2latent convert: warning: {line}", file=sys.stderr)
 
 
@@ -137,5 +136,4 @@ def _require_shapes(channels: int, embedding_dim: int, generator: Generator | No
 
 
 def _named(record: dict[str, Any]) -> dict[str, str]:
-    """Generator and CLIP of a record in words."""
     return {part: str(Identity.from_dict(record[part])) for part in ("generator", "clip")}

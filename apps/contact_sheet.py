@@ -73,6 +73,5 @@ def _font_and_line(width: int) -> tuple[Font, int]:
 
 
 def _size(text: str, font: Font) -> tuple[int, int]:
-    """Width and height of a line, pixels."""
     _, _, right, bottom = font.getbbox(text)
     return int(right) + 1, int(bottom) + 1

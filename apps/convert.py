@@ -6,7 +6,6 @@ clip2latent's checkpoints become prior folders, its pairs datasets.
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,6 @@ ARCHITECTURES = {
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent convert`."""
     parser = CommandParser("convert", __doc__)
     add = parser.add_argument
     add("input", metavar="IN",
@@ -147,9 +145,4 @@ def describe(generator: Generator, half: bool, folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent convert`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

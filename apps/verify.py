@@ -8,7 +8,6 @@ Exits with 0 if all is well, and else with 1. What is missing or damaged, `text2
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +16,6 @@ from text2latent.common.command import CommandParser, progress, run_command
 
 
 def build_parser() -> CommandParser:
-    """The parser of `text2latent verify`."""
     parser = CommandParser("verify", "Read a dataset of pairs back and report every shard that is not as it should be.")
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="Folder of the pairs, or s3://, gs:// or http(s)://.")
@@ -54,7 +52,3 @@ def verify(config: Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     return run_command(build_parser(), verify, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 from text2latent.common.errors import InputError
 from text2latent.common.extras import require_extra
@@ -59,21 +61,54 @@ def browsing(path: str | None = None, flags: Sequence[str] = ()) -> Iterator[Bro
             browser.close()
 
 
-class Visitor:
-    """Somebody with the page in front of them.
+class Watched:
+    """A page in a browser profile of its own, and what goes wrong on it.
 
     Attributes:
+        context: the browser's profile, which no other visitor has.
         page: Playwright's page.
-        width: pixels of the window.
         errors: what the browser's console logged as errors, and pages' uncaught ones.
         foreign: addresses of other servers that the page asked for something.
 
     Args:
+        address: the page's, which is not opened yet.
         width: pixels of the window.
         height: likewise.
         scheme: `light` or `dark`, as the visitor's system is set.
         locale: the visitor's language.
+        how: further settings of the profile.
     """
+
+    def __init__(
+        self, browser: Browser, address: str, width: int, height: int, scheme: str, locale: str, **how: Any
+    ) -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale=locale,
+            **how,
+        )
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(1000 * PATIENCE_SECONDS)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.context.on("request", lambda asked: self._note(asked.url, address))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def _note(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.foreign.append(url)
+
+
+class Visitor(Watched):
+    """Somebody with the page in front of them; arguments as for `Watched`."""
 
     def __init__(
         self,
@@ -84,39 +119,16 @@ class Visitor:
         scheme: str = "light",
         locale: str = "en-US",
     ) -> None:
-        self._context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if scheme == "dark" else "light",
-            locale=locale,
-            reduced_motion="reduce",
-        )
+        super().__init__(browser, address, width, height, scheme, locale, reduced_motion="reduce")
         self.width = width
-        self.errors: list[str] = []
-        self.foreign: list[str] = []
-        self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(1000 * PATIENCE_SECONDS)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("request", lambda asked: self._note(asked.url, address))
         self.page.goto(address, wait_until="load")
         self.wait_until_ready()
-
-    def __enter__(self) -> Visitor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._context.close()
-
-    def _note(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
-            self.foreign.append(url)
 
     def wait_until_ready(self) -> None:
         """Wait until the page's scripts have set it up."""
         self.page.locator("html[data-ready]").wait_for()
 
     def go_to(self, tab: str) -> None:
-        """Open a tab, called by its id."""
         self.page.locator(f"#tab-{tab}").click()
         self.page.locator(f"#{tab}-panel").wait_for()
 
@@ -133,7 +145,6 @@ class Visitor:
         self.page.evaluate(slider, [self.page.locator(f"#{name}").element_handle(), str(value)])
 
     def lock_seed(self, seed: int) -> None:
-        """Draw everything with one seed, wherever the settings are."""
         self.set("seed", seed)
         self.page.locator("#seed-lock").evaluate("box => { box.checked = true; }")
 
@@ -150,11 +161,9 @@ class Visitor:
             )
 
     def wait_until_idle(self) -> None:
-        """Wait until nothing on the page says that it is at work."""
         self.page.wait_for_function("() => !document.querySelector('[aria-busy], .notice.busy')")
 
     def save_selected(self) -> bytes:
-        """The file of the selected picture."""
         with self.page.expect_download() as saved:
             self.click("save-png")
         return Path(saved.value.path()).read_bytes()
@@ -167,13 +176,11 @@ class Visitor:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def draw(self, prompt: str, count: int = 4) -> None:
-        """Draw pictures of a text on the first tab."""
         self.write("prompt", prompt, enter=True)
         self.wait_for_pictures("gallery", count=count)
         self.wait_for_pictures("selected-picture")
 
     def mix(self, start: str, end: str) -> None:
-        """Draw the way from one text to another."""
         self.go_to("mix")
         self.write("mix-from", start)
         self.write("mix-to", end, enter=True)
@@ -200,7 +207,6 @@ class Visitor:
         self.wait_for_pictures("upload-gallery", "selected-picture")
 
     def find_upload(self, file: Path) -> None:
-        """Find a picture of one's own, to edit it."""
         self._upload(file)
         self.click("upload-find")
         self.wait_for_pictures("upload-gallery", "selected-picture")

@@ -74,7 +74,6 @@ def write_pairs(folder: Path, num_pairs: int, w_dim: int = W_DIM, embedding_dim:
 
 
 def bytes_figures(config: Namespace) -> list[Figure]:
-    """What a pair takes on disk and in memory."""
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(Path(folder), 1000)
         stored = sum(path.stat().st_size for path in pairs.glob("*.tar")) / 1000

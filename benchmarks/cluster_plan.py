@@ -44,7 +44,6 @@ class Plan:
 
     @property
     def bottleneck(self) -> str:
-        """The stage that takes longest."""
         return max(self.hours, key=self.hours.__getitem__)
 
 

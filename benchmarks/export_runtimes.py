@@ -62,7 +62,6 @@ def load_own(folder: Path) -> Draw:
 
 
 def load_diffusers(folder: Path) -> Draw:
-    """Diffusers with the code that is in the folder."""
     import torch
     from diffusers import DiffusionPipeline
 

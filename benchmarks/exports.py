@@ -57,7 +57,6 @@ def export_once(model: str, compile_choice: str) -> tempfile.TemporaryDirectory[
 
 
 def exported(config: Namespace) -> Path:
-    """The exported folder: the given one, or one made now."""
     if config.folder:
         return Path(config.folder)
     return Path(export_once(config.model, "no" if config.quick else "auto").name) / "model"
@@ -139,7 +138,6 @@ def build_parser() -> CommandParser:
 
 
 def default_parts(config: Namespace) -> list[str]:
-    """All parts that can be measured here."""
     if config.folder:
         compiled = RUNTIMES[COMPILED].is_in(Path(config.folder))
     else:
@@ -148,7 +146,6 @@ def default_parts(config: Namespace) -> list[str]:
 
 
 def run(config: Namespace) -> None:
-    """Measure and print the chosen parts."""
     measure_parts(PARTS, build_parser(), config, default=default_parts(config))
 
 

@@ -83,7 +83,6 @@ def draw(
 
 
 def _median_seconds(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
-    """Median of `repeats` calls after one that warms up."""
     return statistics.median([_seconds(function, device) for _ in range(1 + repeats)][1:])
 
 

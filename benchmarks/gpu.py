@@ -123,8 +123,6 @@ def modes_here(device: torch.device) -> list[Mode]:
 
 
 class Drawing:
-    """Pictures of one pipeline, drawn in one mode."""
-
     def __init__(self, pipeline: Text2LatentPipeline, mode: Mode, steps: int = DEFAULT_STEPS) -> None:
         self.pipeline, self.mode, self.steps = pipeline.accelerate(mode.how), mode, steps
         generator = pipeline.generator

@@ -145,7 +145,6 @@ def build_prior(config: TrainConfig, w_dim: int, embedding_dim: int, device: tor
 
 
 def build_pipeline(sizes: Sizes, name: str, generator: Generator, clip: ClipEncoder) -> Text2LatentPipeline:
-    """A pipeline with the prior of a recipe."""
     config = recipe(sizes, name)
     prior = build_prior(config, generator.w_dim, clip.embedding_dim, generator.device)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)

@@ -123,7 +123,6 @@ class Stopwatch(pl.Callback):
         self._started = self._begun = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start to count seconds."""
         self._begun = time.perf_counter()
 
     def on_train_batch_end(

@@ -175,7 +175,6 @@ def beside_figures(config: Namespace) -> list[Figure]:
 
 
 def _move(send: Callable[..., None], seconds: float) -> None:
-    """Let the picture be on its way for a while."""
     send("/ease", min(seconds, 60.0))
     send("/mix/prompt", PROMPTS[1])
     send("/mix", 1.0)
@@ -199,7 +198,6 @@ def _until_other(watcher: Watcher, chance: random.Random, change: Callable[[], N
 
 
 def _until_jump(watcher: Watcher, chance: random.Random, change: Callable[[], None]) -> float:
-    """Seconds until a frame is far from that before the change."""
     time.sleep(SETTLE_SECONDS * (1 + chance.random()))
     begun, before = len(watcher.files), _levels(watcher.files[-1])
     sent = time.perf_counter()
@@ -208,7 +206,6 @@ def _until_jump(watcher: Watcher, chance: random.Random, change: Callable[[], No
 
 
 def _first(watcher: Watcher, begun: int, is_it: Callable[[bytes], Any]) -> float:
-    """When the first frame came that is it."""
     place = begun
 
     def found() -> float | None:

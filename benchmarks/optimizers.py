@@ -125,7 +125,6 @@ def run_study(config: Namespace, folder: Path, optimizers: Iterable[str], iterat
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a study found."""
     results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     return results
 

@@ -59,7 +59,6 @@ SHOWN: tuple[Shot, ...] = (
 
 
 def edit_drawn(visitor: Visitor) -> None:
-    """Give a drawn picture glasses."""
     visitor.draw("a young woman")
     visitor.edit("a woman", "a woman with glasses")
 
@@ -85,7 +84,6 @@ def draw_texts(config: Namespace, folder: Path) -> int:
 
 
 def plot_priors(config: Namespace, folder: Path) -> int:
-    """Plot the compared priors of `--results`."""
     save_plot(Results.load(Path(config.results) / "priors.json"), folder / "priors.svg")
     return 0
 

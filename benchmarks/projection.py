@@ -83,12 +83,10 @@ def own(pipeline: Text2LatentPipeline, config: Namespace) -> Subject:
 
 
 def renders(pipeline: Text2LatentPipeline, config: Namespace) -> Subject:
-    """That the generator was never shown."""
     return Subject(held_out_renders(FACES, config.num_pictures, config.seed)[0], None)
 
 
 def ways(config: Namespace) -> dict[str, Callable[[Text2LatentPipeline, Tensor], Tensor]]:
-    """Functions from pipeline and pictures to latents, by name."""
     base = ProjectionSettings(patience=0)
     named = {"the prior's answer, one draw": replace(base, candidates=1, steps=0)}
     for steps in config.steps:
@@ -168,7 +166,6 @@ def ahead(kind: str, found: dict[str, Projection], kept: dict[str, np.ndarray]) 
 
 
 def single_figures(config: Namespace) -> list[Figure]:
-    """Seconds for one picture alone, by the defaults."""
     pipeline = Text2LatentPipeline.from_pretrained(config.model)
     picture = held_out_renders(FACES, 1, config.seed)[0][0]
     pipeline.project(picture, ProjectionSettings(steps=2))

@@ -136,13 +136,11 @@ class RealClip:
 
     @cached_property
     def faces(self) -> Pairs:
-        """The labelled images as training pairs."""
         noise = torch.randn(self.images.attributes.shape, generator=torch.Generator().manual_seed(0))
         return data.make_pairs(self.images.attributes + LATENT_NOISE * noise, self.images.embeddings, VAL_PAIRS)
 
     @cached_property
     def num_matching(self) -> int:
-        """Matching pairs that are trained on."""
         assert self.matching is not None
         return int(TRAIN_SHARE * len(self.matching.images))
 
@@ -160,7 +158,6 @@ class RealClip:
         return train_recipe(recipe, pairs, self.work).prior
 
     def measure(self, variant: Variant) -> Row:
-        """A row of the table."""
         config = variant.apply(base_config(self.flags))
         seeds = [dataclasses.replace(config, seed=seed) for seed in range(self.flags.seeds)]
         figures = self.ask(seeds, variant)
@@ -184,7 +181,6 @@ class RealClip:
         ]
 
     def drawing(self, config: TrainConfig, variant: Variant) -> measuring.Drawing:
-        """How latents of a row are drawn."""
         how = config.diffusion
         return measuring.Drawing(how.sampler, how.objective, variant.steps, variant.guidance, self.flags.num_samples)
 
@@ -213,7 +209,6 @@ class RealClip:
 
 
 def run(flags: Namespace) -> None:
-    """Train, measure and write everything."""
     file = check_output_file(flags.json, overwrite=True, flag="--json")
     work = check_output_folder(flags.work, flag="--work")
     page = None if flags.page is None else check_output_file(flags.page, overwrite=True, flag="--page")
@@ -230,7 +225,6 @@ def run(flags: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
     return run_command(build_parser(), run, argv)
 
 

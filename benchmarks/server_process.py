@@ -17,7 +17,6 @@ END_SECONDS = 60.0
 
 @contextlib.contextmanager
 def running_server(*flags: str) -> Iterator[str]:
-    """As `server_process`, its address alone."""
     with server_process(*flags) as (address, _):
         yield address
 

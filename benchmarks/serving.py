@@ -60,7 +60,6 @@ class Load:
 
     @property
     def images_per_second(self) -> float:
-        """Images of all clients together."""
         return len(self.latencies) / self.seconds
 
     def milliseconds(self, percent: float) -> float:

@@ -73,7 +73,6 @@ def memory(process: psutil.Process) -> float:
 
 
 def send(address: str, picture: bytes, _: int) -> bool:
-    """Whether variations of a picture came."""
     import httpx
 
     try:

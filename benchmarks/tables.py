@@ -40,7 +40,6 @@ def all_figures(parts: Parts) -> str:
 
 
 def figures_of(name: str, parts: Parts) -> str:
-    """The figures of one part as a table, details too."""
     rows = [f"| {figure.name} | {figure.measured} | {figure.goal} |" for figure in parts[name]["figures"]]
     return "\n".join(["| figure | measured | target |", "|---|---|---|", *rows])
 
@@ -63,7 +62,6 @@ def web_page(parts: Parts) -> str:
 
 
 def pivot(head: str, figures: Iterable[Figure]) -> str:
-    """A table of figures called `ROW, COLUMN`."""
     cells = {tuple(figure.name.rsplit(", ", 1)): figure.measured for figure in figures}
     rows, columns = (list(dict.fromkeys(name[place] for name in cells)) for place in (0, 1))
     lines = [f"| {head} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
@@ -73,7 +71,6 @@ def pivot(head: str, figures: Iterable[Figure]) -> str:
 
 
 def world_lines(parts: Parts) -> str:
-    """What each world of the zoo is made of, a row a world."""
     part = parts["lines"]
     return f"`{part['command']}`\n\n" + pivot("world", part["figures"])
 
@@ -108,14 +105,11 @@ def _with_spread(figures: Iterable[Figure]) -> Iterator[Figure]:
 
 
 def is_spread(figure: Figure) -> bool:
-    """Whether a figure is half an interval of the one before it."""
     return figure.name.rpartition(", ")[2].startswith("+-")
 
 
 @dataclass(frozen=True)
 class Spread(Figure):
-    """A figure with half of its interval, as text."""
-
     spread: str = ""
 
     @property

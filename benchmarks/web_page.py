@@ -66,7 +66,6 @@ KINDS = {
 
 
 def export_to(folder: Path, pipeline: Text2LatentPipeline, package: str | None, int8: bool) -> Path:
-    """Write a web folder of a pipeline."""
     export_web(pipeline, folder, WebExport(find_runtime(package, Path.cwd()), TEXTS, GraphSettings(int8=int8)))
     return folder
 
@@ -87,7 +86,6 @@ def exported(config: Namespace) -> dict[str, Path]:
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    """Bytes of each of `KINDS`."""
     sizes = dict.fromkeys(KINDS, 0)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -106,7 +104,6 @@ def typed_milliseconds(visitor: WebVisitor, repeats: int) -> list[float]:
 
 
 def difference_from(pipeline: Text2LatentPipeline, visitor: WebVisitor, texts: Sequence[str]) -> np.ndarray:
-    """Levels by which the page's pictures differ from the pipeline's."""
     found = []
     for seed, text in enumerate(texts):
         visitor.write("seed", str(seed))
@@ -119,7 +116,6 @@ def difference_from(pipeline: Text2LatentPipeline, visitor: WebVisitor, texts: S
 def measure_site(
     name: str, pipeline: Text2LatentPipeline, browser: Browser, folder: Path, repeats: int
 ) -> Iterator[tuple[str, float, str]]:
-    """Name, value and unit of each figure of a folder."""
     sizes = sizes_of(folder)
     yield f"{name}, folder", sum(sizes.values()) / MB, "MB"
     yield f"{name}, fetched", (sum(sizes.values()) - sizes["onnxruntime-web for WebGPU"]) / MB, "MB"
@@ -132,7 +128,6 @@ def measure_site(
 
 
 def limit_of(figure: str, is_exact: bool) -> float | None:
-    """What a figure of the faces may be at most."""
     limits = {"folder": MAX_FOLDER_MB, "one picture": MAX_MILLISECONDS}
     return {**limits, "values that differ": MAX_SHARE if is_exact else None}.get(figure.rpartition(", ")[2])
 
@@ -148,7 +143,6 @@ def face_figures(config: Namespace) -> list[Figure]:
 
 
 def size_figures(config: Namespace) -> list[Figure]:
-    """What the files of the faces' folder weigh."""
     return [
         Figure(f"{kind}, {name.replace(',', ' in')}", size / MB, "MB")
         for name, folder in exported(config).items()

@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from text2latent.benchmarks.browsing import PATIENCE_SECONDS
+from text2latent.benchmarks.browsing import Watched
 from text2latent.common.errors import InputError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 ADDRESS = re.compile(r"http://\S+?/")
 SETTLED = "() => document.querySelector('#pictures').ariaBusy === 'false'"
@@ -45,21 +45,13 @@ def file_server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-class WebVisitor:
-    """Somebody with the page in front of them.
+class WebVisitor(Watched):
+    """Somebody with the page in front of them; arguments as for `Watched`.
 
     Attributes:
-        page: Playwright's page.
-        context: the browser's profile, which no other visitor has.
-        errors: what the console logged as errors, and uncaught ones.
-        foreign: addresses of other servers that were asked for something.
         first_seconds: from opening the address to the first picture.
 
     Args:
-        width: pixels of the window.
-        height: likewise.
-        scheme: `light` or `dark`, as the visitor's system is set.
-        locale: the visitor's language.
         query: behind the address, as `?device=wasm`.
     """
 
@@ -73,31 +65,11 @@ class WebVisitor:
         locale: str = "en-US",
         query: str = "",
     ) -> None:
-        colours: Any = "dark" if scheme == "dark" else "light"
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=colours, locale=locale
-        )
-        self.errors: list[str] = []
-        self.foreign: list[str] = []
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(1000 * PATIENCE_SECONDS)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.context.on("request", lambda asked: self._note(asked.url, address))
+        super().__init__(browser, address, width, height, scheme, locale)
         started = time.perf_counter()
         self.page.goto(address + query)
         self.wait()
         self.first_seconds = time.perf_counter() - started
-
-    def __enter__(self) -> WebVisitor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def _note(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
-            self.foreign.append(url)
 
     def wait(self) -> None:
         """Wait until all that was asked for is drawn, or refused."""
@@ -120,7 +92,6 @@ class WebVisitor:
         self.wait()
 
     def slide(self, name: str, value: float) -> None:
-        """Move a slider to a value."""
         self.page.locator(f"#{name}").fill(str(value))
         self.wait()
 

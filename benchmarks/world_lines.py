@@ -53,7 +53,6 @@ def lines_of(world: World) -> Counter[str]:
 
 
 def figures(_: Namespace) -> list[Figure]:
-    """The lines of all worlds."""
     return [
         Figure(f"{name}, {kind}", count, "lines", target=0.0 if kind == OTHER else None, at_most=True)
         for name in world_names()

@@ -116,14 +116,12 @@ class CommandParser(ArgumentParser):
         return made
 
     def _given_flags(self, arguments: Sequence[str]) -> Iterator[Given]:
-        """The flags of a command line without a schema."""
         for argument in arguments:
             name = argument.partition("=")[0]
             if name in self._option_string_actions:
                 yield Given(self._option_string_actions[name].dest, argument, name)
 
     def _refuse_idle(self, config: Any, given: Sequence[Given]) -> None:
-        """Refuse what is given in vain, all at once."""
         idle = {} if self.idle is None else self.idle(config)
         refuse([f"{option_name(one.source)}: {idle[one.key]}" for one in given if one.key in idle])
 
@@ -137,7 +135,6 @@ class CommandParser(ArgumentParser):
                 action.help = "YAML file, or YAML in braces, with any of the values of this section."
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise `UsageError` with `message` on one line."""
         raise UsageError(one_line(message, None)) from ex
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:

@@ -120,7 +120,6 @@ def _open_store(rank: int, processes: int, address: tuple[str, int], deadline: D
 
 
 def _sign_in(store: Store, rank: int, processes: int, address: tuple[str, int], deadline: Deadline) -> None:
-    """Wait until all have signed in."""
     store.set(_signature(rank), "here")
     missing = list(range(processes))
     while missing := [other for other in missing if not store.check([_signature(other)])]:

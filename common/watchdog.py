@@ -48,7 +48,6 @@ class Watchdog:
         self._limit: tuple[float, str] | None = None
 
     def beat(self) -> None:
-        """Give a sign of life."""
         self._beat = time.monotonic()
 
     def expect(self, seconds: float, otherwise: str) -> None:

@@ -67,8 +67,6 @@ class Piece:
 
 @dataclass(frozen=True)
 class PairPieces:
-    """An embedding and the latent that belongs to it."""
-
     embedding: Piece
     latent: Piece
 

@@ -60,12 +60,10 @@ class Manifest:
 
     @property
     def num_shards(self) -> int:
-        """Number of shards of the finished dataset."""
         return -(-self.num_pairs // self.shard_size)
 
     @property
     def num_finished(self) -> int:
-        """Number of pairs in the finished shards."""
         return sum(record.count for record in self.shards)
 
     def shard_range(self, index: int) -> range:

@@ -64,7 +64,6 @@ def claim_name(index: int) -> str:
 
 
 def claimant() -> bytes:
-    """Who this process is, for a claim."""
     return f"{socket.gethostname()} {os.getpid()}\n".encode()
 
 

@@ -51,7 +51,6 @@ class Moments:
         return cls(len(rows), mean, centred.T @ centred)
 
     def __add__(self, other: Moments) -> Moments:
-        """Moments of both sets together."""
         count = self.count + other.count
         if not count:
             return self

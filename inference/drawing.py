@@ -91,7 +91,6 @@ def draw_latents(
 
 
 def _one_by_one(draws: Iterable[Draw], names: Iterable[tuple[str, int, DomainScore | None]]) -> Iterator[Draw]:
-    """A draw of one row for each image of all groups, with its name."""
     coming = iter(names)
     for draw in draws:
         yield from draw.named(list(islice(coming, len(draw)))).rows()

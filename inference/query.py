@@ -65,7 +65,6 @@ class Query:
 
     @property
     def text_weight(self) -> float:
-        """Share of the text in [0, 1]."""
         if self.text is None or self.image is None:
             return float(self.text is not None)
         return 1 - self.image_weight

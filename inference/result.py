@@ -81,7 +81,6 @@ class Draw:
 
     @property
     def pictures(self) -> list[Image.Image]:
-        """The images, of the generator's kind."""
         return to_pil(self.images)
 
     @property

@@ -125,7 +125,6 @@ class GraphRunner:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Number of graphs that are kept."""
         return sum(graph is not None for graph in self._graphs.values())
 
     def __call__(self, function: Callable[..., Tensor], *tensors: Tensor, **options: Any) -> Tensor:

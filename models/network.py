@@ -59,7 +59,6 @@ class Network(nn.Module):
 
     @property
     def config(self) -> Config:
-        """A copy of the constructor's arguments."""
         return Config(self._config)
 
     @classmethod

@@ -170,7 +170,6 @@ def faces_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """Address of an S3 server with a bucket."""
     moto = pytest.importorskip("moto.server")
     import boto3
     from s3fs import S3FileSystem

@@ -25,7 +25,6 @@ class HubServer(ThreadingHTTPServer):
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """What `serve_hub` takes, of a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -39,8 +38,6 @@ def serve_hub(files: Mapping[str, bytes]) -> Iterator[dict[str, str]]:
 
 
 class HubHandler(BaseHTTPRequestHandler):
-    """The answers of a `HubServer`."""
-
     server: HubServer
     protocol_version = "HTTP/1.1"
 

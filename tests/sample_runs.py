@@ -19,7 +19,6 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def assert_close_in_float16(actual: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for the last bit of float16."""
     np.testing.assert_allclose(actual.astype(np.float32), expected.astype(np.float32), rtol=2**-10, atol=2e-5)
 
 

@@ -16,14 +16,12 @@ CARRIERS = (Query, Conditions, Draw)
 
 
 def described_way() -> list[str]:
-    """Files of the numbered list, in order."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     section = text.split("## A prompt on its way to a picture")[1].split("##")[0]
     return re.findall(r"^\d+\. `([\w/.]+)`", section, re.MULTILINE)
 
 
 def carries(value: Any) -> bool:
-    """Whether a value is a carrier, or a collection of them."""
     if isinstance(value, (list, tuple)):
         return any(map(carries, value))
     return isinstance(value, CARRIERS)

@@ -18,7 +18,8 @@ from text2latent.models.acceleration import Acceleration
 from text2latent.models.generators import load_generator
 from text2latent.models.priors.registry import create_prior
 from text2latent.models.priors.schedulers import build_scheduler
-from text2latent.tests.models.generators.formats.test_formats import FILES, deviation, original
+from text2latent.tests.models.generators.formats.test_formats import FILES, original
+from text2latent.tests.models.generators.originals import deviation
 from text2latent.tests.pictures import JAPANESE, TEXT, differ, pixels
 from text2latent.tests.train_runs import arguments, loss_curve
 from text2latent.training.checkpoints import numbered_checkpoints

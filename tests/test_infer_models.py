@@ -33,7 +33,6 @@ assert inspect_.main([model, "--json"]) == 0
 
 @pytest.fixture(scope="module")
 def run_export(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run as an exported folder; read only."""
     folder = tmp_path_factory.mktemp("exports") / "run"
     assert export.main([str(tiny_run), str(folder)]) == 0
     return folder
@@ -46,7 +45,6 @@ def latents(path: str | Path) -> np.ndarray:
 
 @pytest.fixture
 def drawn(run_infer: Infer, tiny_run: Path) -> tuple[np.ndarray, bytes]:
-    """Latents and picture that the run folder gives."""
     flags = ("--text", TEXT, "--output", "run.png", "--save-latents", "run.npz")
     assert run_infer(*flags, model=str(tiny_run))[0] == 0
     return latents("run.npz"), pixels("run.png")

@@ -52,7 +52,6 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def draws_of(generator: StyleGAN2Generator) -> tuple[str, tuple[int, int]]:
-    """Mode, and width and height, of its pictures."""
     return MODES[generator.image_channels], generator.image_shape[::-1]
 
 

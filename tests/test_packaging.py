@@ -88,7 +88,6 @@ def requirements(text: str) -> set[str]:
 
 
 def imported_distributions(folders: list[Path]) -> set[str]:
-    """Name the distributions that the modules of `folders` import, wherever in a file."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for folder in folders for path in folder.glob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

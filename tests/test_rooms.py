@@ -33,7 +33,6 @@ FILES = {
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of this package that a file imports anywhere."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     froms = [
         node for node in nodes if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("text2latent")

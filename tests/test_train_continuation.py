@@ -31,7 +31,6 @@ def grow(tiny_world: Path, sample_arguments: Callable[..., list[str]]) -> Grow:
 
 @pytest.fixture
 def growing(tiny_pairs: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny pairs, to grow."""
     return Path(shutil.copytree(tiny_pairs, tmp_path / "growing"))
 
 

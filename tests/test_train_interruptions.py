@@ -119,7 +119,6 @@ def test_a_killed_run_joins_the_curve_of_the_uninterrupted_one(
 
 
 def kill_after(words: list[str], log: Path, step: int) -> None:
-    """Start a training, and kill it once its log has `step`."""
     command = [sys.executable, "-m", "text2latent", "train", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         limit = time.monotonic() + 600

@@ -36,7 +36,6 @@ def run(pairs: Path, output: Path, *extra: str) -> int:
 
 
 def distil(pairs: Path, output: Path, *extra: str) -> int:
-    """As `run`, with the network of the teacher."""
     flags = {flag: value for flag, value in FEW.items() if not flag.startswith("--prior.")}
     defaults = [word for pair in flags.items() for word in pair]
     return train.main(["--data.path", str(pairs), "--output", str(output), *defaults, *extra])

@@ -171,7 +171,6 @@ class RunProgress(ProgressBar):
         tqdm.write(" ".join(map(str, args)), file=sys.stderr)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar at the step that training starts from."""
         assert isinstance(pl_module, PriorTraining)
         if trainer.is_global_zero:
             self._bar = progress(

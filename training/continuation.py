@@ -40,7 +40,6 @@ class Start:
         return cls(Resumed(path, *read_progress(path)), read_record(path), sha256_of(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """For the run's record."""
         return {"path": str(self.state.path), "step": self.state.step, "sha256": self.sha256}
 
 

@@ -61,7 +61,6 @@ def summarize(trainer: pl.Trainer, module: PriorTraining, checkpoints: RunCheckp
 
 
 def format_table(figures: Mapping[str, float]) -> str:
-    """The figures as a table of two columns."""
     width = max(len(ROWS[key]) for key in figures)
     return "\n".join(f"{ROWS[key]:<{width}}  {_format(value)}" for key, value in figures.items())
 
@@ -84,7 +83,6 @@ class RunMetrics(Checkpoint):
         self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write it a last time."""
         self._write(trainer, pl_module)
 
     def _write(self, trainer: pl.Trainer, pl_module: Any) -> None:

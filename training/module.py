@@ -239,12 +239,10 @@ class PriorTraining(pl.LightningModule):
     # Logs.
 
     def on_train_start(self) -> None:
-        """Start the run's clock."""
         self._started, self._agreed_seconds = self.clock(), self._seconds_before
         self._open_window()
 
     def on_train_end(self) -> None:
-        """Stop the run's clock."""
         self._seconds_before, self._started = self.seconds(), None
 
     def on_validation_start(self) -> None:

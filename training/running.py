@@ -238,7 +238,6 @@ def _build_trainer(
     callbacks: list[Callback],
     is_split: bool,
 ) -> Trainer:
-    """The Trainer; how long it trains is up to the callbacks."""
     meeting = Meeting(config.launch_timeout, announce)
     strategy = ShardedStrategy(launch.processes, meeting) if is_split else MeetingStrategy(meeting)
     environment = [] if launch.address is None else [LaunchedProcesses(launch)]

@@ -21,7 +21,6 @@ PLACE = "{}"
 
 
 def known_labels() -> list[str]:
-    """Names of the lists of labels that ship with the package."""
     return sorted(path.stem for path in LABELS.glob("*.txt"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ SHOWN_PROGRESS = 16
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent classify`."""
     parser = CommandParser("classify", __doc__)
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE", help="Image files.")
@@ -80,9 +78,4 @@ def to_text(result: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent classify`; returns the exit code."""
     return run_command(build_parser(), run, argv, "nothing was written")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

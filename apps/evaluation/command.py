@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2latent.common.command import CommandParser, check_output_folder, run_command, select_device
+from text2latent.common.command import (
+    CommandParser,
+    check_output_folder,
+    run_command,
+    select_device,
+    warnings_in_one_line,
+)
 from text2latent.common.constraints import Range, whole_number
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.flags import add_drawing_flags, add_model_flags, read_acceleration, read_settings
@@ -35,7 +40,6 @@ DRAWING = (
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent evaluate`."""
     parser = CommandParser("evaluate", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("--prompts", metavar="FILE", default=None,
@@ -86,18 +90,13 @@ def run(config: Namespace) -> None:
     clip = named_clip(config.clip, config.clip_args, config.clip_language)
     pipeline = Text2LatentPipeline.from_pretrained(config.model, device, config.generator, clip, config.force)
     pipeline.accelerate(acceleration)
-    with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+    with warnings_in_one_line("evaluate"):
         judge = choose_judge(pipeline, config, lines)
         metrics = evaluate(pipeline, config, lines, judge, folder)
         if segmenter is not None:
             metrics["segmentation"] = segment_grids(segmenter, config, lines, folder, pipeline.generator.image_shape)
     kept = {name: value for name, value in metrics.items() if name != "images"}
     print(json.dumps(kept, ensure_ascii=False, indent=2) if config.json else (folder / "metrics.md").read_text("utf-8"))
-
-
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"text2latent evaluate: warning: {message}", file=sys.stderr)
 
 
 def check(config: Namespace) -> tuple[list[PromptLine], Path]:
@@ -129,7 +128,6 @@ def load_segmenter(config: Namespace, device: torch.device) -> Segmenter | None:
 
 
 def segment_files(config: Namespace) -> None:
-    """Segment the files of `--images` and report what is found."""
     from text2latent.apps.evaluation.segmenting import read_pictures, segment_pictures, to_text
 
     if config.output is None or config.prompts:
@@ -215,9 +213,4 @@ def write(metrics: dict[str, Any], drawn: Any, own: Any, workplace: Workplace) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent evaluate`; returns the exit code."""
     return run_command(build_parser(), run, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

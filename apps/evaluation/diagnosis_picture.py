@@ -82,7 +82,6 @@ def _map_gap(axes: Axes, subject: Subject) -> None:
 
 
 def _map_conditions(axes: Axes, subject: Subject) -> None:
-    """Images' two main components."""
     images, texts = subject.image_conditions.astype(np.float64), subject.text_conditions.astype(np.float64)
     plane = principal_components(images)[1][:, :2]
     _scatter(axes, [images @ plane, np.empty((0, 2)), texts @ plane])

@@ -132,5 +132,4 @@ def _estimate(images: Sequence[dict[str, Any]], name: str, groups: NDArray, weig
 
 
 def _number(value: Any) -> float | None:
-    """A number as JSON can hold it."""
     return None if value is None or np.isnan(value) else round(float(value), DIGITS)

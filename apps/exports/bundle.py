@@ -44,8 +44,6 @@ class Import:
 
 @dataclass(frozen=True)
 class SourceModule:
-    """A module's source, taken apart."""
-
     name: str
     lines: list[str]
     tree: ast.Module
@@ -120,7 +118,6 @@ class Bundle:
     modules: dict[str, SourceModule] = field(default_factory=dict)
 
     def add(self, module_name: str, name: str) -> None:
-        """Gather a definition and all that it uses."""
         module = self.modules.setdefault(module_name, SourceModule.read(module_name))
         if name in self.needed[module_name]:
             return
@@ -263,7 +260,6 @@ def _removed(node: ast.AST, dropped: Collection[str]) -> list[ast.stmt]:
 
 
 def _names(node: ast.AST, removed: Collection[ast.AST]) -> Iterator[str]:
-    """Names that a definition uses when it runs."""
     if any(node is one for one in removed):
         return
     if isinstance(node, ast.Name):

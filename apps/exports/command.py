@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,7 +34,6 @@ RESUME_HINT = "nothing was written"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent export`."""
     parser = CommandParser("export", __doc__, idle=idle_flags)
     add = parser.add_argument
     add("model", metavar="RUN", help="A zoo name, a run, prior or exported folder, a checkpoint, or hf://ORG/NAME.")
@@ -195,9 +193,4 @@ def read_metrics(path: Path) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent export`; returns the exit code."""
     return run_command(build_parser(), run, argv, RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -93,8 +93,6 @@ def export_model(
 
 
 class _Writer:
-    """The steps of an export, to be taken in order."""
-
     def __init__(self, pipeline: Text2LatentPipeline, folder: Path, wanted: Export, title: str) -> None:
         self.pipeline, self.folder, self.wanted, self.title = pipeline, folder, wanted, title
         self.texts = sample_texts(pipeline, wanted.texts)

@@ -7,7 +7,6 @@ of the file land among those of the pairs, whether CLIP separates them there, an
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from text2latent.inference.flags import add_clip_args_flag
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent inspect`."""
     parser = CommandParser("inspect", __doc__)
     add = parser.add_argument
     add("source", metavar="ANY",
@@ -74,9 +72,4 @@ def diagnose(config: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent inspect`; returns the exit code."""
     return run_command(build_parser(), run, argv, "nothing was written")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -73,7 +73,6 @@ def difference_of(
 
 
 def _seconds(draw: Draw, text: str) -> float:
-    """Median time of one image."""
     seconds = []
     for seed in range(REPEATS):
         started = time.perf_counter()
@@ -93,7 +92,6 @@ def _draw_own(
 def _variants(
     pipeline: Text2LatentPipeline, folder: Path, format_name: str, how: GraphSettings
 ) -> dict[str, tuple[Draw, list[Path]]]:
-    """Way to draw, and files, of what was written for a format, by name."""
     if format_name == "pt2":
         return _programs(pipeline, folder / pt2_folder.FOLDER)
     from text2latent.apps.exports.runtime.infer_onnx import OnnxPipeline

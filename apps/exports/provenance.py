@@ -20,7 +20,6 @@ METADATA_KEY = "text2latent"
 
 
 def installed_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
-    """Versions of those of the packages that are installed."""
     versions = {}
     for name in names:
         try:

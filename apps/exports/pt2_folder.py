@@ -21,7 +21,6 @@ from text2latent.models.sources.exported import RECORD
 FOLDER = "pt2"
 PROGRAM = "text2latent.pt2"
 COMPILED = "text2latent.aoti.pt2"
-COMPILE_CHOICES = ("auto", "yes", "no")
 COMPILERS = ("g++", "clang++", "c++")
 
 

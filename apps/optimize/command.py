@@ -15,6 +15,7 @@ from text2latent.common.command import (
     check_output_folder,
     run_command,
     select_device,
+    warnings_in_one_line,
 )
 from text2latent.common.errors import InputError, UsageError
 from text2latent.common.progress import progress
@@ -30,7 +31,6 @@ RESUME_HINT = "the best image is saved; run the same command again to go on"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent optimize`."""
     description = f"{__doc__} The first argument is the text, the same as --text."
     return CommandParser("optimize", description, OptimizeConfig, idle_keys)
 
@@ -48,8 +48,7 @@ def run(config: OptimizeConfig) -> None:
     job = Job(config)
     folder = plan(config, job)
     job.load(select_device(config.device))
-    with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+    with warnings_in_one_line("optimize"):
         report = compare(job, folder) if config.compare else draw(job, folder)
     print(json.dumps(report, ensure_ascii=False, indent=2) if config.json else report["output"])
 
@@ -71,10 +70,6 @@ def plan(config: OptimizeConfig, job: Job) -> Path:
         goes_on = (folder / RUN).is_file()
         check_output_file(config.video, overwrite=config.overwrite or goes_on, flag="--video")
     return folder
-
-
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"text2latent optimize: warning: {message}", file=sys.stderr)
 
 
 def draw(job: Job, folder: Path) -> dict[str, Any]:
@@ -138,10 +133,5 @@ def compare(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent optimize`; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(build_parser(), run, spell_text(arguments), RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -151,7 +151,6 @@ class Job:
         )
 
     def load(self, device: torch.device) -> None:
-        """Load the networks; errors as for `load_networks`."""
         config = self.config
         clip = named_clip(config.clip, config.clip_args, config.clip_language)
         self.networks = load_networks(config.model, config.generator, clip, device, config.init == "prior")
@@ -184,7 +183,6 @@ class Job:
         return descent
 
     def open_run(self, folder: Path, goal: Goal, seed: int, optimizer: str) -> Run:
-        """A run in its folder, new or gone on with; errors as for `open_folder`."""
         description = self.describe(goal, seed, optimizer)
         descent = self.make_descent(goal, seed, optimizer)
         open_folder(folder, description, self.config.overwrite)

@@ -40,7 +40,6 @@ def backward_bytes(compute: Callable[[], Tensor], networks: Iterable[nn.Module] 
 
 
 def weight_bytes(*networks: nn.Module) -> int:
-    """Bytes of the networks' parameters and buffers."""
     return sum(part.numel() * part.element_size() for network in networks for part in network.state_dict().values())
 
 

@@ -88,7 +88,6 @@ def _read(file: Path) -> Image.Image:
 
 
 def _held(files: Sequence[Path], times: int) -> Iterator[Image.Image]:
-    """All images, the last one `times` times more."""
     for file in files:
         yield _read(file)
     for _ in range(times):

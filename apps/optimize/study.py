@@ -20,7 +20,6 @@ TABLE, RESULTS, CURVES, GRID = "table.md", "results.json", "curves.png", "grid.p
 
 
 def mean_score(drawn: Sequence[Drawn]) -> float:
-    """Mean CLIP similarity x 100."""
     return sum(PERCENT * one.score for one in drawn) / len(drawn)
 
 

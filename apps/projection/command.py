@@ -27,7 +27,6 @@ RESUME_HINT = "what was found is saved; run the same command again to go on"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent project`."""
     description = f"{__doc__} The words that come first are the pictures, the same as --pictures."
     return CommandParser("project", description, ProjectConfig, idle_keys)
 
@@ -98,10 +97,5 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent project`; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(build_parser(), run, spell_words(arguments), RESUME_HINT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -55,7 +55,6 @@ class Results:
         self.metadata = {"Software": f"text2latent {version('text2latent')}"}
 
     def write(self) -> dict[str, Any]:
-        """Write all files; returns the report."""
         more = []
         if self.job.config.tune.steps:
             more.append(self._tune())

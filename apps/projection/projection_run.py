@@ -103,7 +103,6 @@ class ProjectionRun:
         self._keep(projector)
 
     def _keep(self, projector: Projector) -> None:
-        """Put a finished group with the others."""
         way = torch.stack([*self._way, projector.latents.cpu()], dim=1)
         for latents, seen in zip(projector.latents.cpu(), way, strict=True):
             self.found.append(Found(latents.clone(), seen.clone(), projector.iteration, self._seconds))

@@ -6,20 +6,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from text2latent.apps.serving.operations import Progress, as_row
+from text2latent.apps.serving.operations import Change, Progress, as_row
 from text2latent.apps.serving.passes import Task
 from text2latent.apps.serving.recipes import adjust_recipe, edit_recipe
-from text2latent.apps.serving.requests import check_length, check_number, check_whole, read_text
+from text2latent.apps.serving.requests import check_whole
 from text2latent.apps.serving.results import DrawResult
 from text2latent.common.errors import InputError
 from text2latent.inference.editing import edit_direction
-from text2latent.inference.query import Query
-from text2latent.inference.settings import MAX_STRENGTH, Settings
+from text2latent.inference.settings import Settings
 from text2latent.inference.writing import edit_label
 
 if TYPE_CHECKING:
@@ -29,41 +27,6 @@ if TYPE_CHECKING:
 MOST_CHANGES = 32
 KEPT_DIRECTIONS = 256
 """Of one latent each; of more, those that were used longest ago are computed again."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One slider.
-
-    Attributes:
-        source: what is to go, or what the image shows.
-        target: what is to come.
-        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
-    """
-
-    source: str
-    target: str
-    strength: float
-
-    @cached_property
-    def ends(self) -> tuple[Query, Query]:
-        """Source and target, as the pipeline takes them.
-
-        Raises:
-            UsageError: naming the field, what came and what was expected.
-        """
-        return Query(read_text("source", self.source)), Query(read_text("target", self.target))
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """Source and target as labels have them."""
-        return self.ends[0].label, self.ends[1].label
-
-    def check(self, limits: Limits) -> None:
-        check_length("source", self.source, limits)
-        check_length("target", self.target, limits)
-        _ = self.ends
-        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,6 @@ def build_app(
 
 
 def _page_folder() -> str:
-    """Where Gradio keeps its files."""
     # Gradio counts its users unless that is turned off.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from gradio.utils import get_upload_folder

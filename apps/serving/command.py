@@ -30,7 +30,6 @@ STOPPED = "the server has stopped"
 
 
 def build_parser() -> CommandParser:
-    """The flags of `text2latent serve`."""
     parser = CommandParser("serve", __doc__)
     add = parser.add_argument
     add("--model", action="append", metavar="MODEL",
@@ -149,9 +148,4 @@ def announce(engine: Engine, address: str, is_guarded: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `text2latent serve`; returns the exit code."""
     return run_command(build_parser(), run, argv, STOPPED)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -39,7 +39,7 @@ from text2latent.apps.serving.operations import (
 from text2latent.apps.serving.passes import Task, draw_together
 from text2latent.apps.serving.projections import ProjectRequest, project
 from text2latent.apps.serving.requests import DrawRequest
-from text2latent.apps.serving.results import Drawn, DrawResult, ServedImage
+from text2latent.apps.serving.results import Drawn, DrawResult
 
 if TYPE_CHECKING:
     import torch
@@ -152,25 +152,6 @@ class Engine:
         """Draw images of a text, variations of an image, or both mixed."""
         return self._draws.submit(self._prepare(request), client)
 
-    def submit_vary(
-        self, image: ServedImage, n: int = 4, seed: int | None = None, client: str | None = None
-    ) -> Future[DrawResult]:
-        """Draw variations of an image, whose embedding is the prompt, with the settings that it was drawn with."""
-        settings = image.settings
-        return self.submit_draw(
-            DrawRequest(
-                model=image.model,
-                n=n,
-                seed=seed,
-                guidance_scale=settings.guidance_scale,
-                steps=settings.num_inference_steps,
-                truncation=settings.truncation,
-                image=image.picture,
-                image_name=image.stem,
-            ),
-            client,
-        )
-
     def submit_mix(
         self, request: MixRequest, progress: Progress = ignore, client: str | None = None
     ) -> Future[MixResult]:
@@ -178,8 +159,7 @@ class Engine:
         request.check(self.limits)
         how = replace(request.how, prompt=request.start, image=None, n=1, rerank=1)
         task = self._prepare(how, request.ends[0])
-        work = self._until_closing(lambda report: mix(task, request, report), progress)
-        return self._changes.submit(work, client)
+        return self._submit_long(self._changes, lambda report: mix(task, request, report), progress, client)
 
     def submit_edit(
         self, request: EditRequest, progress: Progress = ignore, client: str | None = None
@@ -188,8 +168,7 @@ class Engine:
         request.check(self.limits)
         base = request.base
         task = self._prepare(base) if isinstance(base, DrawRequest) else self._prepare_from(base[0])
-        work = self._until_closing(lambda report: edit(task, request, report), progress)
-        return self._changes.submit(work, client)
+        return self._submit_long(self._changes, lambda report: edit(task, request, report), progress, client)
 
     def submit_adjust(
         self, request: AdjustRequest, progress: Progress = ignore, client: str | None = None
@@ -197,8 +176,9 @@ class Engine:
         """Move an image along several directions at once."""
         request.check(self.limits)
         task = self._prepare_from(request.start)
-        work = self._until_closing(lambda report: self._adjuster.adjust(task, request, report), progress)
-        return self._changes.submit(work, client)
+        return self._submit_long(
+            self._changes, lambda report: self._adjuster.adjust(task, request, report), progress, client
+        )
 
     def submit_refine(
         self, request: RefineRequest, progress: Progress = ignore, client: str | None = None
@@ -206,8 +186,7 @@ class Engine:
         """Move an image by CLIP-guided gradient descent."""
         request.check(self.limits)
         task = self._prepare_from(request.image)
-        work = self._until_closing(lambda report: refine(task, request, report), progress)
-        return self._refinements.submit(work, client)
+        return self._submit_long(self._refinements, lambda report: refine(task, request, report), progress, client)
 
     def submit_project(
         self, request: ProjectRequest, progress: Progress = ignore, client: str | None = None
@@ -215,8 +194,7 @@ class Engine:
         """Find a picture in the latent space."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=None, image=None, n=1, rerank=1), request.query)
-        work = self._until_closing(lambda report: project(task, request, report), progress)
-        return self._refinements.submit(work, client)
+        return self._submit_long(self._refinements, lambda report: project(task, request, report), progress, client)
 
     def submit_compare(
         self,
@@ -228,8 +206,9 @@ class Engine:
         """Draw a text with the prior, and look for it by optimisation; `watch` sees it grow."""
         request.check(self.limits)
         task = self._prepare(replace(request.how, prompt=request.prompt, image=None, n=1), request.query)
-        work = self._until_closing(lambda report: compare(task, request, report, watch), progress)
-        return self._comparisons.submit(work, client)
+        return self._submit_long(
+            self._comparisons, lambda report: compare(task, request, report, watch), progress, client
+        )
 
     def submit_moment(self, task: MomentTask) -> Future[Image.Image]:
         """Draw a frame of a live stream, with those of others that wait."""
@@ -254,18 +233,25 @@ class Engine:
         return Task(request, query, settings, self.library.get(name), self.library.public_source(name), submitted)
 
     def _prepare_from(self, image: Drawn) -> Task:
-        """A task that goes on from an image, with its model, seed and settings."""
         name, request = image.model, DrawRequest(image.label, image.model, seed=image.seed)
         source = self.library.public_source(name)
         return Task(request, image.query, image.settings, self.library.get(name), source, time.perf_counter())
 
-    def _until_closing(self, work: Callable[[Progress], R], progress: Progress) -> Callable[[], R]:
+    def _submit_long(
+        self,
+        queue: BatchQueue[Callable[[], Any], Any],
+        work: Callable[[Progress], R],
+        progress: Progress,
+        client: str | None,
+    ) -> Future[R]:
+        """Have a queue do work that ends at its next report once the engine closes."""
+
         def report(share: float, what: str) -> None:
             if self._closing.is_set():
                 raise Closed
             progress(share, what)
 
-        return lambda: work(report)
+        return queue.submit(lambda: work(report), client)
 
 
 def _one_by_one(batching: Batching, name: str) -> BatchQueue[Callable[[], Any], Any]:

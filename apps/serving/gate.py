@@ -167,7 +167,6 @@ class Gate:
         return JSONResponse([upload_path(self._uploads.put(upload), upload.name)])
 
     def _file(self, given: str, visit: str) -> Response:
-        """A picture, or the visit's own upload."""
         data, name = None, given.rpartition("/")[2]
         if given.startswith(f"{PICTURES}/"):
             data = read_kept(given.removeprefix(f"{PICTURES}/"), self._folder)
@@ -185,7 +184,6 @@ class Gate:
 
 
 def upload_path(name: str, file_name: str) -> str:
-    """An upload's place as a client sees it."""
     return f"{UPLOADS}/{name}/{file_name}"
 
 
@@ -245,7 +243,6 @@ def _refusal(status: int, message: str) -> JSONResponse:
 
 
 def _first(message: Message, receive: Receive) -> Receive:
-    """A channel that gives a message before all others."""
     waiting = [message]
 
     async def next_message() -> Message:

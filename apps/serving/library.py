@@ -161,7 +161,6 @@ class ModelLibrary:
 
 
 def _zoo_models() -> list[str]:
-    """The worlds of the zoo that have a prior."""
     return [name for name in zoo.zoo_names() if (zoo.ZOO / name / "weights" / "prior").is_dir()]
 
 

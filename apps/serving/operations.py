@@ -116,14 +116,47 @@ def mix(task: Task, request: MixRequest, progress: Progress) -> MixResult:
     return MixResult(frames, task.seconds)
 
 
+@dataclass(frozen=True)
+class Change:
+    """How an image is to be moved: what one slider does.
+
+    Attributes:
+        source: what is to go, or what the image shows.
+        target: what is to come.
+        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
+    """
+
+    source: str
+    target: str
+    strength: float
+
+    @cached_property
+    def ends(self) -> tuple[Query, Query]:
+        """Source and target, as the pipeline takes them.
+
+        Raises:
+            UsageError: naming the field, what came and what was expected.
+        """
+        return Query(read_text("source", self.source)), Query(read_text("target", self.target))
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Source and target as labels have them."""
+        return self.ends[0].label, self.ends[1].label
+
+    def check(self, limits: Limits) -> None:
+        check_length("source", self.source, limits)
+        check_length("target", self.target, limits)
+        _ = self.ends
+        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
+
+
 @dataclass(frozen=True, eq=False)
 class EditRequest:
     """Images moved along the direction from one text to another.
 
     Attributes:
-        base: what to draw first, or images that have been drawn.
-        source: what is to go, or what the images show.
-        strength: 1 moves by the difference between the texts, 0 not at all, -1 the other way.
+        base: what to draw first, or images that have been drawn; the rest is as for `Change`.
     """
 
     base: DrawRequest | tuple[ServedImage, ...]
@@ -132,15 +165,11 @@ class EditRequest:
     strength: float = DEFAULT_STRENGTH
 
     @cached_property
-    def ends(self) -> tuple[Query, Query]:
-        """Source and target, as the pipeline takes them; errors are as for `DrawRequest.query`."""
-        return Query(read_text("source", self.source)), Query(read_text("target", self.target))
+    def change(self) -> Change:
+        return Change(self.source, self.target, self.strength)
 
     def check(self, limits: Limits) -> None:
-        check_length("source", self.source, limits)
-        check_length("target", self.target, limits)
-        _ = self.ends
-        check_number("strength", self.strength, -MAX_STRENGTH, MAX_STRENGTH)
+        self.change.check(limits)
         if isinstance(self.base, DrawRequest):
             self.base.check(limits)
         else:
@@ -161,11 +190,10 @@ def edit(task: Task, request: EditRequest, progress: Progress) -> EditResult:
     progress(0.0, "drawing the start")
     before = draw_together([task])[0].images if isinstance(request.base, DrawRequest) else list(request.base)
     started = time.perf_counter()
-    ends = request.ends
-    texts = ends[0].label, ends[1].label
+    texts = request.change.words
     # The start has been truncated, and what has been chosen among candidates stays chosen.
     settings = replace(task.settings, truncation=1.0, rerank=1)
-    change = Edit(*ends, request.strength)
+    change = Edit(*request.change.ends, request.strength)
     starts = [(edit_label(image.label, *texts), image.seed, image.latent) for image in before]
     drawing = draw_latents(task.pipeline, starts, settings, change)
     drawn = list(_reported(drawing, len(starts), "editing", progress))
@@ -351,5 +379,4 @@ def _reported(images: Iterator[T], total: int, what: str, progress: Progress) ->
 
 
 def as_row(draw: Draw, label: str, seed: int) -> Draw:
-    """The one image of a draw, named."""
     return next(draw.named([(label, seed, None)]).rows())

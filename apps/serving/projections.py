@@ -40,7 +40,6 @@ class ProjectRequest:
 
     @cached_property
     def query(self) -> Query:
-        """The picture, as the pipeline takes it."""
         return Query(image=self.picture, name=self.name)
 
     def check(self, limits: Limits) -> None:

@@ -60,12 +60,10 @@ class DrawRequest:
 
     @property
     def negative(self) -> str | None:
-        """The negative prompt, if there is one."""
         return self.negative_prompt if self.negative_prompt and self.negative_prompt.strip() else None
 
     @property
     def label(self) -> str:
-        """What is asked for, in words."""
         named = None if self.image is None else self.image_name
         return " + ".join(part for part in (self.prompt and self.prompt.strip(), named) if part)
 

@@ -88,7 +88,6 @@ class ServedImage:
 
     @property
     def picture(self) -> Image.Image:
-        """Of the generator's kind."""
         return self.drawn.picture
 
     @property
@@ -107,7 +106,6 @@ class ServedImage:
 
     @property
     def label(self) -> str:
-        """What was asked for, in words."""
         return self.drawn.prompts[0]
 
     @property

@@ -59,7 +59,6 @@ class Uploads:
         self._lock = threading.Lock()
 
     def put(self, upload: Upload) -> str:
-        """Keep an upload; returns its name."""
         name = secrets.token_urlsafe(NAME_BYTES)
         with self._lock:
             self._uploads[name] = upload

@@ -67,7 +67,6 @@ class Variant:
     steps: int = DEFAULT_STEPS
 
     def changes_anything(self, config: TrainConfig) -> bool:
-        """Whether the row differs from the configuration's own."""
         return (
             self.apply(config) != config
             or self.num_pairs is not None
@@ -75,7 +74,6 @@ class Variant:
         )
 
     def apply(self, config: TrainConfig) -> TrainConfig:
-        """The configuration with the changes."""
         for key, value in self.changes.items():
             section, _, name = key.partition(".")
             changed = dataclasses.replace(getattr(config, section), **{name: value})
@@ -184,7 +182,6 @@ def train_variant(variant: Variant, base: TrainConfig, pairs: Pairs, work: Path)
 
 
 def measure_variant(variant: Variant, base: TrainConfig, pairs: Pairs, bench: Bench, work: Path) -> Row:
-    """A row of the table."""
     trained = train_variant(variant, base, pairs, work)
     config = variant.apply(base)
     scheduler = build_scheduler(config.diffusion.sampler, config.diffusion.objective)
@@ -215,7 +212,6 @@ def retrieval_rows(variants: Sequence[Variant], pairs: Pairs, bench: Bench) -> l
 
 
 def ablate(config: Namespace) -> None:
-    """Train, measure and write everything."""
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)

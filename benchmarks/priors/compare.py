@@ -141,7 +141,6 @@ class Contest:
     work: Path
 
     def train(self, name: str, config: TrainConfig, **further: Any) -> Trained:
-        """Train a recipe."""
         return train_recipe(Recipe(name, config, **further), self.pairs, self.work)
 
     def row(
@@ -245,7 +244,6 @@ def paper_rows(contest: Contest, trained: Trained, recipe: Recipe) -> list[Row]:
 
 
 def our_rows(contest: Contest, name: str, trained: Trained, recipe: Recipe) -> list[Row]:
-    """Our prior in several numbers of steps."""
     scale = contest.config.guidance_scale
     key = f"-{recipe.config.diffusion.sampler}-{scale:g}"
     rows = []
@@ -296,7 +294,6 @@ def seconds_alone(contest: Contest, trained: Trained, recipe: Recipe, steps: int
 
 
 def compare(config: Namespace) -> None:
-    """Train, measure and write everything."""
     config = Namespace(**{**vars(config), **(QUICK if config.quick else {})})
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,6 @@ SHORT_OPTIMIZER: dict[str, Any] = {"lr": 5e-4, "warmup_steps": 100, "schedule": 
 
 
 def our_config(config: Namespace) -> TrainConfig:
-    """Our prior's settings."""
     ours = read_config(config, config.minutes_ours)
     return dataclasses.replace(ours, precision=config.precision or ours.precision)
 

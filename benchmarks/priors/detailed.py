@@ -55,7 +55,6 @@ def compared(bench: Bench, trained: TrainedPrior, pairs: Pairs) -> Iterator[tupl
 
 
 def measure(config: Namespace) -> None:
-    """Measure and write everything."""
     work, output = check_output_folder(config.work, flag="--work"), check_output_folder(config.output)
     work.mkdir(parents=True, exist_ok=True)
     pairs, trained = Pairs(config.pairs, config.val_pairs), load_prior(config.model)
@@ -68,7 +67,6 @@ def measure(config: Namespace) -> None:
 
 
 def rows_of(config: Namespace, work: Path, count: int, trained: TrainedPrior, pairs: Pairs) -> list[Row]:
-    """All methods on captions that name `count` attributes."""
     captions = held_out_captions(FACES, config.num_prompts, "en", config.seed, count)
     bench = Bench(config.model, captions, range(config.seed, config.seed + config.num_images), work)
     group = f"{count} of {len(FACES.names)} attributes named"

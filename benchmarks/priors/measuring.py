@@ -114,7 +114,6 @@ class Bench:
 
     @property
     def digest(self) -> str:
-        """Digest of networks, prompts and seeds."""
         assert self.generator.identity is not None
         assert self.clip.identity is not None
         texts = [caption.text for caption in self.captions]
@@ -123,7 +122,6 @@ class Bench:
 
     @property
     def group_size(self) -> int:
-        """Prompts drawn and timed together."""
         return max(1, GROUP // len(self.seeds))
 
     def measure(self, name: str, draw: Draw, num_prompts: int | None = None) -> Measured:

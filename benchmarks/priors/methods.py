@@ -52,8 +52,6 @@ def regression(prior: RegressionPrior) -> Draw:
 
 
 def diffusion(bench: Bench, prior: Prior, scheduler: Any, steps: int, guidance: float | Guidance) -> Draw:
-    """A prior sampled in some steps."""
-
     def draw(texts: Tensor, prompts: list[str], seeds: list[int]) -> Drawn:
         noise = initial_noise(start_seeds(prompts, seeds), prior.latent_shape)
         latents = sample(prior, scheduler, prior.text_condition(texts), steps, guidance, noise)
@@ -149,7 +147,6 @@ class OptimizationTrials:
 
 
 def start_seeds(prompts: Sequence[str], seeds: Sequence[int]) -> list[int]:
-    """`start_seed` of each image."""
     return [start_seed(*row) for row in zip(prompts, seeds, strict=True)]
 
 

@@ -94,7 +94,6 @@ class Results:
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
     def save(self, file: Path) -> None:
-        """Write as JSON; a file that is there is replaced."""
         with replacing(file) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -247,5 +246,4 @@ def claims_table(results: Results) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """A text as part of a file's name."""
     return "".join(letter if letter.isalnum() else "-" for letter in text)

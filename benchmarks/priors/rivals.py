@@ -59,7 +59,6 @@ class RegressionObjective:
         embeddings: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """See `DenoisingObjective.loss`."""
         x0 = prior.normalize(latents)
         condition = self.pseudo_text(embeddings.float(), generator)
         return F.mse_loss(prior.decode(torch.zeros_like(x0), condition).float(), x0)

@@ -92,14 +92,12 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides what comes out of the training, beside the pairs."""
         plain = plain_settings()
         changed = {key: value for key, value in decisive(self.config).items() if value != plain[key]}
         return short_digest([self.name, self.num_pairs, self.start, changed])
 
     @property
     def scheduler(self) -> Any:
-        """A new sampler, as the config says."""
         return build_scheduler(self.config.diffusion.sampler, self.config.diffusion.objective)
 
 
@@ -206,12 +204,10 @@ def train_recipe(recipe: Recipe, pairs: Pairs, folder: Path) -> Trained:
 
 
 def short_digest(value: Any) -> str:
-    """Digest of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_batches(data: PairDataModule, batch_size: int, seed: int) -> DataLoader[Any]:
-    """Shuffled batches of a dataset's training pairs."""
     tensors = PairTensors(*data.pairs(data.num_train_pairs))
     rows = RowBatches(len(tensors), batch_size, shuffle=True, seed=seed)
     return DataLoader(tensors, batch_size=None, sampler=rows)

@@ -77,7 +77,6 @@ class Views:
         return len(self.image)
 
     def split(self, size: int) -> list[Views]:
-        """Groups of at most `size` cutouts."""
         columns = (part.split(size) for part in (self.image, self.affine, self.tone, self.seeds))
         return [Views(*parts) for parts in zip(*columns, strict=True)]
 

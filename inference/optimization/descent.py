@@ -155,7 +155,6 @@ class Descent:
         return losses[0]
 
     def _set_rate(self) -> None:
-        """The learning rate of the next iteration."""
         if (whole := self.settings.decay_over) is not None:
             share = min(1.0, self.iteration / max(1, whole))
             for group in self.optimizer.param_groups:

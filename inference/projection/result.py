@@ -37,7 +37,6 @@ class Projection:
 
     @property
     def pil_images(self) -> list[Image.Image]:
-        """The images, of the generator's kind."""
         return to_pil(self.images)
 
 

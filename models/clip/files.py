@@ -83,7 +83,6 @@ class Source:
 
     @property
     def is_in_folder(self) -> bool:
-        """Whether it is a folder of this machine with all its files."""
         return self.model_name.startswith(FOLDER_PREFIX)
 
 
@@ -148,15 +147,12 @@ def _with_said(found: Source, said: ClipArguments) -> Source:
     for name in ("model", "pretrained"):
         if name in changed:
             raise UsageError(f"--clip-args: {name}: expected it with a weights file, whose folder has no {CONFIG_NAME}")
-    config = _changed(found.model_config, said)
-    preprocessing = {**found.preprocessing, **said.preprocessing}
-    normalization = said.text_normalization or found.normalization
     return replace(
         found,
-        model_config=config,
-        preprocessing=preprocessing,
+        model_config=_changed(found.model_config, said),
+        preprocessing={**found.preprocessing, **said.preprocessing},
         tokenizer=said.tokenizer,
-        normalization=normalization,
+        normalization=said.text_normalization or found.normalization,
     )
 
 
@@ -196,7 +192,6 @@ def _of_config(model_name: str, weights: Path, name: str, source: str, config: M
 
 
 def _locate_headed(head: Path, source: str) -> Source:
-    """The base of a head, with the head and its identity."""
     name, sha256 = read_base(head)
     if not is_zoo_name(name):
         raise InputError(f"{head}: expected heads on a CLIP of the zoo ({', '.join(zoo_names())}), got {name!r}")

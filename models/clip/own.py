@@ -70,12 +70,10 @@ class ByteTokenizer:
         return found
 
     def encode(self, text: str) -> list[int]:
-        """Bytes of one text."""
         return list(text.encode("utf-8"))
 
     @staticmethod
     def decode(tokens: Tensor) -> list[str]:
-        """Texts of bytes."""
         rows = tokens.tolist()
         return [bytes(byte for byte in row if byte).decode("utf-8", "replace") for row in rows]
 

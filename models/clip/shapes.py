@@ -16,7 +16,6 @@ from text2latent.models.clip.image_towers import STRIDE
 HEAD_WIDTH = 64
 POSITIONS = re.compile(r"(positional_embedding|pos_embed|position_embeddings\.weight|position_embedding\.weight)$")
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
-IMAGE_POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
 MOST_NAMED = 3
 Shape = tuple[int, ...]
 
@@ -63,7 +62,6 @@ def _resnet(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(state: Mapping[str, Any], prefix: str) -> int:
-    """Numbered parts below a name."""
     return len({name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)})
 
 

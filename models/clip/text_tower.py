@@ -98,8 +98,6 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A row of blocks."""
-
     def __init__(self, width: int, heads: int, layers: int, mlp_ratio: float, quick_gelu: bool) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(Block(width, heads, int(width * mlp_ratio), quick_gelu) for _ in range(layers))

@@ -65,7 +65,6 @@ class BytePairTokenizer:
 
     @property
     def decoder(self) -> dict[int, str]:
-        """Token of each number."""
         return {number: token for token, number in self.encoder.items()}
 
     def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:

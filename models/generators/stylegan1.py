@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,25 +107,23 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image: blocks of doubling resolution from 4x4, and a 1x1 convolution to image channels."""
+    """ws -> image: blocks of doubling resolution from 4x4, and a 1x1 convolution to image channels.
+
+    `settings` are keywords of `SynthesisBlock`.
+    """
 
     def __init__(
         self,
         w_dim: int,
         img_channels: int,
         channels: Sequence[int],
-        use_noise: bool,
-        blur_filter: Sequence[float] | None,
-        activation: str,
-        norm_eps: float,
-        bias_before_blur: bool,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.w_dim, self.num_ws = w_dim, 2 * len(channels)
         self.block_resolutions = [4 << i for i in range(len(channels))]
         for resolution, before, width in zip(self.block_resolutions, [0, *channels], channels, strict=False):
-            settings = (use_noise, blur_filter, activation, norm_eps, bias_before_blur)
-            self.add_module(f"b{resolution}", SynthesisBlock(before, width, w_dim, resolution, *settings))
+            self.add_module(f"b{resolution}", SynthesisBlock(before, width, w_dim, resolution, **settings))
         self.torgb = EqualConv(channels[-1], img_channels, 1, gain=1)
         self.torgb_bias = nn.Parameter(torch.zeros(img_channels))
 
@@ -142,14 +141,7 @@ class SynthesisNetwork(nn.Module):
     ) -> Tensor:
         """Images [N, C, H, W], float32 and not clamped, of `ws` [N, num_ws, w_dim], two for each resolution.
 
-        Args:
-            noise_mode: `none`, `const` (the stored maps) or `random`.
-            generator: of random noise: one, or a list of N so that a sample does not depend on its batch.
-            force_fp32: without effect, as all is float32.
-            exact: whether autocast to bfloat16 is kept out, see `layers.own_precision`; if not, convolutions follow it.
-
-        Raises:
-            ValueError: for another noise mode, or latents of another shape.
+        Arguments and errors are as for StyleGAN2's; `force_fp32` is without effect, as all is float32.
         """
         check_noise_mode(noise_mode)
         if ws.shape[1:] != (self.num_ws, self.w_dim):
@@ -168,18 +160,9 @@ class SynthesisNetwork(nn.Module):
 
 
 class StyleGAN1Generator(MappedGenerator):
-    """StyleGAN generator.
+    """StyleGAN generator; arguments that aren't named here are as for `StyleGAN2Generator`.
 
     Args:
-        z_dim: dimensions of the input latent z.
-        c_dim: dimensions of the class label, 0 for an unconditional network.
-        w_dim: dimensions of the intermediate latent w.
-        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
-        num_mapping_layers: layers of the mapping network.
-        mapping_embed_features: width of the label embedding, `w_dim` if None.
-        mapping_layer_features: width of the mapping network's hidden layers, `w_dim` if None.
-        mapping_activation: a name of `layers.ACTIVATIONS`.
-        mapping_lr_multiplier: learning rate of the mapping network relative to the rest.
         block_channels: channels at 4, 8, ... pixels; their number says the size of the image.
         use_noise: whether layers take noise inputs.
         blur_filter: taps of the low-pass filter after up-sampling, None for none.
@@ -224,7 +207,14 @@ class StyleGAN1Generator(MappedGenerator):
             block_channels=min(block_channels, default=0),
         )
         self.synthesis = SynthesisNetwork(
-            w_dim, img_channels, block_channels, use_noise, blur_filter, activation, norm_eps, bias_before_blur
+            w_dim,
+            img_channels,
+            block_channels,
+            use_noise=use_noise,
+            blur_filter=blur_filter,
+            activation=activation,
+            norm_eps=norm_eps,
+            bias_before_blur=bias_before_blur,
         )
         self.mapping = MappingNetwork(
             z_dim,

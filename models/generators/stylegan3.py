@@ -249,17 +249,10 @@ class StyleGAN3Generator(MappedGenerator):
     """StyleGAN3 generator: the defaults give the translation-equivariant -T.
 
     The rotation-equivariant -R has `conv_kernel=1`, `use_radial_filters=True` and twice the `channel_base` and
-    `channel_max`.
+    `channel_max`. Arguments that aren't named here are as for `StyleGAN2Generator`.
 
     Args:
-        z_dim: dimensions of the input latent z.
-        c_dim: dimensions of the class label, 0 for an unconditional network.
-        w_dim: dimensions of the intermediate latent w.
         img_resolution: pixels per side.
-        img_channels: channels of the image: 1 for grey, 3 for RGB, one more with alpha.
-        num_mapping_layers: layers of the mapping network.
-        mapping_lr_multiplier: learning rate of the mapping network relative to the rest.
-        mapping_layer_features: width of its hidden layers, None for `w_dim`.
         channel_base: a layer of cutoff f has `min(channel_base / 2 / f, channel_max)` channels, rounded.
         channel_max: most channels of a layer.
         num_layers: layers between the Fourier features and ToRGB.

@@ -91,7 +91,6 @@ def read_prior(path: Path, settings: Clip2LatentSettings) -> TransformerPrior:
 
 
 def scheduler_of() -> SchedulerConfig:
-    """How that code draws."""
     return SchedulerConfig(RESPACED, dict(DEFAULTS[RESPACED]))
 
 
@@ -193,7 +192,6 @@ def _require_as_here(state: Mapping[str, Tensor], depth: int) -> None:
 
 
 def _network(state: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
-    """Our names for the tensors."""
     weights = {ours: state[name] for name, ours in WHOLE.items()}
     weights["queries"] = state[QUERY].reshape(-1, state[QUERY].shape[-1])
     for index in range(depth):

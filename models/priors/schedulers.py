@@ -135,7 +135,6 @@ OWN: dict[str, tuple[dict[str, Any], Callable[..., Tensor]]] = {
     RESPACED: ({}, _respaced),
 }
 """Our functions, and the settings besides the defaults with which they do the same."""
-SAMPLER_NAMES = tuple(dict.fromkeys(name for samplers in SAMPLERS.values() for name in samplers))
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,6 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
         return self.data.stat().st_size if self.data.exists() else 0
 
     def validator(self) -> str | None:
@@ -96,7 +95,6 @@ class Partial:
         self.note.write_text(json.dumps({"validator": validator}), encoding="utf-8")
 
     def remove(self) -> None:
-        """Remove both files."""
         self.data.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
@@ -187,7 +185,6 @@ def _report(line: str) -> None:
 
 
 def _complete(url: str, partial: Partial, max_bytes: int, has_checksum: bool) -> None:
-    """Ask for the file until all of it has arrived."""
     if not has_checksum and partial.validator() is None:
         partial.remove()  # nothing would show whether its bytes are of the file that the server has now
     try:

@@ -46,7 +46,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prior(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The converted checkpoint; read only."""
     folder = tmp_path_factory.mktemp("converted") / "prior"
     assert convert.main(checkpoint_arguments(folder, "--generator", str(world), "--clip", str(world))) == 0
     return folder
@@ -168,7 +167,6 @@ def test_a_prior_is_replaced_only_when_asked(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Twelve pairs of 16 channels in two tars."""
     (tmp_path / "in").mkdir()
     for index in range(2):
         embeddings, latents = (RNG.standard_normal((6, 16)).astype(np.float32) for _ in range(2))
@@ -269,7 +267,6 @@ def test_errors_are_one_line_and_leave_nothing(
 
 
 def lay_out(folder: Path) -> None:
-    """Files that the errors' commands name."""
     shutil.copy(CHECKPOINT, folder / "ckpt")
     shutil.copy(YAML, folder / "yaml")
     (folder / "cut.ckpt").write_bytes(CHECKPOINT.read_bytes()[:900_000])

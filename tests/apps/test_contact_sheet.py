@@ -24,7 +24,6 @@ def boxes(sheet: Image.Image) -> list[tuple[int, int, int, int]]:
 
 
 def ink(sheet: Image.Image, box: tuple[int, int, int, int]) -> int:
-    """Dark pixels of a part."""
     return int((np.asarray(sheet.crop(box).convert("L")) < 100).sum())
 
 

@@ -50,7 +50,6 @@ def test_the_folder_remembers_what_it_was_converted_from(tmp_path):
 
 
 def convert_to(folder: Path, source: Path = DATA / FILES[0], *flags: str) -> str:
-    """SHA-256 by which a converted generator is known."""
     assert convert.main([str(source), str(folder), *flags]) == 0
     return load_generator(folder).identity.sha256
 

@@ -68,7 +68,6 @@ BEYOND = (
 
 
 def in_new_process(words: Sequence[str]) -> tuple[int, str, str]:
-    """Run the command as it is typed."""
     ran = subprocess.run([sys.executable, "-m", "text2latent", *words], capture_output=True, text=True)
     return ran.returncode, ran.stdout, ran.stderr
 
@@ -84,7 +83,6 @@ def in_this_process(words: Sequence[str]) -> tuple[int, str, str]:
 
 
 def as_words(command: str | list[str]) -> list[str]:
-    """The words of a command."""
     return command.split() if isinstance(command, str) else command
 
 

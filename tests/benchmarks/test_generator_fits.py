@@ -16,7 +16,6 @@ FACES = load_world("faces")
 
 @pytest.fixture(scope="module")
 def random_generator(tmp_path_factory):
-    """A generator of the faces world's shape with random weights."""
     folder = tmp_path_factory.mktemp("generators") / "random"
     with torch.random.fork_rng():
         torch.manual_seed(0)

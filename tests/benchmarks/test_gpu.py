@@ -141,7 +141,6 @@ def test_mistakes_are_told_in_a_line(flags: list[str], expected: str, capsys: py
 
 
 def requirements_of_torch() -> set[str]:
-    """Distributions that come with torch, itself included."""
     found, todo = set[str](), ["torch"]
     while todo:
         name = re.sub(r"[-_.]+", "-", todo.pop()).lower()

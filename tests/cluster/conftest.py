@@ -83,7 +83,6 @@ class Loopback:
         self._began = time.monotonic()
 
     def report(self, line: str) -> None:
-        """Print a line of the timeline."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {line}", flush=True)
 
     def __enter__(self) -> Loopback:
@@ -125,14 +124,12 @@ class Loopback:
         log.close()
 
     def run(self, *command: str, check: bool = True, environment: Mapping[str, str] | None = None) -> str:
-        """Output of a command of SLURM."""
         settings = {**self.environment, **(environment or {})}
         ran = subprocess.run(command, env=settings, capture_output=True, text=True, check=False, cwd=self.folder)
         assert not check or ran.returncode == 0, f"{command}: {ran.stderr}"
         return ran.stdout
 
     def submit(self, *arguments: str, **environment: str) -> str:
-        """Submit a job with sbatch; returns its number."""
         job = self.run("sbatch", "--parsable", *arguments, environment=environment).strip()
         self.report(f"sbatch {' '.join(Path(argument).name for argument in arguments[:3])} ...: job {job}")
         return job
@@ -146,7 +143,6 @@ class Loopback:
         return found
 
     def wait(self, what: str, happened: Callable[[], object]) -> None:
-        """Wait until something has happened."""
         limit = time.monotonic() + self.patience
         while not happened():
             assert time.monotonic() < limit, f"waited {self.patience:.0f} s for {what}"
@@ -165,7 +161,6 @@ class Loopback:
         self.report(f"job {job}: {state}")
 
     def log(self, job: str) -> str:
-        """What a job, with all its tasks, has written."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"slurm-*-{job}*.log")))
 
 

@@ -42,7 +42,3 @@ def test_sections_are_frozen_and_every_field_has_one_help_line(section):
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_yaml_of_each_domain_fits_the_schema(path):
     check_arguments(["--config", str(path), "--output", "o", "--data.path", "p"], TrainConfig)
-
-
-def test_faces_has_a_yaml():
-    assert "faces" in [path.stem for path in YAMLS]

@@ -141,7 +141,6 @@ def link(name: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
 
 
 def huge(path: Path) -> Path:
-    """A tar whose header claims eight gibibytes."""
     info = tarfile.TarInfo("a.latent.npy")
     info.size = (1 << 33) - 1
     path.write_bytes(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1024))

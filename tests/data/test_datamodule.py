@@ -24,31 +24,11 @@ from text2latent.data.datamodule import (
     default_val_pairs,
     fits_in_memory,
 )
-from text2latent.data.manifest import Manifest
 from text2latent.data.records import open_dataset, read_manifest
 from text2latent.data.shards import encode_shard, load_pairs, publish_shard
-from text2latent.data.stats import finish_dataset
-from text2latent.models.sources.identity import Identity
+from text2latent.tests.data.pair_folders import write_numbers
 
 NUM_PAIRS = 230
-
-
-def write_pairs(folder: Path, num_pairs: int, shard_size: int, width: int = 4) -> Path:
-    """A dataset whose pair i holds the number i in its latent and -i in its embedding."""
-    unknown = Identity("numbers", "numbers", "0" * 64)
-    manifest = Manifest(unknown, unknown, "w", (1, width), width, "float16", 0, 1.0, "32", None, shard_size, num_pairs)
-    open_dataset(folder, manifest)
-    for index in range(manifest.num_shards):
-        rows = manifest.shard_range(index)
-        numbers = np.repeat(np.arange(rows.start, rows.stop, dtype=np.float16)[:, None], width, axis=1)
-        publish_shard(folder, index, len(rows), encode_shard(rows.start, numbers[:, None], -numbers))
-    finish_dataset(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("numbers") / "pairs", NUM_PAIRS, shard_size=32)
 
 
 def make(folder: Path, **settings: object) -> PairDataModule:
@@ -143,7 +123,7 @@ def test_lengths_of_batches(size: int, lengths: list[int]) -> None:
 
 
 def test_a_damaged_shard_is_named_while_streaming(tmp_path: Path) -> None:
-    folder = write_pairs(tmp_path / "pairs", 100, 20)
+    folder = write_numbers(tmp_path / "pairs", 100, 20)
     module = make(folder, in_memory=False, val_pairs=10)
     (folder / "shard-000003.tar").write_bytes((folder / "shard-000003.tar").read_bytes()[:5000])
     with pytest.raises(InputError, match=r"shard-000003\.tar: shard is truncated"):
@@ -164,7 +144,7 @@ def test_a_tenth_of_the_pairs_is_held_out_by_default(numbers: Path) -> None:
 
 
 def test_statistics_of_fewer_pairs_are_refused(tmp_path: Path) -> None:
-    folder = write_pairs(tmp_path / "pairs", 20, 10)
+    folder = write_numbers(tmp_path / "pairs", 20, 10)
     old = (folder / "statistics.npz").read_bytes()
     longer = replace(read_manifest(folder), num_pairs=30, shards=())
     open_dataset(folder, longer)
@@ -182,8 +162,6 @@ def test_pairs_are_held_in_memory_where_they_fit(numbers: Path) -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Notes the pairs it is given."""
-
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -227,7 +205,7 @@ def test_lightning_trains_on_it(numbers: Path, in_memory: bool) -> None:
 @pytest.fixture
 def spoilt(tmp_path: Path) -> Path:
     """100 pairs in shards of 20, of which the numbers 3, 47 and 48 are not finite."""
-    folder = write_pairs(tmp_path / "pairs", 100, 20)
+    folder = write_numbers(tmp_path / "pairs", 100, 20)
     for index, bad in ((0, [3]), (2, [7, 8])):
         numbers = np.repeat(np.arange(index * 20, index * 20 + 20, dtype=np.float16)[:, None], 4, axis=1)
         latents = numbers.copy()

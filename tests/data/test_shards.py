@@ -26,21 +26,7 @@ from text2latent.data.records import open_dataset, read_manifest, record_name, r
 from text2latent.data.shards import encode_shard, is_whole, key_of, load_pairs, publish_shard, read_members, read_shard
 from text2latent.data.stats import finish_dataset, load_statistics
 from text2latent.models.sources.identity import Identity
-
-MANIFEST = Manifest(
-    generator=Identity("faces", "faces", "a" * 64),
-    clip=Identity("small-clip", "faces", "b" * 64),
-    latent_layout="w",
-    latent_shape=(1, 8),
-    embedding_dim=5,
-    dtype="float16",
-    seed=0,
-    truncation=1.0,
-    precision="32",
-    image_format=None,
-    shard_size=16,
-    num_pairs=50,
-)
+from text2latent.tests.data.pair_folders import MANIFEST, empty, flip_a_bit
 
 
 def pairs(count: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -167,16 +153,6 @@ def test_a_record_without_its_shard_counts_for_nothing(tmp_path: Path) -> None:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[700] ^= 1
-    path.write_bytes(data)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def take_another(path: Path) -> None:

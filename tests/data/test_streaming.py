@@ -18,32 +18,10 @@ from torch.utils.data import DataLoader
 from text2latent.benchmarks.cluster import streaming_peak
 from text2latent.common.errors import UsageError
 from text2latent.data.datamodule import ResumableBatches
-from text2latent.data.manifest import Manifest
-from text2latent.data.records import open_dataset, read_manifest
-from text2latent.data.shards import encode_shard, publish_shard
-from text2latent.data.stats import finish_dataset
+from text2latent.data.records import read_manifest
 from text2latent.data.storage import open_store
 from text2latent.data.streaming import StreamedPairs, num_batches, share
-from text2latent.models.sources.identity import Identity
-
-UNKNOWN = Identity("numbers", "numbers", "0" * 64)
-
-
-def write_pairs(folder: Path, num_pairs: int, shard_size: int, width: int = 4) -> Path:
-    """A dataset whose pair i holds the number i in its latent and -i in its embedding."""
-    manifest = Manifest(UNKNOWN, UNKNOWN, "w", (1, width), width, "float16", 0, 1.0, "32", None, shard_size, num_pairs)
-    open_dataset(folder, manifest)
-    for index in range(manifest.num_shards):
-        rows = manifest.shard_range(index)
-        numbers = np.repeat(np.arange(rows.start, rows.stop, dtype=np.float16)[:, None], width, axis=1)
-        publish_shard(folder, index, len(rows), encode_shard(rows.start, numbers[:, None], -numbers))
-    finish_dataset(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("numbers") / "pairs", 230, shard_size=32)
+from text2latent.tests.data.pair_folders import write_numbers
 
 
 def stream(folder: Path, rank: int = 0, processes: int = 1, **settings: int) -> StreamedPairs:
@@ -151,7 +129,7 @@ def test_samples_of_a_batch_can_be_told(numbers: Path, processes: int, workers: 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux shows a process's peak there")
 def test_memory_stays_the_same_over_ten_times_the_shards(tmp_path: Path) -> None:
     """20,000 pairs of 2 KiB in the tenfold dataset would be 40 MB more."""
-    few, many = (write_pairs(tmp_path / str(pairs), pairs, 512, width=512) for pairs in (2_048, 20_480))
+    few, many = (write_numbers(tmp_path / str(pairs), pairs, 512, width=512) for pairs in (2_048, 20_480))
     assert streaming_peak(many, shuffle_pairs=4096) - streaming_peak(few, shuffle_pairs=4096) < 16 * 2**20
 
 

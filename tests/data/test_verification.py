@@ -17,21 +17,7 @@ from text2latent.data.shards import encode_shard, publish_shard
 from text2latent.data.stats import finish_dataset, load_statistics, save_statistics
 from text2latent.data.verification import find_problems
 from text2latent.models.sources.identity import Identity
-
-MANIFEST = Manifest(
-    generator=Identity("faces", "faces", "a" * 64),
-    clip=Identity("small-clip", "faces", "b" * 64),
-    latent_layout="w",
-    latent_shape=(1, 8),
-    embedding_dim=5,
-    dtype="float16",
-    seed=0,
-    truncation=1.0,
-    precision="32",
-    image_format=None,
-    shard_size=16,
-    num_pairs=50,
-)
+from text2latent.tests.data.pair_folders import MANIFEST, empty, flip_a_bit
 
 
 def shard(index: int, manifest: Manifest = MANIFEST, shift: float = 0.0, dtype: type = np.float16) -> bytes:
@@ -79,16 +65,6 @@ def cut_at_a_member(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:4096])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[700] ^= 1
-    path.write_bytes(data)
-
-
 def scribble(path: Path) -> None:
     path.write_bytes(b"not a tar at all" * 100)
 
@@ -120,7 +96,7 @@ def other_shape(path: Path) -> None:
         (cut, "truncated", "ends after 5000 bytes"),
         (cut_at_a_member, "truncated", "ends after 4096 bytes"),
         (empty, "truncated", "ends after 0 bytes"),
-        (flip, "corrupt", "its SHA-256 isn't the recorded"),
+        (flip_a_bit, "corrupt", "its SHA-256 isn't the recorded"),
         (scribble, "corrupt", "not a tar archive"),
         (copy_first, "duplicate", "holds the samples of shard-000000.tar"),
         (other_generator, "foreign", "another generator: expected faces (aaaaaaaaaaaa), got cccccccccccc"),

@@ -43,7 +43,6 @@ def commands_of(page: Path) -> list[str]:
 
 
 def with_small_counts(command: str) -> str:
-    """A command that asks for few of all."""
     for printed, small in COUNTS:
         command = re.sub(printed, small, command)
     return " ".join([command, *(words for pattern, words in FURTHER if re.search(pattern, command))])

@@ -105,7 +105,6 @@ def place(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run_here(command: str) -> None:
-    """Run a verb in this process, which has torch already."""
     words = [word for word in shlex.split(command) if not re.match(r"[A-Z0-9_]+=", word)]
     verb = words[0] == "text2latent"
     assert verb or re.fullmatch(r"\w+\.py", words[1]), command
@@ -113,7 +112,6 @@ def run_here(command: str) -> None:
 
 
 def run_in_shell(command: str, folder: Path) -> None:
-    """Run a command as somebody types it."""
     bin_folder = folder / "bin"
     if not bin_folder.exists():
         bin_folder.mkdir()

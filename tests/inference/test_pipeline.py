@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-import text2latent
 from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.inference.seeds import seeds_of
@@ -31,10 +30,6 @@ def draw(pipe: Text2LatentPipeline, prompt: object, **settings: object) -> torch
 
 def assert_same_images(one: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
-
-
-def test_public_name() -> None:
-    assert text2latent.Text2LatentPipeline is Text2LatentPipeline
 
 
 @pytest.mark.parametrize("source", ["folder", "checkpoint", "faces"])

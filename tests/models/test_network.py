@@ -18,8 +18,6 @@ from text2latent.models.network import CONFIG, WEIGHTS, Network, Unfilled
 
 
 class Layer(Network):
-    """A network of ours."""
-
     def __init__(self, width: int, sizes: tuple[int, ...] = (1, 2), name: str | None = None) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 2)
@@ -34,8 +32,6 @@ class Narrow(Layer):
 
 
 class Theirs(ModelMixin, ConfigMixin):
-    """The same layer as a model of diffusers'."""
-
     config_name = "config.json"
 
     @register_to_config

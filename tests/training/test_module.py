@@ -177,8 +177,6 @@ def test_validation_is_comparable_over_time_and_of_the_averaged_weights(tmp_path
 
 
 class Weights(pl.Callback):
-    """Notes the weights after each step."""
-
     def __init__(self) -> None:
         self.after: list[Tensor] = []
 

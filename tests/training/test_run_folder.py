@@ -32,7 +32,6 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run that has been opened once and has a checkpoint."""
     folder = RunFolder(tmp_path / "run")
     open_run(folder, CONFIG, RECORD, resume=True)
     folder.checkpoints.mkdir()

@@ -86,8 +86,6 @@ def fit(
 
 
 class SendSignal(pl.Callback):
-    """Sends this process a real signal in the course of one step."""
-
     def __init__(self, step: int, signum: int = signal.SIGINT) -> None:
         self.step, self.signum = step, signum
 
@@ -97,8 +95,6 @@ class SendSignal(pl.Callback):
 
 
 class Losses(pl.Callback):
-    """Notes what training and validation give."""
-
     def __init__(self) -> None:
         self.train: list[float] = []
         self.val: list[float] = []

@@ -15,7 +15,6 @@ FACES = load_world("faces")
 
 @pytest.fixture(scope="session")
 def judge() -> Judge:
-    """The judge that ships with the project."""
     return load_judge(FACES)
 
 

@@ -78,7 +78,6 @@ class Pen:
         self.canvas.drawRoundRect(skia.Rect(left, top, right, bottom), radius, radius, self._paint(color, alpha, None))
 
     def polygon(self, points: Points, color: Color, alpha: float = 1.0) -> None:
-        """Fill a closed polygon."""
         path = skia.Path()
         path.addPoly([skia.Point(x, y) for x, y in points], True)
         self.canvas.drawPath(path, self._paint(color, alpha, None))

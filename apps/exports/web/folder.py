@@ -161,6 +161,5 @@ def _write_parts(folder: Path, parts: dict[str, bytes]) -> Iterator[tuple[str, d
 
 
 def _small_files(folder: Path) -> list[str]:
-    """What the page consists of besides its parts."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     return [name for name in names if not name.startswith("parts/") and name != CARD]

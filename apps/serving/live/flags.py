@@ -43,7 +43,6 @@ class LiveFlags:
 
 
 def add_live_flags(parser: CommandParser) -> None:
-    """Add the flags."""
     add, limits = parser.add_argument, Limits()
     add("--osc", type=whole_number(Range(at_least=0, at_most=65535)), default=None, metavar="PORT",
         help="UDP port, at --host, for Open Sound Control: /prompt, /mix, /seed, /edit/NAME and /truncation steer the "

@@ -136,7 +136,6 @@ class Scene:
             self._wanted, self._version = wanted, self._version + 1
 
     def at(self, now: float) -> Moment:
-        """What is shown at a moment."""
         with self._lock:
             numbers = {name: way.at(now) for name, way in self._numbers.items()}
             strengths = {name: way.at(now) for name, way in self._strengths.items()}

@@ -114,13 +114,11 @@ class Stage:
         return self.engine.submit_preparation(work, client)
 
     def close_stream(self, stream: Stream) -> None:
-        """Forget a stream and end its frames."""
         with self._lock:
             self._streams.pop(stream.name, None)
         stream.source.close()
 
     def find(self, name: str) -> Stream | None:
-        """An open stream, if there is one of this name."""
         with self._lock:
             return self._streams.get(name)
 
@@ -159,7 +157,6 @@ class Stage:
             self._readers[client] += 1
 
     def leave(self, client: str) -> None:
-        """Count one reader less."""
         with self._lock:
             self._readers[client] -= 1
             self._readers += Counter()  # who reads nothing isn't remembered

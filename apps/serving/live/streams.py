@@ -216,7 +216,6 @@ def _read_edit(given: str) -> tuple[str, float]:
 
 
 def _described(stream: Stream) -> dict[str, Any]:
-    """What a reader has to know of a stream."""
     width, height = stream.size
     return {
         "id": stream.name,

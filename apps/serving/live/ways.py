@@ -91,7 +91,6 @@ class Way(Generic[T]):
 
 
 def along_line(start: float, end: float, share: float) -> float:
-    """A number between two."""
     return start + share * (end - start)
 
 

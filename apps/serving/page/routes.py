@@ -19,11 +19,12 @@ from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
-from text2latent.apps.serving.adjustments import AdjustRequest, Change
+from text2latent.apps.serving.adjustments import AdjustRequest
 from text2latent.apps.serving.engine import Engine
 from text2latent.apps.serving.hosts import client_of
 from text2latent.apps.serving.operations import (
     DEFAULT_ITERATIONS,
+    Change,
     CompareRequest,
     Comparison,
     Halfway,

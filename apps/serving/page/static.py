@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 FOLDER = "/page"
 DOCUMENT = "index.html"
 SHARED = ("checksum.js", "elements.js", "memory.js", "translation.js")
-"""Scripts of the page that runs without a server."""
+"""Scripts of the page that runs without a server, of which this one has the base of its style and its icon, too."""
 READING = ["GET", "HEAD"]
 POLICY = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'"
 """Nothing is asked of other servers. Frames are allowed, as on a Hugging Face Space."""
@@ -24,7 +24,7 @@ def read_files() -> dict[str, bytes]:
     own = files("text2latent.apps.serving.page").joinpath("site")
     shared = files("text2latent.apps.exports.web").joinpath("site")
     scripts = [*own.joinpath("scripts").iterdir(), *(shared.joinpath("scripts").joinpath(name) for name in SHARED)]
-    there = [*own.iterdir(), *scripts, shared.joinpath("icon.svg")]
+    there = [*own.iterdir(), *scripts, shared.joinpath("base.css"), shared.joinpath("icon.svg")]
     return {file.name: file.read_bytes() for file in there if file.is_file()}
 
 

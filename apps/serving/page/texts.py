@@ -20,6 +20,5 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 
 def both(key: str) -> str:
-    """HTML of a text in both languages."""
     english, japanese = (escape(text) for text in TEXTS[key])
     return f'<span lang="en">{english}</span><span lang="ja">{japanese}</span>'

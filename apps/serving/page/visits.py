@@ -106,7 +106,6 @@ class Visits:
             await asyncio.sleep(self._patience / LOOKS)
 
     async def leave(self, request: gr.Request) -> None:
-        """End all that a visit waits for."""
         for task in list(self._waiting.get(request.session_hash, ())):
             task.cancel()
 

@@ -48,7 +48,6 @@ def load_class(source: str | Path | Mapping[str, Any], allow_import: bool = True
 
 
 def is_class_folder(folder: Path) -> bool:
-    """Whether a folder is one that `save_class` wrote."""
     return (folder / CONFIG).is_file() and own_class.KEYS[0] in read_object(folder / CONFIG, "a generator folder")
 
 

@@ -136,7 +136,6 @@ class PickleMachine:
         return self.read_text(window.index(b"\n") + 1)[:-1]
 
     def pop(self) -> Any:
-        """Take the top of the stack."""
         return self.stack.pop()
 
     def pop_mark(self) -> list[Any]:

@@ -65,7 +65,6 @@ def _convert_mapping(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor
 
 
 def _convert_synthesis(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments and state of the synthesis network."""
     num_blocks = 1 + next(i for i in range(MAX_BLOCKS) if f"convs.{2 * i}.conv.weight" not in tensors)
     names = _layer_names(num_blocks)
     noises = {name: f"noises.noise_{i}" for i, name in enumerate(name for name in names if "rgb" not in name)}

@@ -94,7 +94,6 @@ def _shape(state: Mapping[str, Tensor], name: str, ndim: int) -> list[int]:
 
 
 def _mapping(state: Mapping[str, Tensor], alias_free: bool) -> dict[str, Any]:
-    """Arguments of the mapping network."""
     num_layers = next(i for i in itertools.count() if f"mapping.fc{i}.weight" not in state)
     hidden, in_features = _shape(state, "mapping.fc0.weight", 2)
     w_dim = _shape(state, f"mapping.fc{num_layers - 1}.weight", 2)[0]
@@ -171,7 +170,6 @@ def _stylegan3(state: Mapping[str, Tensor], known: dict[str, Any], given: Mappin
 def _filter_arguments(
     state: Mapping[str, Tensor], known: dict[str, Any], given: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Arguments to try, the usual first."""
     critical = sorted(range(min(known["num_layers"], MAX_CRITICAL)), key=lambda count: abs(count - 2))
     taps = next((len(value) for name, value in state.items() if re.search(r"\.L0_\w+\.up_filter$", name)), 0)
     for num_critical, lrelu_upsampling in itertools.product(critical, (2, 4, 1)):

@@ -152,7 +152,6 @@ def _without_growth(variables: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _convert_mapping(tensors: Tensors, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments and state of the mapping network."""
     num_layers = next((i for i in range(MAX_LAYERS) if f"Dense{i}/weight" not in tensors), MAX_LAYERS)
     label_arguments, state = _convert_labels(tensors)
     (in_features, hidden), (_, w_dim) = (tensors.shape(f"Dense{i}/weight", 2) for i in (0, max(num_layers - 1, 0)))
@@ -189,7 +188,6 @@ def _convert_labels(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor]
 
 
 def _convert_synthesis(tensors: Tensors) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments and state of the synthesis network."""
     blocks = find_blocks(tensors)
     arguments = _synthesis_arguments(tensors, blocks)
     const = tensors.take(f"{blocks[0]}/Const/const", 4)[0]

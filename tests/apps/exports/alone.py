@@ -31,12 +31,10 @@ def run_alone(python: str | Path, folder: Path, *arguments: str | Path, **variab
 
 
 def pixels(path: Path) -> np.ndarray:
-    """A picture as `[H, W, 3]`."""
     return np.asarray(Image.open(path).convert("RGB"))
 
 
 def mean_difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference of two pictures' levels of 255."""
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 

@@ -43,7 +43,6 @@ def environment(name: str, wanted: Iterable[str]) -> Path:
 
 
 def versions(names: Iterable[str]) -> list[str]:
-    """Lines `NAME==VERSION` of distributions, sorted."""
     return sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
 
 

@@ -28,7 +28,6 @@ CLASSES = [LatentPriorPipeline, FolderClip, StyleGAN2Generator, StyleGAN3Generat
 
 
 def imported(source: str) -> set[str]:
-    """Top-level names of all modules that a source imports."""
     nodes = list(ast.walk(ast.parse(source)))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -42,7 +42,6 @@ ODD = "ǅ İ J̌ ΟΔΟΣ 'ſ a\u0345b Ⅷ ② ½ ﷽ \u200bwide\u200d \ufeff ''
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory):
-    """open_clip's tokenizer of 24 tokens, and ours."""
     theirs = open_clip.SimpleTokenizer(context_length=24)
     folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
     write_tokenizer(theirs, folder)

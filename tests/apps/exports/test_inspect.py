@@ -147,7 +147,6 @@ def compiled_package(path: Path, metadata: object) -> None:
 
 
 def huge_picture(path: Path) -> None:
-    """The head of a picture that would take gigabytes."""
     Image.new("L", (1, 1)).save(path)
     data = bytearray(path.read_bytes())
     data[16:24] = struct.pack(">II", 10**6, 10**6)

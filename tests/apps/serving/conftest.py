@@ -43,7 +43,6 @@ def engine(tiny_model: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def pipeline(tiny_model: Path) -> Text2LatentPipeline:
-    """The same model, without the engine."""
     return Text2LatentPipeline.from_pretrained(str(tiny_model))
 
 
@@ -56,7 +55,6 @@ def address(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def client(address: str) -> Iterator[httpx.Client]:
-    """A client of the API."""
     httpx = pytest.importorskip("httpx")
     with httpx.Client(base_url=address, timeout=600, trust_env=False) as client:
         yield client
@@ -64,7 +62,6 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def faces_engine() -> Iterator[Engine]:
-    """An engine on the faces that ship with the package."""
     with Engine(["faces"]) as engine:
         yield engine
 

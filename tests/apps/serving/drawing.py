@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from text2latent.apps.serving.requests import DrawRequest
+from text2latent.apps.serving.results import ServedImage
 
 TEXT, JAPANESE = "blonde woman with glasses", "眼鏡をかけた金髪の女性"
 REQUESTS = [
@@ -24,3 +25,17 @@ REQUESTS = [
 def farthest(one: Image.Image, other: Image.Image) -> int:
     """Largest difference of two pictures' levels."""
     return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
+
+
+def variations_of(image: ServedImage, n: int, seed: int) -> DrawRequest:
+    """Variations of an image, whose embedding is the prompt, with the settings that it was drawn with."""
+    return DrawRequest(
+        model=image.model,
+        n=n,
+        seed=seed,
+        guidance_scale=image.settings.guidance_scale,
+        steps=image.settings.num_inference_steps,
+        truncation=image.settings.truncation,
+        image=image.picture,
+        image_name=image.stem,
+    )

@@ -26,7 +26,6 @@ class Hostile:
 
     @property
     def places(self) -> list[str]:
-        """All of them."""
         return [*self.present.values(), *self.absent.values()]
 
     @property

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,7 +18,6 @@ START_SECONDS, END_SECONDS = 300.0, 300.0
 
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The application's address while it runs."""
     with open_socket("127.0.0.1", 0) as listening:
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
@@ -34,3 +34,9 @@ def running(app: FastAPI) -> Iterator[str]:
             server.should_exit = True
             thread.join(END_SECONDS)
             assert not thread.is_alive(), "the server didn't stop"
+
+
+def result_of(client: Any, endpoint: str, values: list[Any]) -> str:
+    begun = client.post(f"/gradio_api/call/{endpoint}", json={"data": values}).raise_for_status()
+    with client.stream("GET", f"/gradio_api/call/{endpoint}/{begun.json()['event_id']}") as events:
+        return "".join(events.iter_text())

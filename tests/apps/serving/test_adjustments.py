@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from text2latent.apps.serving.adjustments import KEPT_DIRECTIONS, MOST_CHANGES, Adjuster, AdjustRequest, Change
+from text2latent.apps.serving.adjustments import KEPT_DIRECTIONS, MOST_CHANGES, Adjuster, AdjustRequest
 from text2latent.apps.serving.engine import Engine
+from text2latent.apps.serving.operations import Change
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import ServedImage
 from text2latent.common.errors import UsageError

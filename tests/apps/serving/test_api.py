@@ -184,7 +184,6 @@ def test_wrong_addresses_and_methods_are_told_alike_with_and_without_a_page(
 
 @pytest.fixture(scope="module")
 def apps(engine: Engine) -> dict[bool, TestClient]:
-    """Clients of the application without and with a page."""
     pytest.importorskip("gradio")
     return {page: TestClient(build_app(engine, page=page, allowed_hosts=["testserver"])) for page in (False, True)}
 
@@ -285,7 +284,6 @@ class Held:
 
 @pytest.fixture
 def hold(tiny_model: Path) -> Iterator[Callable[[Batching], Held]]:
-    """Function that starts such a server."""
     with contextlib.ExitStack() as stack:
 
         def make(batching: Batching) -> Held:

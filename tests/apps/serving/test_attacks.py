@@ -28,7 +28,7 @@ from text2latent.apps.serving.page import build_endpoints  # noqa: E402
 from text2latent.apps.serving.page.visits import Visits  # noqa: E402
 from text2latent.apps.serving.visitor_files import Uploads  # noqa: E402
 from text2latent.tests.apps.serving.hostile import META, SECRET, Hostile, set_up  # noqa: E402
-from text2latent.tests.apps.serving.running import running  # noqa: E402
+from text2latent.tests.apps.serving.running import result_of, running  # noqa: E402
 
 TOKEN = "a-token-for-attackers"
 PATIENCE = 120.0
@@ -42,7 +42,6 @@ class Web(http.server.SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        """Answer with the secret."""
         Web.asked.append(self.path)
         self.send_response(200)
         self.end_headers()
@@ -79,7 +78,6 @@ def web() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The page's folder of files, for this module."""
     folder = tmp_path_factory.mktemp("page") / "gradio"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
@@ -88,7 +86,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module", params=[None, TOKEN], ids=["open", "token"])
 def page(request: pytest.FixtureRequest, engine: Engine, folder: Path) -> Iterator[Page]:
-    """Where the page answers, and what its visitors send."""
     headers = {} if request.param is None else {"Authorization": f"Bearer {request.param}"}
     app = build_app(engine, request.param)
     with running(app) as address:
@@ -309,13 +306,6 @@ def test_texts_that_are_paths_stay_texts(page: Page, hostile: Hostile) -> None:
             assert SECRET not in events
             assert "event: error" in events
     assert results == {"event: error\n"}
-
-
-def result_of(client: Any, endpoint: str, values: list[Any]) -> str:
-    """The events of a call, as a browser gets them."""
-    begun = client.post(f"/gradio_api/call/{endpoint}", json={"data": values}).raise_for_status()
-    with client.stream("GET", f"/gradio_api/call/{endpoint}/{begun.json()['event_id']}") as events:
-        return "".join(events.iter_text())
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,6 @@ def source_of(visitor: Visitor, gallery: str) -> str | None:
 
 
 def wait_for_another(visitor: Visitor, image: str, before: str | None) -> None:
-    """Wait until a picture is another than before."""
     is_new = "([selector, before]) => ![null, before].includes(document.querySelector(selector)?.src ?? null)"
     visitor.page.wait_for_function(is_new, arg=[f"#{image}", before])
 
@@ -251,7 +250,6 @@ def test_the_selected_picture_alone_is_outlined(visit: Visit) -> None:
 
 @pytest.fixture
 def comparisons(faces_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
-    """Of all comparisons that are asked for."""
     asked: list[Future[Any]] = []
     submit = faces_engine.submit_compare
 

@@ -24,7 +24,7 @@ from text2latent.common.errors import InputError, UsageError
 from text2latent.inference.domain import fit_domain
 from text2latent.inference.pipeline import Text2LatentPipeline
 from text2latent.tests.apps.serving.conftest import SMALL_LIMITS
-from text2latent.tests.apps.serving.drawing import JAPANESE, REQUESTS, TEXT, farthest
+from text2latent.tests.apps.serving.drawing import JAPANESE, REQUESTS, TEXT, farthest, variations_of
 
 
 def expected_images(pipeline: Text2LatentPipeline, request: DrawRequest) -> list[Image.Image]:
@@ -105,7 +105,7 @@ def test_files_tell_how_an_image_was_made(engine: Engine, tiny_model: Path) -> N
 
 def test_variations_follow_the_image_and_keep_the_settings(engine: Engine, pipeline: Text2LatentPipeline) -> None:
     start = engine.submit_draw(DrawRequest(TEXT, seed=3, steps=4, truncation=0.8)).result().images[0]
-    varied = engine.submit_vary(start, n=2, seed=7).result()
+    varied = engine.submit_draw(variations_of(start, n=2, seed=7)).result()
     expected = pipeline(
         image=start.picture, num_images_per_prompt=2, num_inference_steps=4, truncation=0.8, seeds=[7, 8]
     )

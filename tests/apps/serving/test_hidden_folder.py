@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from text2latent.apps.serving.hidden_folder import NAME, HiddenFolder
+from text2latent.tests.apps.serving.running import result_of
 from text2latent.tests.apps.serving.test_page import PATIENCE, SETTINGS, TEXT
 
 FOLDERS = ["/var/tmp/some one/gradio", "/tmp/絵/gradio", r"C:\Users\someone\gradio"]
@@ -58,13 +58,6 @@ def test_pictures_and_other_addresses_stay_as_they_are() -> None:
     picture = client_of("/srv/files", Response(data, media_type="image/png")).get("/gradio_api/files")
     assert (picture.content, picture.headers["content-length"]) == (data, str(len(data)))
     assert client_of("/srv/files", Response(data, media_type="application/json")).get("/files").content == data
-
-
-def result_of(client: Any, endpoint: str, values: list[Any]) -> str:
-    """The events of a call, as a browser gets them."""
-    begun = client.post(f"/gradio_api/call/{endpoint}", json={"data": values}).raise_for_status()
-    with client.stream("GET", f"/gradio_api/call/{endpoint}/{begun.json()['event_id']}") as events:
-        return "".join(events.iter_text())
 
 
 def test_the_page_tells_no_folder_and_takes_its_own_files_back(page_address: str) -> None:

@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from text2latent import Text2LatentPipeline, infer
-from text2latent.apps.serving.adjustments import AdjustRequest, Change
+from text2latent.apps.serving.adjustments import AdjustRequest
 from text2latent.apps.serving.engine import Engine
-from text2latent.apps.serving.operations import EditRequest, RefineRequest
+from text2latent.apps.serving.operations import Change, EditRequest, RefineRequest
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.inference.domain import DomainScore
 from text2latent.inference.latents_file import load_latents
 from text2latent.models.sources.zoo import ZOO
+from text2latent.tests.apps.serving.drawing import variations_of
 
 gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
@@ -258,7 +259,7 @@ def test_commands_of_variations_refinements_and_edits_go_on_from_what_the_page_s
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"{drawn.stem}.png").write_bytes(drawn.png())
     (tmp_path / f"{drawn.stem}.npz").write_bytes(drawn.npz())
-    variation = faces_engine.submit_vary(drawn, 1, 3).result().images[0]
+    variation = faces_engine.submit_draw(variations_of(drawn, 1, 3)).result().images[0]
     refined = faces_engine.submit_refine(RefineRequest(drawn, 2)).result().after
     edited = faces_engine.submit_edit(EditRequest((drawn,), "a woman", "a woman with a beard", 1.5)).result().after[0]
     for image in (variation, refined, edited):
@@ -306,7 +307,6 @@ def test_the_page_remembers_a_bounded_number_of_visits(faces_engine: Engine) -> 
 
 def test_settings_stand_in_the_place_of_the_request() -> None:
     async def handler(text: str, how: DrawRequest, last: int = 3) -> str:
-        """What it does."""
         return ""
 
     call = calls.takes_settings(handler)

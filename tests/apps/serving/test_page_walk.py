@@ -59,7 +59,6 @@ def seed_of(visitor: Visitor) -> int:
 
 
 def drawn_seed(visitor: Visitor) -> int:
-    """That of the selected picture, as the panel has it."""
     found = re.search(r"(?:Seed|シード)\s+(\d+)", visitor.page.locator("#selected-facts").inner_text())
     assert found is not None
     return int(found[1])

@@ -17,7 +17,7 @@ from text2latent.apps.serving.operations import CompareRequest, EditRequest, Mix
 from text2latent.apps.serving.projections import ProjectRequest
 from text2latent.apps.serving.requests import DrawRequest
 from text2latent.apps.serving.results import Recipe, ServedImage
-from text2latent.tests.apps.serving.drawing import JAPANESE, REQUESTS, TEXT, farthest
+from text2latent.tests.apps.serving.drawing import JAPANESE, REQUESTS, TEXT, farthest, variations_of
 
 
 def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | None]]:
@@ -25,7 +25,7 @@ def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | 
     for number in (0, 4, 5, 6):
         yield f"draw {number}", engine.submit_draw(REQUESTS[number]).result().images[-1], None
     start = engine.submit_draw(REQUESTS[2]).result().images[1]
-    yield "variation", engine.submit_vary(start, 2, seed=3).result().images[1], start
+    yield "variation", engine.submit_draw(variations_of(start, 2, seed=3)).result().images[1], start
     yield (
         "mixed with an image",
         engine.submit_draw(replace(REQUESTS[8], image=start.picture, image_name=start.stem)).result().images[0],
@@ -52,7 +52,6 @@ def all_kinds(engine: Engine) -> Iterator[tuple[str, ServedImage, ServedImage | 
 
 
 def follow(recipe: Recipe, way: str) -> None:
-    """Do what a recipe says in the current folder."""
     if way == "command":
         words = shlex.split(recipe.command)
         assert words[0] == "text2latent"

@@ -29,7 +29,6 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes
 
 
 def halves(width: int = 40, height: int = 20) -> Image.Image:
-    """Red on the left, blue on the right."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2, 0] = pixels[:, width // 2 :, 2] = 255
     return Image.fromarray(pixels)

@@ -26,8 +26,6 @@ LONG = CompareRequest("a man", 100_000)
 
 
 class Asked:
-    """One of an engine's `submit_` methods, and what it has given."""
-
     def __init__(self, submit: Callable[..., Future[Any]]) -> None:
         self._submit = submit
         self.futures: list[Future[Any]] = []

@@ -180,7 +180,6 @@ def test_results_without_optimisation_cannot_stand_for_it(
 
 
 def flags(*words: str) -> Namespace:
-    """The comparison's flags."""
     parsed = compare.build_parser().parse(["--pairs", "pairs", "--model", "faces", *words])
     assert isinstance(parsed, Namespace)
     return parsed
@@ -270,7 +269,6 @@ def test_every_ablation_is_a_valid_configuration_and_has_its_own_name() -> None:
 
 
 def method(name: str, group: str, named: float, seconds: float, diversity: float = 0.5) -> Row:
-    """A row whose intervals are as wide as `row` makes them."""
     figures = row(name, named=named, seconds=seconds, latent_seconds=seconds / 2, diversity=diversity).figures
     return Row(name, group, figures, 8, subset=figures)
 

@@ -26,7 +26,6 @@ def generator(channels: int = 3, size: int | tuple[int, int] = 16) -> Generator:
 
 
 def halves(width: int, height: int) -> Image.Image:
-    """Left half red, right half blue."""
     picture = Image.new("RGB", (width, height), "red")
     picture.paste("blue", (width // 2, 0, width, height))
     return picture

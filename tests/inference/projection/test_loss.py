@@ -26,7 +26,6 @@ def images(n: int, height: int = 32, width: int = 32, channels: int = 3, seed: i
 
 
 def mean_colours(pictures: Tensor) -> list[Tensor]:
-    """Features that are easily computed."""
     return [pictures.mean(dim=(2, 3))[:, None]]
 
 

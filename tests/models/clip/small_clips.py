@@ -75,7 +75,6 @@ def save_clip(
 
 
 def build(model_config: Mapping[str, Any], text_folder: Path | None) -> nn.Module:
-    """A model as open_clip builds it from one of its configs, with the text tower's config from a folder."""
     arguments = deepcopy(dict(model_config))
     text = arguments["text_cfg"]
     if text_folder is not None:

@@ -132,5 +132,4 @@ def save(folder: Path, kind: str) -> Any:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change values of a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -5,11 +5,10 @@ All are loaded by one process with a limited address space, where any success or
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
-import subprocess
-import sys
 import types
 import zipfile
 
@@ -18,11 +17,11 @@ import torch
 
 from text2latent.tests.models.generators.formats.test_unpickling import (
     EVIL,
-    EXTRA_BYTES,
     SECONDS,
     called,
     dictionary,
     laughs,
+    load_hostile,
     safetensors_file,
     storage_id,
     stream,
@@ -32,34 +31,19 @@ from text2latent.tests.models.generators.formats.test_unpickling import (
     zipped,
 )
 
-LOADER = f"""
-import json, re, resource, sys, time, warnings
-warnings.simplefilter("error")
-from pathlib import Path
-from text2latent.common.errors import InputError
+LOADING = """
+from text2latent.models.clip.arguments import read_clip_arguments
 from text2latent.models.clip.encoder import ClipEncoder
 import open_clip
-ClipEncoder.from_pretrained("faces")
-used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
-resource.setrlimit(resource.RLIMIT_AS, (used + {EXTRA_BYTES}, used + {EXTRA_BYTES}))
-for path in sorted(Path("files").iterdir()):
-    started = time.perf_counter()
-    source, arguments = f"ViT-B-32-quickgelu/{{path}}", None
-    if path.name.startswith("script-"):
-        source, arguments = str(path), {{"quick_gelu": True}}
+
+def load(path):
     if path.name.startswith("args-"):
-        source = "faces"
-    try:
-        if path.name.startswith("args-"):
-            from text2latent.models.clip.arguments import read_clip_arguments
-            arguments = read_clip_arguments(str(path))
-        ClipEncoder.from_pretrained(source, arguments)
-        result = ("loaded", "")
-    except InputError as error:
-        result = ("InputError", str(error))
-    except BaseException as error:
-        result = (type(error).__name__, str(error)[:500])
-    print(json.dumps([path.name, *result, time.perf_counter() - started]), flush=True)
+        return ClipEncoder.from_pretrained("faces", read_clip_arguments(str(path)))
+    if path.name.startswith("script-"):
+        return ClipEncoder.from_pretrained(str(path), {"quick_gelu": True})
+    return ClipEncoder.from_pretrained(f"ViT-B-32-quickgelu/{path}")
+
+ClipEncoder.from_pretrained("faces")
 """
 SYSTEM = b"cposix\nsystem\n" + text("touch CANARY") + b"\x85R"
 FOUR = struct.pack("<4f", *range(4))
@@ -82,9 +66,6 @@ TWELVE: dict[str, tuple[bytes, str]] = {
 
 
 def archive(state: bytes, *storages: bytes, code: bytes = b"", compressed: bool = True) -> bytes:
-    """A TorchScript archive, by the pickle of its module and its storages."""
-    import io
-
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("m/data.pkl", b"\x80\x02" + state + b".")
@@ -98,7 +79,6 @@ def archive(state: bytes, *storages: bytes, code: bytes = b"", compressed: bool 
 
 
 def module(state: bytes, name: str = "__torch__.clip\nCLIP") -> bytes:
-    """Opcodes of a module of an archive, with its attributes."""
     return f"c{name}\n".encode() + b")\x81" + state + b"b"
 
 
@@ -171,15 +151,7 @@ HOSTILE = hostile_files()
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> types.SimpleNamespace:
-    """What became of each file, and the folder in which they were loaded."""
-    folder = tmp_path_factory.mktemp("hostile")
-    (folder / "files").mkdir()
-    for name, (data, _) in HOSTILE.items():
-        (folder / "files" / name).write_bytes(data)
-    ran = subprocess.run([sys.executable, "-c", LOADER], cwd=folder, capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    lines = [json.loads(line) for line in ran.stdout.splitlines()]
-    return types.SimpleNamespace(folder=folder, files={name: result for name, *result in lines})
+    return load_hostile(tmp_path_factory.mktemp("hostile"), HOSTILE, LOADING)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -51,7 +51,6 @@ def test_table_leads_from_kanji_to_other_kanji_in_one_step() -> None:
 
 @pytest.fixture
 def asking(tiny_world: Path, tmp_path: Path) -> Path:
-    """The same CLIP, which asks for normalised texts."""
     folder = tmp_path / "clip"
     shutil.copytree(tiny_world / "clip", folder)
     config = json.loads((folder / CONFIG).read_text())

@@ -35,7 +35,6 @@ RESIZED = 4e-3
 
 @functools.cache
 def encoder_of(folder: Path) -> ClipEncoder:
-    """The encoder of a folder that no test changes."""
     return ClipEncoder.from_pretrained(str(folder))
 
 

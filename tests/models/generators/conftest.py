@@ -80,7 +80,6 @@ class Persistent:
 
 
 def own(module: nn.Module, kind: str) -> list[tuple[str, Tensor]]:
-    """A module's own parameters or buffers."""
     return list((module.named_parameters if kind == "p" else module.named_buffers)(recurse=False))
 
 
@@ -150,7 +149,6 @@ def _tensorflow_layer(name: str, layer: nn.Module) -> list[tuple[str, Any]]:
 
 
 def tensorflow_synthesis(generator: StyleGAN2Generator) -> list[tuple[str, Any]]:
-    """Variables of the synthesis network under their TensorFlow names."""
     variables: list[tuple[str, Any]] = []
     number = 0
     for resolution in generator.synthesis.block_resolutions:

@@ -26,7 +26,6 @@ def generator() -> BigGANGenerator:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the published files, to be damaged."""
     return Path(shutil.copytree(DATA, tmp_path / "biggan"))
 
 

@@ -10,7 +10,6 @@ from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 
 @pytest.fixture(scope="module")
 def generator() -> StyleGAN2Generator:
-    """8 layers of 16 channels, z of 24."""
     torch.manual_seed(0)
     return StyleGAN2Generator(
         z_dim=24, w_dim=16, img_resolution=32, num_mapping_layers=2, channel_base=256, channel_max=16

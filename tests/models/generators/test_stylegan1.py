@@ -66,7 +66,6 @@ def blurred(x: Tensor) -> Tensor:
 
 
 def port_draw(state: State, w: Tensor, noises: list[Tensor]) -> Tensor:
-    """The port's image of one w for all layers."""
     x = state["generator.progression.0.conv1.input"].expand(len(w), -1, -1, -1)
     for i, noise in enumerate(noises):
         name = f"generator.progression.{i}"

@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
+from text2latent.tests.models.generators.originals import SMALL, deviation, original, small
 from text2latent.tests.models.generators.reference import array, mapping, state_of, stylegan2
 
-DATA = Path(__file__).parents[2] / "data" / "stylegan2"
 FIXTURES = ("unconditional-64", "conditional-32")
-SMALL: dict[str, Any] = {
-    "z_dim": 12,
-    "w_dim": 10,
-    "img_resolution": 16,
-    "num_mapping_layers": 2,
-    "channel_base": 128,
-    "channel_max": 16,
-}
-
-
-def original(name: str) -> tuple[StyleGAN2Generator, dict[str, torch.Tensor]]:
-    weights = DATA / f"{name}.weights.safetensors"
-    with safe_open(weights, "pt") as file:
-        generator = StyleGAN2Generator(**json.loads(file.metadata()["init_kwargs"]))
-    generator.load_state_dict(load_file(weights), strict=True)
-    return generator.eval().requires_grad_(False), load_file(DATA / f"{name}.io.safetensors")
-
-
-def small(seed: int = 0, **changes: Any) -> StyleGAN2Generator:
-    """A small network whose biases, noise strengths and mean latent are not zero."""
-    torch.manual_seed(seed)
-    generator = StyleGAN2Generator(**{**SMALL, **changes}).eval().requires_grad_(False)
-    for name, parameter in generator.named_parameters():
-        if name.endswith(("bias", "noise_strength")):
-            parameter += 0.3 * torch.randn_like(parameter)
-    generator.update_w_avg(num_samples=200)
-    return generator
-
-
-def deviation(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest absolute error in units of the expected values' standard deviation."""
-    return ((result - expected).abs().max() / expected.std()).item()
 
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_mapping_agrees_with_the_original(name):
-    generator, io = original(name)
+    generator, io = original(StyleGAN2Generator, name)
     assert deviation(generator.map(io["z"], io.get("c")), io["ws"]) < 1e-5
     assert deviation(generator.map(io["z"], io.get("c"), truncation_psi=0.7), io["ws_psi07"]) < 1e-5
 
@@ -72,7 +34,7 @@ def test_mapping_agrees_with_the_original(name):
 )
 @pytest.mark.parametrize("autograd", [False, True])
 def test_synthesis_agrees_with_the_original(name, latents, noise_mode, image, autograd):
-    generator, io = original(name)
+    generator, io = original(StyleGAN2Generator, name)
     with torch.set_grad_enabled(autograd):
         assert deviation(generator.synthesis(io[latents], noise_mode=noise_mode), io[image]) < 1e-4
 
@@ -80,7 +42,7 @@ def test_synthesis_agrees_with_the_original(name, latents, noise_mode, image, au
 @pytest.mark.parametrize("name", FIXTURES)
 @pytest.mark.parametrize("autograd", [False, True])
 def test_bfloat16_autocast_stays_near_the_original(name, autograd):
-    generator, io = original(name)
+    generator, io = original(StyleGAN2Generator, name)
     expected = io["image_wplus_const"]
     with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(autograd):
         images, rough = generator.synthesis(io["wplus"]), generator.synthesis(io["wplus"], exact=False)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from text2latent.models.generators.bands import Band, plan_bands
 from text2latent.models.generators.stylegan3 import AliasFreeLayer, StyleGAN3Generator, image_transform
+from text2latent.tests.models.generators.originals import deviation, original
 from text2latent.tests.models.generators.reference import alias_free_layer, array, state_of
 
-DATA = Path(__file__).parents[2] / "data" / "stylegan3"
 FIXTURES = ("translation-64", "rotation-64")
 SMALL: dict[str, Any] = {
     "z_dim": 12,
@@ -27,14 +23,6 @@ SMALL: dict[str, Any] = {
     "channel_max": 8,
 }
 ROTATING = {"conv_kernel": 1, "use_radial_filters": True}
-
-
-def original(name: str) -> tuple[StyleGAN3Generator, dict[str, torch.Tensor]]:
-    weights = DATA / f"{name}.weights.safetensors"
-    with safe_open(weights, "pt") as file:
-        generator = StyleGAN3Generator(**json.loads(file.metadata()["init_kwargs"]))
-    generator.load_state_dict(load_file(weights), strict=True)
-    return generator.eval().requires_grad_(False), load_file(DATA / f"{name}.io.safetensors")
 
 
 def small(seed: int = 0, **changes: Any) -> StyleGAN3Generator:
@@ -52,18 +40,13 @@ def latents(generator: StyleGAN3Generator, n: int) -> torch.Tensor:
     return generator.map(generator.sample_latents(n, seed=0))
 
 
-def deviation(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest absolute error in units of the expected values' standard deviation."""
-    return ((result - expected).abs().max() / expected.std()).item()
-
-
 def root_mean_square(x: torch.Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_mapping_agrees_with_the_original(name):
-    generator, io = original(name)
+    generator, io = original(StyleGAN3Generator, name)
     assert deviation(generator.map(io["z"], io.get("c")), io["ws"]) < 1e-5
     assert deviation(generator.map(io["z"], io.get("c"), truncation_psi=0.7), io["ws_psi07"]) < 1e-5
 
@@ -74,14 +57,14 @@ def test_mapping_agrees_with_the_original(name):
 )
 @pytest.mark.parametrize("autograd", [False, True])
 def test_synthesis_agrees_with_the_original(name, ws, image, autograd):
-    generator, io = original(name)
+    generator, io = original(StyleGAN3Generator, name)
     with torch.set_grad_enabled(autograd):
         assert deviation(generator.synthesis(io[ws]), io[image]) < 1e-4
 
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_bfloat16_autocast_stays_near_the_original(name):
-    generator, io = original(name)
+    generator, io = original(StyleGAN3Generator, name)
     expected = io["image_wplus_const"]
     with torch.autocast("cpu", torch.bfloat16):
         images, rough = generator.synthesis(io["wplus"]), generator.synthesis(io["wplus"], exact=False)
@@ -92,7 +75,7 @@ def test_bfloat16_autocast_stays_near_the_original(name):
 
 @pytest.mark.parametrize(("half_dtype", "most"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
 def test_half_precision_layers_stay_near_the_original(half_dtype, most):
-    generator, io = original("translation-64")
+    generator, io = original(StyleGAN3Generator, "translation-64")
     images = generator.synthesize(io["wplus"], half_dtype=half_dtype)
     expected = io["image_wplus_const"].clamp(-1, 1)
     assert 1e-5 < root_mean_square(images - expected) < most * expected.std()
@@ -102,7 +85,7 @@ def test_half_precision_layers_stay_near_the_original(half_dtype, most):
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_filters_agree_with_the_original(name):
-    generator, _ = original(name)
+    generator, _ = original(StyleGAN3Generator, name)
     kept = {key: value for key, value in generator.state_dict().items() if "filter" in key}
     fresh = type(generator)(**generator.config).state_dict()
     assert len(kept) == 16
@@ -163,7 +146,7 @@ def test_names_are_those_of_official_state_dictionaries():
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_a_translation_moves_the_image(name):
-    generator, io = original(name)
+    generator, io = original(StyleGAN3Generator, name)
     ws = io["ws"]
     still, moved = generator.synthesize(ws), generator.synthesize(ws, translate=(8 / 64, -4 / 64))
     inner = (slice(None), slice(None), slice(12, 52), slice(12, 52))
@@ -172,14 +155,14 @@ def test_a_translation_moves_the_image(name):
 
 
 def test_a_rotation_turns_the_image_counter_clockwise():
-    generator, io = original("rotation-64")
+    generator, io = original(StyleGAN3Generator, "rotation-64")
     turned = generator.synthesize(io["ws"], rotate=90)
     expected = generator.synthesize(io["ws"]).rot90(dims=(2, 3))
     assert root_mean_square(turned - expected) < 1e-3 * expected.std()
 
 
 def test_a_stored_transformation_and_the_users_are_combined():
-    generator, io = original("rotation-64")
+    generator, io = original(StyleGAN3Generator, "rotation-64")
     expected = generator.synthesize(io["ws"], rotate=30, translate=(0.2, 0.1))
     generator.synthesis.input.transform.copy_(image_transform((0, 0), 30))
     torch.testing.assert_close(generator.synthesize(io["ws"], translate=(0.2, 0.1)), expected, atol=1e-4, rtol=0)

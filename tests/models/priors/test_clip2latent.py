@@ -25,7 +25,6 @@ SETTINGS = read_settings(DATA / "small-w.yaml")
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """All tensors of the checkpoint."""
     found: dict[str, Tensor] = torch.load(DATA / "small-w.ckpt", weights_only=True)["state_dict"]
     return found
 
@@ -119,8 +118,6 @@ def test_checkpoints_are_told_from_other_files(tmp_path: Path) -> None:
 
 
 class Code:
-    """What asks an unpickler to run a command."""
-
     def __reduce__(self) -> Any:
         return os.mkdir, ("ran",)
 
@@ -171,7 +168,6 @@ def test_another_yaml_file_is_refused(settings: Clip2LatentSettings, message: st
 
 
 def damaged(tmp_path: Path) -> dict[str, bytes]:
-    """Files that are no checkpoint, by what is wrong with them."""
     whole = (DATA / "small-w.ckpt").read_bytes()
     torch.save({"state_dict": {AVERAGED + QUERY: Code()}}, tmp_path / "code")
     torch.save([1], tmp_path / "list")

@@ -18,7 +18,6 @@ from text2latent.models.sources.identity import sha256_of
 
 @pytest.fixture
 def folder(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
     return Path(shutil.copytree(tiny_model, tmp_path / "prior"))
 
 

@@ -29,7 +29,6 @@ def original() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def prior(original: dict[str, Tensor]) -> TransformerPrior:
-    """Ours with its weights."""
     return read_prior(DATA / "small-w.ckpt", read_settings(DATA / "small-w.yaml"))
 
 

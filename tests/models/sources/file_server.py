@@ -45,8 +45,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FileServer(ThreadingHTTPServer):
-    """A server on loopback with its log of requests."""
-
     daemon_threads = True
 
     def __init__(self) -> None:

@@ -39,7 +39,6 @@ def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def folder(exported: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
     return Path(shutil.copytree(exported, tmp_path / "model"))
 
 
@@ -67,8 +66,6 @@ def remove(name: str) -> Change:
 
 
 def update(name: str, **values: Any) -> Change:
-    """Change keys of a JSON file."""
-
     def change(folder: Path) -> None:
         path = folder / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -98,40 +95,34 @@ def headers_of_terabytes(name: str) -> Change:
     return lambda folder: (folder / name).write_bytes(len(header).to_bytes(8, "little") + header)
 
 
+def change_record(edit: Callable[[dict[str, Any]], object]) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / RECORD
+        record = json.loads(path.read_text())
+        edit(record)
+        path.write_text(json.dumps(record))
+
+    return change
+
+
 def relist(*changes: Change) -> Change:
     """Make changes, and the list of files true again, as somebody would who means harm."""
 
     def change(folder: Path) -> None:
         for one in changes:
             one(folder)
-        path = folder / RECORD
-        record = json.loads(path.read_text())
-        record["export"]["files"] = list_files(folder)
-        path.write_text(json.dumps(record))
+        change_record(lambda record: record["export"].update(files=list_files(folder)))(folder)
 
     return change
 
 
 def retell(part: str, name: str) -> Change:
     """Let the record have the digest that a file has now."""
-
-    def change(folder: Path) -> None:
-        path = folder / RECORD
-        record = json.loads(path.read_text())
-        record[part]["sha256"] = record["export"]["files"][name]["sha256"]
-        path.write_text(json.dumps(record))
-
-    return change
+    return change_record(lambda record: record[part].update(sha256=record["export"]["files"][name]["sha256"]))
 
 
 def list_file(name: str) -> Change:
-    def change(folder: Path) -> None:
-        path = folder / RECORD
-        record = json.loads(path.read_text())
-        record["export"]["files"][name] = {"bytes": 1, "sha256": "0" * 64}
-        path.write_text(json.dumps(record))
-
-    return change
+    return change_record(lambda record: record["export"]["files"].update({name: {"bytes": 1, "sha256": "0" * 64}}))
 
 
 TAMPERED: dict[str, tuple[Change, str]] = {

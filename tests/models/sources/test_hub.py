@@ -38,8 +38,6 @@ for address in sys.argv[1:]:
 
 
 class Hub:
-    """A running hub, and a cache for what comes from it."""
-
     def __init__(self, environment: dict[str, str], home: Path) -> None:
         self.address, self.home = environment["HF_ENDPOINT"], home
         self.environment = {**environment, "HF_HOME": str(home)}

@@ -21,7 +21,6 @@ def pipeline() -> Text2LatentPipeline:
 
 
 def agreement(before: list[dict[str, str]], after: list[dict[str, str]], but: str = "") -> float:
-    """Share of attributes, but for one, that are the same in both."""
     pairs = [(one.get(name), other.get(name)) for one, other in zip(before, after, strict=True) for name in one | other
              if name != but]  # fmt: skip
     return sum(one == other for one, other in pairs) / len(pairs)

@@ -144,7 +144,6 @@ def draw_brows(pen: Pen, look: Look) -> None:
 
 
 def draw_nose(pen: Pen, look: Look) -> None:
-    """Draw a small nose, larger with age."""
     size = {"child": 2.4, "young": 3.2, "middle-aged": 4.2, "old": 4.4}[look.face["age"]]
     y = look.shape.mouth * 0.47
     pen.oval(0, y, size, size * 0.8, shade(look.skin, -0.2))

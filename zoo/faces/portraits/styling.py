@@ -9,7 +9,6 @@ from text2latent.zoo.faces.portraits.features import INK, Look
 
 
 def draw_hair_behind(pen: Pen, look: Look) -> None:
-    """Draw the hair that lies behind head and shoulders."""
     s, dark = look.shape, shade(look.hair, -0.2)
     if look.face["hair_style"] == "long":
         side = s.cheek + 9

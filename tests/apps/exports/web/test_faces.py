@@ -46,7 +46,6 @@ def address(site: Path) -> Iterator[str]:
 
 
 def draw_all(visitor: WebVisitor) -> list[np.ndarray]:
-    """The pictures of `DRAWN`."""
     pictures = []
     for text, seed in DRAWN:
         visitor.write("seed", str(seed))

@@ -121,8 +121,6 @@ def test_a_sampler_that_draws_noise_is_refused(run_export: Export, tiny_model: P
 
 
 class Eigen(nn.Module):
-    """Something that ONNX has no operation for."""
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.eigvalsh(x)
 

@@ -17,7 +17,6 @@ PATIENCE = 120.0
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that has to come."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, what
@@ -45,7 +44,6 @@ def _parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def mjpeg(client: httpx.Client, path: str = "/live.mjpg") -> Iterator[Iterator[Image.Image]]:
-    """The pictures of a stream of JPEG files."""
     with client.stream("GET", path) as answer:
         assert answer.status_code == 200, answer.read()
         kind, _, boundary = answer.headers["content-type"].partition("; boundary=")
@@ -54,7 +52,6 @@ def mjpeg(client: httpx.Client, path: str = "/live.mjpg") -> Iterator[Iterator[I
 
 
 def _pictures(chunks: Iterator[bytes], boundary: bytes) -> Iterator[Image.Image]:
-    """As browsers take it apart, at its boundaries."""
     data = b""
     for chunk in chunks:
         data += chunk
@@ -67,5 +64,4 @@ def _pictures(chunks: Iterator[bytes], boundary: bytes) -> Iterator[Image.Image]
 
 
 def picture(frame: dict[str, Any]) -> Image.Image:
-    """The picture of an event."""
     return Image.open(io.BytesIO(base64.b64decode(frame["b64_json"])))

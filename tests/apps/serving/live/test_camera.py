@@ -35,12 +35,10 @@ class Camera:
         self.is_closed = True
 
     def send(self, frame: np.ndarray) -> None:
-        """Keep what is shown."""
         assert (frame.shape, frame.dtype) == ((4, 6, 3), np.uint8)
         self.sent.append(frame)
 
     def sleep_until_next_frame(self) -> None:
-        """A short while."""
         self._ticks.wait(0.001)
 
 

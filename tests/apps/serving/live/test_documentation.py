@@ -34,7 +34,6 @@ EVENTS = ("stream", "frame")
 
 @pytest.fixture(scope="module")
 def address(faces_engine: Engine) -> Iterator[str]:
-    """A server that shares a picture of the faces."""
     with Stage(faces_engine).closing() as stage:
         stage.share(Change("a man"), pytest.fail)
         with serving(faces_engine, page=False, stage=stage) as address:

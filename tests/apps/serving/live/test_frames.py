@@ -23,21 +23,17 @@ PATIENCE = 120.0
 
 
 class Watcher:
-    """Keeps all frames of a source, and waits for them."""
-
     def __init__(self, source: FrameSource) -> None:
         self.source, self.frames = source, list[Frame]()
         self._news = threading.Condition()
 
     def __call__(self) -> None:
-        """Take a frame."""
         with self._news:
             if self.source.latest is not None:
                 self.frames.append(self.source.latest)
             self._news.notify_all()
 
     def wait(self, enough: Callable[[], bool]) -> None:
-        """Until something is so."""
         with self._news:
             assert self._news.wait_for(enough, PATIENCE)
 

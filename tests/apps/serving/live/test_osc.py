@@ -162,14 +162,12 @@ class Receiver:
         self.client = SimpleUDPClient(*self.port.getsockname())
 
     def take(self, change: Change) -> None:
-        """Keep it."""
         self.changes.append(change)
         if self.failures:
             raise self.failures.pop(0)
 
     @property
     def total(self) -> Change:
-        """All that came."""
         change = Change()
         for one in list(self.changes):
             change = change.then(one)

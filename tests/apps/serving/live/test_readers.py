@@ -23,8 +23,6 @@ PATIENCE = 120.0
 
 @pytest.fixture
 def source(pipeline: Text2LatentPipeline) -> FrameSource:
-    """Grey frames, one for each change."""
-
     def draw(_: Moment) -> Future[Image.Image]:
         future: Future[Image.Image] = Future()
         future.set_result(Image.new("RGB", (4, 4), "gray"))
@@ -50,7 +48,6 @@ class Client:
         self.ended += 1
 
     async def run(self) -> None:
-        """Answer."""
         await self.answer({"type": "http"}, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:

@@ -33,7 +33,6 @@ JPEG_LOSS = 4.0
 
 @contextlib.contextmanager
 def shown(engine: Engine, **options: Any) -> Iterator[tuple[Stage, httpx.Client]]:
-    """A server that shares a picture of the faces, and a client of it."""
     failures: list[Exception] = []
     with Stage(engine).closing() as stage:
         stage.share(Change(TEXT, seed=5, ease=0.0), failures.append)
@@ -47,14 +46,12 @@ def shown(engine: Engine, **options: Any) -> Iterator[tuple[Stage, httpx.Client]
 
 @pytest.fixture(scope="module")
 def live(faces_engine: Engine) -> Iterator[tuple[Stage, httpx.Client]]:
-    """Shared by the tests of this file."""
     with shown(faces_engine) as live:
         yield live
 
 
 @pytest.fixture
 def client(live: tuple[Stage, httpx.Client]) -> httpx.Client:
-    """A client of the server."""
     return live[1]
 
 

@@ -24,7 +24,6 @@ STEEPEST = 1.5
 
 
 def walked(start: float, turns: list[tuple[float, float, float]]) -> tuple[Way[float], float]:
-    """A way after all turns, and the time of the last."""
     way, now = Way.at_rest(start, along_line), 0.0
     for target, pause, seconds in turns:
         now += pause

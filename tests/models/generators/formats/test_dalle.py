@@ -14,8 +14,6 @@ FILES = ("decoder.pkl", "decoder-legacy.pkl")
 
 
 class Malicious:
-    """Pickled, it names a function to call."""
-
     def __reduce__(self) -> tuple:
         return print, ("dall_e.decoder: this must not run",)
 

@@ -24,8 +24,6 @@ DOCUMENTED = re.findall(r"^\| `(.+?)` \|", PAGE[PAGE.index("## Errors") :], re.M
 
 
 class System:
-    """Pickles as a call of the shell."""
-
     def __reduce__(self) -> object:
         return os.system, ("true",)
 

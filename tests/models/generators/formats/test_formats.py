@@ -14,34 +14,15 @@ from safetensors.torch import load_file
 
 from text2latent.common.errors import InputError
 from text2latent.models.generators import Generator, load_generator
-from text2latent.models.generators.stylegan2 import StyleGAN2Generator
-from text2latent.models.generators.stylegan3 import StyleGAN3Generator
 from text2latent.models.sources.identity import sha256_of
+from text2latent.tests.models.generators.originals import deviation, small, small3
 
 DATA = Path(__file__).parents[3] / "data" / "generators"
 FILES = sorted(path.name for path in DATA.glob("*.p*t")) + sorted(path.name for path in DATA.glob("*.pkl"))
-SMALL: dict[str, Any] = {"z_dim": 12, "w_dim": 10, "img_resolution": 16, "num_mapping_layers": 2}
-WIDTHS: dict[str, Any] = {"channel_base": 128, "channel_max": 16}
 
 
 def original(name: str) -> tuple[Generator, dict[str, torch.Tensor]]:
     return load_generator(DATA / name), load_file(DATA / f"{Path(name).stem}.io.safetensors")
-
-
-def small(**changes: Any) -> StyleGAN2Generator:
-    """A small network of which no parameter is zero."""
-    torch.manual_seed(0)
-    generator = StyleGAN2Generator(**{**SMALL, **WIDTHS, **changes}).eval().requires_grad_(False)
-    for name, parameter in generator.named_parameters():
-        if name.endswith(("bias", "noise_strength")):
-            parameter += 0.3 * torch.randn_like(parameter)
-    generator.update_w_avg(num_samples=200)
-    return generator
-
-
-def deviation(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest absolute error in units of the expected values' standard deviation."""
-    return ((result - expected).abs().max() / expected.std()).item()
 
 
 def assert_same_images(loaded: Generator, generator: Generator, psi: float = 0.7) -> None:
@@ -133,11 +114,7 @@ STYLEGAN3_VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", STYLEGAN3_VARIANTS)
 def test_official_snapshots_of_stylegan3_of_any_arguments(tmp_path, write_official, changes):
-    torch.manual_seed(0)
-    sizes = {"z_dim": 12, "w_dim": 10, "img_resolution": 16, "num_layers": 5, "channel_base": 128, "channel_max": 8}
-    generator = StyleGAN3Generator(**{**sizes, **changes}).eval().requires_grad_(False)
-    generator.synthesis.input.affine.weight.normal_()
-    generator.update_w_avg(num_samples=200)
+    generator = small3(**changes)
     assert_same_images(load_generator(write_official(tmp_path / "sg3.pkl", generator)), generator)
 
 
@@ -170,7 +147,7 @@ def test_official_layers_may_say_less_of_how_they_were_made(tmp_path, write_offi
 
 def test_without_a_filter_pixels_are_only_spread(tmp_path, write_official):
     generator = small(resample_filter=[1])
-    edit = argue(synthesis_kwargs={**WIDTHS, "resample_filter": None})
+    edit = argue(synthesis_kwargs={"channel_base": 128, "channel_max": 16, "resample_filter": None})
     assert_same_images(load_generator(write_official(tmp_path / "ada.pkl", generator, edit=edit)), generator)
 
 
@@ -313,7 +290,6 @@ def drop(name: str) -> Callable[[dict[str, Any]], None]:
 
 
 def synthesis_b8(state: dict[str, Any]) -> dict[str, Any]:
-    """State of the layer synthesis.b8.conv0."""
     for name in ("synthesis", "b8", "conv0"):
         state = state["_modules"][name].meta["state"]
     return state

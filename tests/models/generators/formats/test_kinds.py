@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
-from text2latent.tests.models.generators.formats.test_formats import argue, assert_same_images, small
+from text2latent.tests.models.generators.formats.test_formats import argue, assert_same_images
+from text2latent.tests.models.generators.originals import small
 
 DATA = Path(__file__).parents[3] / "data" / "generators"
 PAGE = (Path(__file__).parents[4] / "docs" / "generators.md").read_text(encoding="utf-8")

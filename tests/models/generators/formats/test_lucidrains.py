@@ -19,7 +19,6 @@ State = dict[str, Tensor]
 
 
 def package_state(channels: int = 3) -> State:
-    """Random tensors of the package's averages, for 16 pixels."""
     torch.manual_seed(0)
     shapes: dict[str, tuple[int, ...]] = {"GE.initial_block": (1, CHANNELS[0], 4, 4)}
     shapes |= {f"SE.net.{2 * i}.{kind}": (W_DIM, W_DIM)[: 2 - j] for i in (0, 1) for j, kind in enumerate(KINDS)}

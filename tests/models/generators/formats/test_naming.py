@@ -17,7 +17,8 @@ import torch
 from text2latent.apps import convert
 from text2latent.apps.exports import inspect
 from text2latent.tests.models.generators.conftest import _stand_in
-from text2latent.tests.models.generators.formats.test_formats import argue, small
+from text2latent.tests.models.generators.formats.test_formats import argue
+from text2latent.tests.models.generators.originals import small
 
 OWN_CLASS = "in a class of your own"
 

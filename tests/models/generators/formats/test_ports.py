@@ -13,7 +13,8 @@ from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.tests.models.generators.conftest import rosinality_state
-from text2latent.tests.models.generators.formats.test_formats import assert_same_images, small
+from text2latent.tests.models.generators.formats.test_formats import assert_same_images
+from text2latent.tests.models.generators.originals import small
 
 
 def basicsr_state(generator: StyleGAN2Generator) -> dict[str, torch.Tensor]:

@@ -35,8 +35,6 @@ for source in sys.argv[1:]:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
-
     def log_message(self, *_: object) -> None:
         pass
 

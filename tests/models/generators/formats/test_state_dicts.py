@@ -15,22 +15,12 @@ from text2latent.apps import convert
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.formats.folder import folder_sha256
-from text2latent.models.generators.stylegan3 import StyleGAN3Generator
 from text2latent.tests.models.generators.formats.test_formats import (
     STYLEGAN3_VARIANTS,
     VARIANTS,
     assert_same_images,
-    small,
 )
-
-
-def small3(**changes: Any) -> StyleGAN3Generator:
-    torch.manual_seed(0)
-    sizes = {"z_dim": 12, "w_dim": 10, "img_resolution": 16, "num_layers": 5, "channel_base": 128, "channel_max": 8}
-    generator = StyleGAN3Generator(**{**sizes, **changes}).eval().requires_grad_(False)
-    generator.synthesis.input.affine.weight.normal_()
-    generator.update_w_avg(num_samples=200)
-    return generator
+from text2latent.tests.models.generators.originals import small, small3
 
 
 def saved(path: Path, generator: torch.nn.Module, wrap: str | None = None, prefix: str = "", **more: Any) -> Path:

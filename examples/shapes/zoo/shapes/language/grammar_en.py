@@ -36,7 +36,6 @@ def held_out_frame(draft: Draft, attributes: Sequence[str]) -> str:
 
 
 def tidy(text: str) -> str:
-    """Put "an" before vowels."""
     return with_articles(text)
 
 
