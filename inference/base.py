@@ -116,8 +116,9 @@ class BasePipeline:
         """Draw one image per row of `conditions` and seed; yields groups of consecutive images, in order."""
         group = settings.group_size
         for start in range(0, len(conditions), group):
-            with torch.no_grad():
-                yield self._draw(conditions[start : start + group], seeds[start : start + group], settings)
+            with torch.no_grad():  # and not around the yield, which would leave whoever draws without gradients
+                drawn = self._draw(conditions[start : start + group], seeds[start : start + group], settings)
+            yield drawn
 
     @torch.no_grad()
     def encode(self, queries: Sequence[Query]) -> Conditions:

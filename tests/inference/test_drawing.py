@@ -53,3 +53,9 @@ def test_metadata_tells_everything_and_no_paths(pipe: Text2LatentPipeline) -> No
         assert everything[part] == {"name": identity.name, "sha256": identity.sha256}
     assert everything["images"][0] == {"prompt": "眼鏡", "seed": 7, "clip_score": 0.5}
     assert str(Path(pipe.generator.identity.source).parent) not in metadata["text2latent"]
+
+
+def test_whoever_draws_keeps_gradients(pipe: Text2LatentPipeline) -> None:
+    coming = pipe.stream(["a man", "a woman"], [7, 8], Settings(batch_size=1))
+    next(coming)
+    assert torch.is_grad_enabled()
