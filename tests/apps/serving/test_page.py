@@ -307,6 +307,7 @@ def test_the_page_remembers_a_bounded_number_of_visits(faces_engine: Engine) -> 
 
 def test_settings_stand_in_the_place_of_the_request() -> None:
     async def handler(text: str, how: DrawRequest, last: int = 3) -> str:
+        """What it does."""
         return ""
 
     call = calls.takes_settings(handler)
