@@ -44,7 +44,9 @@ def part_folder(name: str, part: str) -> Path:
     """
     folder = ZOO / owner(name, part) / "weights" / part
     if not folder.is_dir():
-        raise UsageError(f"{part} {name!r}: this zoo world ships no {part} ({folder} is missing)")
+        can_be_built = (ZOO / name / "world.yaml").is_file()
+        way = f"; python -m text2latent.zoo.build {name} --only {part} builds it" if can_be_built else ""
+        raise UsageError(f"{part} {name!r}: this zoo world ships no {part} ({folder} is missing){way}")
     return folder
 
 
