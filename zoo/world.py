@@ -30,8 +30,8 @@ import yaml
 from torch import Tensor
 
 from text2latent.common.errors import UsageError
+from text2latent.models.sources.zoo import ZOO
 
-ZOO = Path(__file__).parent
 Z_DIM = 32
 W_SCALE = 2.0
 """Value of a w coordinate that is fully on; makes the second moment of w about 1."""

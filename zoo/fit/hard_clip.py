@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HEAD_NAME, MODALITIES, EmbeddingHead, save_heads
-from text2latent.zoo.world import ZOO, World, world_names
+from text2latent.models.sources.zoo import ZOO
+from text2latent.zoo.world import World, world_names
 
 BASE_DIM = 128
 EMBEDDING_DIM = 512
@@ -89,10 +90,15 @@ def _orthonormal(rng: np.random.Generator, columns: int) -> NDArray[np.float64]:
     return q * np.sign(np.diag(r))
 
 
+def twin_folder(name: str) -> Path:
+    """Folder for the CLIP of the hard twin of a world of this name."""
+    return ZOO / f"{name}-hard" / "weights" / "clip"
+
+
 def hard_twin(world: World) -> Path | None:
     """Folder of the CLIP of a world's hard twin; None where it has none."""
-    twin = ZOO / f"{world.name}-hard"
-    return twin / "weights" / "clip" if twin.is_dir() else None
+    folder = twin_folder(world.name)
+    return folder if folder.is_dir() else None
 
 
 def harden_clip(folder: Path, base: str) -> None:
@@ -107,8 +113,7 @@ def main() -> None:
     parser.add_argument("world", choices=world_names(), help="world whose CLIP is made awkward")
     parser.add_argument("--output", type=Path, help="folder for the weights; by default that of the twin")
     flags = parser.parse_args()
-    twin = ZOO / f"{flags.world}-hard" / "weights" / "clip"
-    harden_clip(flags.output or twin, flags.world)
+    harden_clip(flags.output or twin_folder(flags.world), flags.world)
 
 
 if __name__ == "__main__":

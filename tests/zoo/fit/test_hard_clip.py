@@ -16,14 +16,14 @@ from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HEAD_NAME, read_base, read_heads
 from text2latent.models.generators import load_generator
 from text2latent.zoo.evaluation import class_embeddings, own_images
-from text2latent.zoo.fit.hard_clip import BASE_DIM, harden_clip
+from text2latent.zoo.fit.hard_clip import BASE_DIM, harden_clip, twin_folder
 from text2latent.zoo.judge import balanced_accuracy
 from text2latent.zoo.language.captions import LANGUAGES, draw_caption
 from text2latent.zoo.world import load_world
 
 FACES = load_world("faces")
 NUM_FACES = 400
-WEIGHTS = FACES.folder.parent / "faces-hard" / "weights" / "clip"
+WEIGHTS = twin_folder("faces")
 BANDS = {
     "image_cosine": (0.53, 0.60),
     "text_cosine": (0.62, 0.74),
