@@ -132,6 +132,13 @@ class Visitor(Watched):
         self.page.locator(f"#tab-{tab}").click()
         self.page.locator(f"#{tab}-panel").wait_for()
 
+    def top_of(self, name: str) -> float:
+        """Return how many pixels below the top of the window the part `name` begins."""
+        box = self.page.locator(f"#{name}").bounding_box()
+        if box is None:
+            raise ValueError(f"#{name} is not to be seen")
+        return box["y"]
+
     def write(self, name: str, text: str, enter: bool = False) -> None:
         """Type into the text box `name`, and press Enter if `enter`."""
         box = self.page.locator(f"#{name}")

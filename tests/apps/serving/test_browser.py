@@ -49,12 +49,6 @@ def wait_for_another(visitor: Visitor, image: str, before: str | None) -> None:
     visitor.page.wait_for_function(is_new, arg=[f"#{image}", before])
 
 
-def top_of(visitor: Visitor, name: str) -> float:
-    box = visitor.page.locator(f"#{name}").bounding_box()
-    assert box is not None
-    return box["y"]
-
-
 def wait_for_outlines(visitor: Visitor, **expected: int | None) -> None:
     """Wait until, of each gallery's pictures, the one of this index is outlined, or with None none is."""
     outlined = """expected => Object.entries(expected).every(([name, index]) => {
@@ -72,9 +66,9 @@ def test_a_prompt_and_enter_draw_four_pictures_that_can_be_taken_along_and_varie
     visitor = visit()
     visitor.set("seed", 0)
     visitor.page.locator("#seed-lock").check()
-    before = top_of(visitor, "gallery")
+    before = visitor.top_of("gallery")
     visitor.draw("blonde woman with glasses")
-    assert abs(top_of(visitor, "gallery") - before) <= 1
+    assert abs(visitor.top_of("gallery") - before) <= 1
     shown = captions(visitor)
     assert len(shown) == 4
     assert all(map(CAPTION.fullmatch, shown))
@@ -133,7 +127,7 @@ def test_a_long_text_leaves_the_buttons_in_sight(visit: Visit) -> None:
     visitor.set("num-images", 1)
     visitor.draw("a woman with a hat " * 50, 1)
     wait_for_text(visitor, "selected-facts", "a woman with a hat a woman")
-    assert top_of(visitor, "vary") < 800
+    assert visitor.top_of("vary") < 800
 
 
 def test_errors_are_told_in_words_and_leave_the_pictures_there(visit: Visit) -> None:
@@ -146,12 +140,25 @@ def test_errors_are_told_in_words_and_leave_the_pictures_there(visit: Visit) -> 
     assert visitor.page.locator("#gallery img").first.is_visible()
 
 
+def test_what_a_slow_server_offers_has_its_place_before_anything_is_drawn(visit: Visit) -> None:
+    visitor = visit()
+    asked: list[Any] = []
+    visitor.page.route("**/page/worlds/*", lambda route: asked.append(route))
+    visitor.page.reload()
+    while not asked:
+        visitor.page.wait_for_timeout(10)
+    assert not visitor.page.locator("html[data-ready]").count()
+    asked[0].continue_()
+    visitor.wait_until_ready()
+    assert visitor.page.locator("#examples button").first.is_visible()
+
+
 def test_a_prompt_beyond_the_model_is_warned_of_and_nothing_moves(visit: Visit) -> None:
     visitor = visit()
-    before = top_of(visitor, "gallery")
+    before = visitor.top_of("gallery")
     visitor.draw("quantum physics")
     wait_for_text(visitor, "notice", "beyond what the model can draw")
-    assert abs(top_of(visitor, "gallery") - before) <= 1
+    assert abs(visitor.top_of("gallery") - before) <= 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -164,7 +171,7 @@ def test_a_phone_shows_all_within_390_pixels(visit: Visit, scheme: str) -> None:
         visitor.go_to(tab)
         assert not is_wider_than_the_window(visitor), tab
     visitor.go_to("draw")
-    assert top_of(visitor, "draw") < top_of(visitor, "gallery") < top_of(visitor, "selected-picture")
+    assert visitor.top_of("draw") < visitor.top_of("gallery") < visitor.top_of("selected-picture")
     box = visitor.page.locator("#gallery").bounding_box()
     assert box is not None
     assert box["width"] >= 350

@@ -208,8 +208,10 @@ def test_a_slow_model_turns_drawing_while_typing_off_until_it_is_wanted(visit: V
     visitor = visit()
     say_that_pictures_take(visitor, SLOW)
     visitor.set("num-images", 1)
+    before = visitor.top_of("gallery")
     visitor.write("prompt", "a woman")
     wait_for_text(visitor, "live-note", "Turned off: this model takes 600 ms for a picture.")
+    assert abs(visitor.top_of("gallery") - before) <= 1
     assert not visitor.page.locator("#live").is_checked()
     visitor.page.locator("#live").check()
     visitor.write("prompt", "a man")

@@ -33,8 +33,11 @@ class Page {
     this.compare = new CompareTab(this.desk);
     this.upload = new UploadTab(this.desk);
     this.listen();
-    void this.offer();
-    void this.history.load();
+  }
+
+  /** Show what the server and the browser keep; all that is asked for has its place then. */
+  async load() {
+    await Promise.all([this.offer(), this.history.load()]);
   }
 
   /** All that shows pictures. */
@@ -122,6 +125,7 @@ function sendWithEnter(box) {
 async function open() {
   try {
     page = new Page(await askSettings());
+    await page.load();
     document.documentElement.dataset.ready = 'yes';
   } catch (error) {
     part('notice').textContent = sayProblem(error);
