@@ -30,7 +30,7 @@ from text2latent.zoo.world import World, load_world
 MEBIBYTES = {"faces": 40, "landscapes": 16}
 """How large the weights of the worlds may be."""
 WHOLE = ["faces"]
-"""Worlds that ship with all their parts; the others have a judge and a CLIP."""
+"""Worlds that ship with all their parts; the others lack a prior."""
 FILES = {
     "judge": "model.safetensors",
     "generator": "diffusion_pytorch_model.safetensors",
@@ -72,7 +72,7 @@ def judge(world: World) -> Judge:
 def test_all_weights_are_small(any_world):
     files = [path for path in any_world.weights.rglob("*") if path.is_file()]
     found = {part for part, name in FILES.items() if (any_world.weights / part / name).is_file()}
-    assert found == set(FILES) if any_world.name in WHOLE else {"judge", "clip"}
+    assert found == set(FILES) if any_world.name in WHOLE else {*FILES} - {"prior"}
     assert sum(path.stat().st_size for path in files) <= MEBIBYTES[any_world.name] * 2**20
     known = {".safetensors", ".json", ".md", ".txt"}
     assert {path.suffix for path in files} <= known, "weights hold nothing but tensors and text"
@@ -80,7 +80,7 @@ def test_all_weights_are_small(any_world):
 
 @pytest.mark.parametrize("part", FILES)
 def test_weights_are_halves(any_world, part):
-    if part in ("generator", "prior") and any_world.name not in WHOLE:
+    if part == "prior" and any_world.name not in WHOLE:
         pytest.skip("this world ships without it")
     tensors = load_file(any_world.weights / part / FILES[part])
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
