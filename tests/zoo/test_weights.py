@@ -72,7 +72,7 @@ def judge(world: World) -> Judge:
 def test_all_weights_are_small(any_world):
     files = [path for path in any_world.weights.rglob("*") if path.is_file()]
     found = {part for part, name in FILES.items() if (any_world.weights / part / name).is_file()}
-    assert found == set(FILES) if any_world.name in WHOLE else {*FILES} - {"prior"}
+    assert found == (set(FILES) if any_world.name in WHOLE else {*FILES} - {"prior"})
     assert sum(path.stat().st_size for path in files) <= MEBIBYTES[any_world.name] * 2**20
     known = {".safetensors", ".json", ".md", ".txt"}
     assert {path.suffix for path in files} <= known, "weights hold nothing but tensors and text"

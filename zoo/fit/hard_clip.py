@@ -96,9 +96,9 @@ def twin_folder(name: str) -> Path:
 
 
 def hard_twin(world: World) -> Path | None:
-    """Folder of the CLIP of a world's hard twin; None where it has none."""
+    """Folder for the CLIP of a world's hard twin, whether it is there or not; None for a world without a twin."""
     folder = twin_folder(world.name)
-    return folder if folder.is_dir() else None
+    return folder if folder.parents[1].is_dir() else None
 
 
 def harden_clip(folder: Path, base: str) -> None:

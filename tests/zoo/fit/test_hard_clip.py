@@ -16,6 +16,7 @@ from text2latent.models.clip.files import locate
 from text2latent.models.clip.head import HEAD_NAME, read_base, read_heads
 from text2latent.models.generators import load_generator
 from text2latent.zoo.evaluation import class_embeddings, own_images
+from text2latent.zoo.fit import hard_clip
 from text2latent.zoo.fit.hard_clip import BASE_DIM, harden_clip, twin_folder
 from text2latent.zoo.judge import balanced_accuracy
 from text2latent.zoo.language.captions import LANGUAGES, draw_caption
@@ -102,3 +103,10 @@ def test_the_weights_are_what_the_script_makes(tmp_path: Path) -> None:
 def test_only_what_is_added_is_stored() -> None:
     files = [path for path in WEIGHTS.parent.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1.5 * 2**20
+
+
+def test_a_twin_without_its_clip_is_one_to_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hard_clip, "ZOO", tmp_path)
+    assert hard_clip.hard_twin(FACES) is None
+    (tmp_path / "faces-hard").mkdir()
+    assert hard_clip.hard_twin(FACES) == tmp_path / "faces-hard" / "weights" / "clip"
