@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from text2latent.tests.conftest import save_tiny_clip
 
@@ -18,6 +20,20 @@ PATIENCE = 900
 
 def read() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def run(folder: Path) -> nbformat.NotebookNode:
+    """Run all cells in `folder`, on a kernel that finds no program of its environment, as that of an editor may."""
+    notebook = read()
+    try:
+        NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": str(folder)}}).execute()
+    except CellExecutionError as stopped:
+        pytest.fail(f"{printed(notebook)}\n{stopped}")
+    return notebook
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
 
 
 def test_the_notebook_is_kept_without_results() -> None:
@@ -32,11 +48,23 @@ def test_a_pickle_becomes_pictures_of_a_text(tmp_path: Path, monkeypatch: pytest
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    ran = NotebookClient(read(), timeout=PATIENCE, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    monkeypatch.setenv("PATH", os.defpath)
+    ran = run(tmp_path)
     assert (tmp_path / "made/old-man.png").is_file()
     outputs = [output for cell in ran.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
-    printed = "".join(output.get("text", "") for output in outputs)
-    assert "StyleGAN2Generator latents (4, " in printed
-    assert "80 pairs in" in printed
-    assert "CLIP scores [" in printed
+    assert "StyleGAN2Generator latents (4, " in printed(ran)
+    assert "80 pairs in" in printed(ran)
+    assert "CLIP scores [" in printed(ran)
+
+
+@pytest.mark.slow
+def test_a_command_that_fails_stops_the_notebook_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = save_tiny_clip(tmp_path / "clip")
+    settings = {"PICKLE": PICKLE, "CLIP": clip, "NUM_PAIRS": 80, "MAX_STEPS": 0, "FOLDER": tmp_path / "made"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)--max-steps.*train failed: its last line says why"):
+        run(tmp_path)
