@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from torch.nn.functional import normalize
 
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.clip.encoder import ClipEncoder
+from text2latent.tests.documented_code import importable_example
 from text2latent.tests.models.clip.small_transformers import TEXTS, save
 
 transformers = pytest.importorskip("transformers")
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "clip.md"
 MODULE = "my_clips_of_the_docs"
 
 
@@ -30,13 +29,7 @@ def japanese(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The documented example as a module that can be imported."""
-    source = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert source is not None
-    path = tmp_path / f"{MODULE}.py"
-    path.write_text(source[1], encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    return path
+    return importable_example("clip.md", MODULE, tmp_path, monkeypatch)
 
 
 def spec(folder: Path, **more: Any) -> dict[str, Any]:

@@ -14,22 +14,15 @@ import torch
 from text2latent.apps import convert
 from text2latent.common.errors import InputError, UsageError
 from text2latent.models.generators import load_generator
+from text2latent.tests.documented_code import DOCS, importable_example
 
-ROOT = Path(__file__).resolve().parents[4]
 MODULE = "my_generators_of_the_docs"
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The documented example as a module that can be imported."""
-    page = (ROOT / "docs" / "custom_generator.md").read_text(encoding="utf-8")
-    source = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert source is not None
-    path = tmp_path / f"{MODULE}.py"
-    path.write_text(source[1], encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    return path
+    return importable_example("custom_generator.md", MODULE, tmp_path, monkeypatch)
 
 
 def edit(module: Path, before: str, after: str) -> None:
@@ -194,7 +187,7 @@ def test_a_gan_from_pypi_is_sampled_trained_and_drawn_as_documented(tmp_path, mo
     from text2latent.inference.images import read_picture
     from text2latent.tests.train_runs import arguments
 
-    page = (ROOT / "docs" / "custom_generator.md").read_text(encoding="utf-8")
+    page = (DOCS / "custom_generator.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "DCGANFaces" in block)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 32
     (tmp_path / "dcgan_faces.py").write_text(code, encoding="utf-8")
