@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
@@ -14,11 +12,6 @@ from text2latent.inference.query import Query
 from text2latent.models.priors.diffusion import NegativePrior, guided_prediction
 
 WOMAN, GLASSES = "blonde woman", "glasses"
-
-
-@pytest.fixture(scope="module")
-def pipe(tiny_model: Path) -> Text2LatentPipeline:
-    return Text2LatentPipeline.from_pretrained(str(tiny_model))
 
 
 @pytest.fixture(scope="module")

@@ -43,11 +43,6 @@ def centers() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def clip(tiny_world: Path) -> ClipEncoder:
-    return ClipEncoder.from_pretrained(str(tiny_world))
-
-
-@pytest.fixture(scope="module")
 def domain(centers: torch.Tensor) -> Domain:
     images = torch.cat([cloud(center, 100, i) for i, center in enumerate(centers[:3])])
     prompts = torch.cat([cloud(center, 60, 10 + i, 0.8) for i, center in enumerate(centers[:3])])

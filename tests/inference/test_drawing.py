@@ -11,11 +11,6 @@ from text2latent.inference.query import Query
 from text2latent.inference.writing import png_metadata
 
 
-@pytest.fixture(scope="module")
-def pipe(tiny_model: Path) -> Text2LatentPipeline:
-    return Text2LatentPipeline.from_pretrained(str(tiny_model))
-
-
 def test_images_come_with_their_prompts_seeds_and_scores(pipe: Text2LatentPipeline) -> None:
     asked = [(text, seed) for text in ("a man", "a dog") for seed in (4, 5, 6)]
     drawn = list(draw_pairs(pipe, [(Query(text), seed) for text, seed in asked], Settings(batch_size=4)))

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +11,6 @@ from text2latent.inference.settings import DEFAULT_GUIDANCE_SCALE
 from text2latent.models.priors.diffusion import initial_noise, sample
 
 WOMAN, MAN = Query("blonde woman"), Query("old man")
-
-
-@pytest.fixture(scope="module")
-def pipe(tiny_model: Path) -> Text2LatentPipeline:
-    return Text2LatentPipeline.from_pretrained(str(tiny_model))
 
 
 def test_slerp_goes_round_the_circle_at_one_speed() -> None:

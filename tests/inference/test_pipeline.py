@@ -19,11 +19,6 @@ from text2latent.tests.models.priors.test_folder import save_checkpoint
 WOMAN, MAN = "blonde woman with glasses", "old man"
 
 
-@pytest.fixture(scope="module")
-def pipe(tiny_model: Path) -> Text2LatentPipeline:
-    return Text2LatentPipeline.from_pretrained(str(tiny_model))
-
-
 def draw(pipe: Text2LatentPipeline, prompt: object, **settings: object) -> torch.Tensor:
     return pipe(prompt, output_type="pt", **settings).images
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
@@ -11,11 +9,6 @@ from text2latent.inference.pipeline import Settings, Text2LatentPipeline
 from text2latent.inference.query import Query
 
 WOMAN, MAN = "blonde woman", "old man"
-
-
-@pytest.fixture(scope="module")
-def pipe(tiny_model: Path) -> Text2LatentPipeline:
-    return Text2LatentPipeline.from_pretrained(str(tiny_model))
 
 
 @pytest.fixture(scope="module")

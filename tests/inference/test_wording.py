@@ -23,11 +23,6 @@ KNOWN = ["a man with a hat", "a man with a beard", "a woman with a hat"]
 BACKGROUND = ["a dog", "a dog with a ball", "the sea", "犬"]
 
 
-@pytest.fixture(scope="module")
-def clip(tiny_world: Path) -> ClipEncoder:
-    return ClipEncoder.from_pretrained(str(tiny_world))
-
-
 def evidence(word: str, inside: list[str], outside: list[str]) -> float:
     """By the book: how many times as often as in the background a word stands in texts."""
     counts, others = (Counter(" ".join(texts).split()) for texts in (inside, outside))
