@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -154,6 +155,20 @@ def run_infer(
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def without_package(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Function (name) after which that package counts as not installed."""
+    find = importlib.util.find_spec
+
+    def hide(name: str) -> None:
+        def without(asked: str, *rest: Any) -> Any:
+            return None if asked == name else find(asked, *rest)
+
+        monkeypatch.setattr(importlib.util, "find_spec", without)
+
+    return hide
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -78,14 +77,9 @@ def test_addresses_that_cannot_be_used_are_one_line(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("flags", "missing"), [((), "gradio"), (("--no-page",), "fastapi")])
 def test_without_the_extra_it_says_how_to_get_it(
-    flags: tuple[str, ...], missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flags: tuple[str, ...], missing: str, without_package: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    find = importlib.util.find_spec
-
-    def without(name: str, *rest: Any) -> Any:
-        return None if name == missing else find(name, *rest)
-
-    monkeypatch.setattr(importlib.util, "find_spec", without)
+    without_package(missing)
     assert serve.main([*flags]) == 1
     error = capsys.readouterr().err
     assert f"serve needs {missing}, not installed here; {install_hint('serve')}" in error

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -147,9 +146,8 @@ def test_a_generator_of_another_world_is_refused(tmp_path, tiny_world, capsys):
 
 
 @pytest.mark.parametrize("script", [main, build.main], ids=["sharpening", "build"])
-def test_without_the_renderers_library_one_line_tells_what_to_install(script, tmp_path, monkeypatch, capsys):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skia" else find(name, *rest))
+def test_without_the_renderers_library_one_line_tells_what_to_install(script, tmp_path, without_package, capsys):
+    without_package("skia")
     assert script(["faces", "--output", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "needs skia, not installed here; pip install" in error

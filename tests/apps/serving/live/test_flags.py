@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,10 @@ def test_without_the_package_it_says_how_to_get_it(
     flags: tuple[str, ...],
     module: str,
     extra: str,
-    monkeypatch: pytest.MonkeyPatch,
+    without_package: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    find = importlib.util.find_spec
-
-    def without(name: str, *rest: Any) -> Any:
-        return None if name == module else find(name, *rest)
-
-    monkeypatch.setattr(importlib.util, "find_spec", without)
+    without_package(module)
     assert serve.main(["--port", "0", "--no-page", *flags]) == 1
     error = capsys.readouterr().err
     assert f"{flags[0]} needs {module}, not installed here; {install_hint(extra)}" in error
