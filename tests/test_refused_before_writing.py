@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from text2latent import sample, train
+from text2latent import sample
 from text2latent.apps import convert
 from text2latent.apps.evaluation import command as evaluate
 from text2latent.apps.exports import command as export
@@ -107,19 +107,6 @@ def test_conversion_and_export_that_fail(
     assert export.main([str(copy), str(tmp_path / "a/b/out"), "--format", "pt2"]) == 1
     assert "draws noise at each step" in error_of(capsys)
     assert not (tmp_path / "a").exists()
-
-
-def test_training_with_a_logger_that_is_missing(
-    tmp_path: Path, tiny_pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from importlib import util
-
-    real = util.find_spec
-    monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name == "wandb" else real(name, *rest))
-    command = ["--data.path", str(tiny_pairs), "--output", str(tmp_path / "run"), "--wandb", "project"]
-    assert train.main([*command, "--data.val-pairs", "5", "--max-steps", "1", "--device", "cpu"]) == 1
-    assert "--wandb needs wandb" in error_of(capsys)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_refusal_changes_nothing_in_a_folder_of_pairs(
