@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from text2latent.common.errors import InputError, UsageError
+from text2latent.common.errors import InputError
 from text2latent.models.generators import load_generator
 from text2latent.models.generators.stylegan2 import StyleGAN2Generator
 from text2latent.models.sources.identity import sha256_of
@@ -62,11 +62,6 @@ def test_half_precision_on_disk_becomes_float32(folder):
     torch.testing.assert_close(
         loaded.synthesis.b8.conv0.weight, state["synthesis.b8.conv0.weight"], rtol=1e-3, atol=1e-4
     )
-
-
-def test_unknown_sources_are_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="no-such-world"):
-        load_generator("no-such-world")
 
 
 def remove_config(folder: Path) -> None:
