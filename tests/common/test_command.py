@@ -42,11 +42,6 @@ def fail_with(error: BaseException):
     return run
 
 
-def test_errors_know_their_exit_codes():
-    assert (InputError.exit_code, UsageError.exit_code) == (1, 2)
-    assert issubclass(UsageError, InputError)
-
-
 def test_schema_parser_returns_the_dataclass_with_overrides(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("optimizer: {lr: 1e-4, betas: [0.8, 0.9]}\nmax_steps: 7\nvalidation: {prompts: [a]}\n")
