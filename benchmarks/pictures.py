@@ -23,6 +23,7 @@ from text2latent.benchmarks.report import script_parser
 from text2latent.benchmarks.server_process import running_server
 from text2latent.common.command import CommandParser, check_output_folder, run_command, seed
 from text2latent.common.errors import UsageError
+from text2latent.inference.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 NUM_IMAGES = 4
 TEXTS = {
-    "woman-glasses": "blonde woman with glasses",
-    "old-man-hat": "an old man with a white beard and a hat",
-    "child-forest": "a smiling child with curly red hair in a forest",
-    "josei-megane": "眼鏡をかけた金髪の女性",
-    "dansei-yuuyake": "夕焼けの前で怒っている男性",
-    "obaasan-umi": "海辺で微笑むサングラスのおばあさん",
+    "woman-glasses": ("faces", "blonde woman with glasses"),
+    "josei-megane": ("faces", "眼鏡をかけた金髪の女性"),
+    "child-forest": ("faces", "a smiling child with curly red hair in a forest"),
+    "obaasan-umi": ("faces", "海辺で微笑むサングラスのおばあさん"),
+    "tropical-beach": ("landscapes", "tropical beach with palm trees"),
+    "yama-yuugure": ("landscapes", "山の向こうの夕暮れ"),
 }
-"""The text of each picture, by the name of its file."""
+"""Model and text of each picture, by the name of its file."""
 PROMPT = "blonde woman with glasses"
 JAPANESE = "眼鏡をかけた金髪の女性"
 PHONE = 390
@@ -75,9 +76,10 @@ VISITS: dict[str, Callable[[Visitor, Path], None]] = {
 
 def draw_texts(config: Namespace, folder: Path) -> int:
     """Draw a row of images for each text, or as many as go well; returns the exit code."""
-    for name, text in TEXTS.items():
-        settings = ("--model", config.model, "--num-images", str(NUM_IMAGES), "--seed", str(config.seed), "--grid")
-        code = infer.main(["--text", text, *settings, "--output", str(folder / f"{name}.png"), "--overwrite"])
+    for name, (model, text) in TEXTS.items():
+        drawn = ("--model", config.model or model, "--num-images", str(NUM_IMAGES), "--seed", str(config.seed))
+        written = ("--grid", "--output", str(folder / f"{name}.png"), "--overwrite")
+        code = infer.main(["--text", text, *drawn, *written])
         if code != 0:
             return code
     return 0
@@ -91,9 +93,8 @@ def plot_priors(config: Namespace, folder: Path) -> int:
 def photograph_page(config: Namespace, folder: Path) -> int:
     """Take pictures of the page's tabs after they have been used."""
     shots = tuple(product(VISITS, SIZES, SCHEMES)) if config.all else SHOWN
-    served = (
-        running_server("--model", config.model) if config.address is None else nullcontext(config.address.rstrip("/"))
-    )
+    model, address = config.model or DEFAULT_MODEL, config.address
+    served = running_server("--model", model) if address is None else nullcontext(address.rstrip("/"))
     with browsing(config.browser) as browser, served as address, tempfile.TemporaryDirectory() as scratch:
         upload = Path(scratch) / "picture.png"
         with Visitor(browser, address) as visitor:
@@ -137,7 +138,8 @@ def build_parser() -> CommandParser:
     add = parser.add_argument
     chosen = f"one of {', '.join(KINDS)}; repeat it for several. Default: {', '.join(DEFAULT_KINDS)}."
     add("--only", action="append", metavar="KIND", help=f"Draw these, {chosen}")
-    add("--model", default="faces", metavar="MODEL", help="A zoo name, a run or prior folder, or a checkpoint.")
+    add("--model", default=None, metavar="MODEL",
+        help="A zoo name, a run or prior folder, or a checkpoint. Default: the model of each text.")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="Seed of each text's first image.")
     add("--results", default=str(RESULTS), metavar="FOLDER", help="Folder of the compared priors' results.")
     add("--address", default=None, metavar="URL", help="A page that is served already, instead of a server of its own.")

@@ -54,7 +54,9 @@ def export_costs(parts: Parts) -> str:
 
 def web_page(parts: Parts) -> str:
     """What the page's files weigh, a table of models on it, both under their commands, and the machines measured on."""
-    sizes, models = ([name for name in names if name in parts] for names in (["sizes"], ["faces", "ffhq"]))
+    sizes, models = (
+        [name for name in names if name in parts] for names in (["sizes"], ["faces", "landscapes", "ffhq"])
+    )
     measured = [figure for name in models for figure in parts[name]["figures"]]
     blocks = [f"`{parts[name]['command']}`" + "\n\n" + pivot("files", parts[name]["figures"]) for name in sizes]
     commands = ", ".join(f"`{parts[name]['command']}`" for name in models)
@@ -195,6 +197,11 @@ class Table:
 RESULTS = "benchmarks/results"
 TABLES = {
     "figures": Table("docs/figures.md", "benchmarks/figures.json", from_parts(all_figures, "benchmarks/worlds.py")),
+    "landscapes": Table(
+        "docs/figures.md",
+        "benchmarks/landscapes.json",
+        from_parts(all_figures, "benchmarks/worlds.py --world landscapes"),
+    ),
     "world-lines": Table(
         "docs/new_domain.md",
         "benchmarks/world_lines.json",

@@ -51,6 +51,7 @@ MB = 1e6
 TEXTS = ("blonde woman with glasses", "an old man with a white beard and a hat", "眼鏡をかけた金髪の女性")
 TYPED = "a smiling child with curly red hair in a forest"
 CPU = torch.device("cpu")
+LANDSCAPES = "landscapes"
 LARGE_REPEATS = 3
 MAX_FOLDER_MB, MAX_MILLISECONDS, MAX_SHARE = 35, 150, 1e-3
 WIDTHS = {390: 844, 800: 1100, 1280: 860, 1920: 1080}
@@ -134,12 +135,22 @@ def limit_of(figure: str, is_exact: bool) -> float | None:
 
 def face_figures(config: Namespace) -> list[Figure]:
     """The faces world, with weights as they are and in eight bits."""
-    pipeline, figures = Text2LatentPipeline.from_pretrained(config.model, "cpu"), []
+    pipeline = Text2LatentPipeline.from_pretrained(config.model, "cpu")
+    return [figure for site in exported(config).items() for figure in shipped_figures(config, pipeline, *site)]
+
+
+def landscape_figures(config: Namespace) -> list[Figure]:
+    """The landscapes world, whose generator is a StyleGAN3, with weights as they are."""
+    site = Path(export_once(LANDSCAPES, config.onnxruntime_web, False).name) / "site"
+    return shipped_figures(config, Text2LatentPipeline.from_pretrained(LANDSCAPES, "cpu"), LANDSCAPES, site)
+
+
+def shipped_figures(config: Namespace, pipeline: Text2LatentPipeline, name: str, folder: Path) -> list[Figure]:
+    """What a page of a small model is to be, and is."""
     with browsing(config.browser) as browser:
-        for name, folder in exported(config).items():
-            for figure, value, unit in measure_site(name, pipeline, browser, folder, config.repeats):
-                figures.append(Figure(figure, value, unit, limit_of(figure, "int8" not in name), at_most=True))
-    return figures
+        measured = list(measure_site(name, pipeline, browser, folder, config.repeats))
+    is_exact = not name.endswith("int8")
+    return [Figure(figure, value, unit, limit_of(figure, is_exact), at_most=True) for figure, value, unit in measured]
 
 
 def size_figures(config: Namespace) -> list[Figure]:
@@ -188,7 +199,12 @@ def save_shot(visitor: WebVisitor, file: Path) -> None:
     seen.save(file, "WEBP", quality=QUALITY, method=6)
 
 
-PARTS: dict[str, Measure] = {"sizes": size_figures, "faces": face_figures, "ffhq": ffhq_figures}
+PARTS: dict[str, Measure] = {
+    "sizes": size_figures,
+    "faces": face_figures,
+    "landscapes": landscape_figures,
+    "ffhq": ffhq_figures,
+}
 
 
 def build_parser() -> CommandParser:

@@ -22,7 +22,7 @@ IN_DOCUMENTS = sorted({name for text in DOCUMENTS for name in re.findall(r"image
 def test_a_row_of_images_per_text(tmp_path: Path, tiny_model: Path) -> None:
     assert main(["--only", "texts", "--model", str(tiny_model), "--output", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in TEXTS}
-    for name, text in TEXTS.items():
+    for name, (_, text) in TEXTS.items():
         with Image.open(tmp_path / f"{name}.png") as picture:
             width, height = picture.size
             assert width // height == NUM_IMAGES
@@ -31,7 +31,7 @@ def test_a_row_of_images_per_text(tmp_path: Path, tiny_model: Path) -> None:
 
 def test_readme_shows_every_text_with_its_picture() -> None:
     cells = (ROOT / "README.md").read_text(encoding="utf-8").split("<td>")
-    for name, text in TEXTS.items():
+    for name, (_, text) in TEXTS.items():
         assert any(f"docs/images/{name}.png" in cell and cell.startswith(text) for cell in cells)
 
 

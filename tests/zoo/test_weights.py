@@ -29,8 +29,6 @@ from text2latent.zoo.world import World, load_world
 
 MEBIBYTES = {"faces": 40, "landscapes": 16}
 """How large the weights of the worlds may be."""
-WHOLE = ["faces"]
-"""Worlds that ship with all their parts; the others lack a prior."""
 FILES = {
     "judge": "model.safetensors",
     "generator": "diffusion_pytorch_model.safetensors",
@@ -39,13 +37,8 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module", params=WHOLE)
-def world(request: pytest.FixtureRequest) -> World:
-    return load_world(request.param)
-
-
 @pytest.fixture(scope="module", params=sorted(MEBIBYTES))
-def any_world(request: pytest.FixtureRequest) -> World:
+def world(request: pytest.FixtureRequest) -> World:
     return load_world(request.param)
 
 
@@ -55,8 +48,8 @@ def generator(world: World) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def clip(any_world: World) -> ClipEncoder:
-    return ClipEncoder.from_pretrained(any_world.name)
+def clip(world: World) -> ClipEncoder:
+    return ClipEncoder.from_pretrained(world.name)
 
 
 @pytest.fixture(scope="module")
@@ -69,26 +62,22 @@ def judge(world: World) -> Judge:
     return load_judge(world)
 
 
-def test_all_weights_are_small(any_world):
-    files = [path for path in any_world.weights.rglob("*") if path.is_file()]
-    found = {part for part, name in FILES.items() if (any_world.weights / part / name).is_file()}
-    assert found == (set(FILES) if any_world.name in WHOLE else {*FILES} - {"prior"})
-    assert sum(path.stat().st_size for path in files) <= MEBIBYTES[any_world.name] * 2**20
+def test_all_weights_are_small(world):
+    files = [path for path in world.weights.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MEBIBYTES[world.name] * 2**20
     known = {".safetensors", ".json", ".md", ".txt"}
     assert {path.suffix for path in files} <= known, "weights hold nothing but tensors and text"
 
 
 @pytest.mark.parametrize("part", FILES)
-def test_weights_are_halves(any_world, part):
-    if part == "prior" and any_world.name not in WHOLE:
-        pytest.skip("this world ships without it")
-    tensors = load_file(any_world.weights / part / FILES[part])
+def test_weights_are_halves(world, part):
+    tensors = load_file(world.weights / part / FILES[part])
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
     assert all(t.isfinite().all() for t in tensors.values())
 
 
-def test_open_clip_alone_loads_the_clip(any_world, clip):
-    folder = Path(any_world.weights / "clip").as_posix()
+def test_open_clip_alone_loads_the_clip(world, clip):
+    folder = Path(world.weights / "clip").as_posix()
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     texts = ["a blonde woman", "夕日の山"]
@@ -99,13 +88,13 @@ def test_open_clip_alone_loads_the_clip(any_world, clip):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_clip_tells_attributes_of_held_out_renders(any_world, clip, language):
-    scores = zero_shot_accuracy(any_world, clip, language, *held_out_renders(any_world, 300))
+def test_clip_tells_attributes_of_held_out_renders(world, clip, language):
+    scores = zero_shot_accuracy(world, clip, language, *held_out_renders(world, 300))
     assert np.mean(list(scores.values())) >= 0.85, scores
 
 
-def test_judge_reads_held_out_renders(any_world):
-    scores = judge_accuracy(any_world, load_judge(any_world), *held_out_renders(any_world, 200))
+def test_judge_reads_held_out_renders(world):
+    scores = judge_accuracy(world, load_judge(world), *held_out_renders(world, 200))
     assert min(scores.values()) >= 0.94, scores
 
 
@@ -147,6 +136,8 @@ def test_prior_draws_pictures_as_plain_as_the_generators_own(world, pipeline, ju
 
 
 WANTED = [
+    ("landscapes", "tropical beach with palm trees", "place=beach trees=palms"),
+    ("landscapes", "山の向こうの夕暮れ", "time=sunset mountains=bare,snowy"),
     ("faces", "blonde woman with glasses", "gender=woman hair_color=blonde hair_style!=bald eyewear=glasses"),
     ("faces", "金髪の眼鏡をかけた女性", "gender=woman hair_color=blonde hair_style!=bald eyewear=glasses"),
 ]

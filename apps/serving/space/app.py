@@ -5,7 +5,7 @@ import sys
 
 from text2latent.apps.serving.command import main
 
-MODELS = ["faces"]
+MODELS = ["faces", "landscapes"]
 """Names of the zoo, hf://ORG/NAME, or folders of this Space; the first one is the default."""
 
 if __name__ == "__main__":
