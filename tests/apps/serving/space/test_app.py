@@ -50,7 +50,7 @@ def test_the_app_lets_the_proxy_of_the_space_in(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
     config = serve.build_parser().parse_args(started[0])
-    assert (ended.value.code, config.model, config.no_page) == (0, ["faces"], False)
+    assert (ended.value.code, config.model, config.no_page) == (0, ["faces", "landscapes"], False)
     assert (config.host, config.port, config.trusted_proxies) == ("0.0.0.0", 7860, "*")
 
 
