@@ -70,8 +70,10 @@ def test_argument_types_read_values(name, text, value):
     ("name", "text"),
     [
         ("positive_int", "0"),
+        ("positive_int", "-3"),
         ("positive_int", "2.0"),
         ("positive_int", "many"),
+        ("positive_int", ""),
         ("non_negative_int", "-1"),
         ("seed", str(2**63)),
         ("finite_float", "nan"),

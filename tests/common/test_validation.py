@@ -98,6 +98,8 @@ def test_right_arguments_pass(arguments):
         ("steps", "true", "a whole number >= 1"),
         ("minutes", "-1", "a finite number > 0 or null"),
         ("minutes", ".nan", "a finite number > 0 or null"),
+        ("minutes", ".inf", "a finite number > 0 or null"),
+        ("optimizer.lr", "nan", "a finite number > 0"),
         ("optimizer.lr", "fast", "a finite number > 0"),
         ("optimizer.betas", "[0.9]", "a list of 2 finite numbers >= 0 and < 1"),
         ("optimizer.betas", "[0.9, 1]", "a list of 2 finite numbers >= 0 and < 1"),

@@ -22,8 +22,12 @@ def read() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def run(folder: Path) -> nbformat.NotebookNode:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, max_steps: int) -> nbformat.NotebookNode:
     """Run all cells in `folder`, on a kernel that finds no program of its environment, as that of an editor may."""
+    clip = save_tiny_clip(folder / "clip")
+    settings = {"PICKLE": PICKLE, "CLIP": clip, "NUM_PAIRS": 80, "MAX_STEPS": max_steps, "FOLDER": folder / "made"}
+    for name, value in {**settings, "CUDA_VISIBLE_DEVICES": "", "PATH": os.defpath}.items():
+        monkeypatch.setenv(name, str(value))
     notebook = read()
     try:
         NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": str(folder)}}).execute()
@@ -43,13 +47,7 @@ def test_the_notebook_is_kept_without_results() -> None:
 
 @pytest.mark.slow
 def test_a_pickle_becomes_pictures_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = save_tiny_clip(tmp_path / "clip")
-    settings = {"PICKLE": PICKLE, "CLIP": clip, "NUM_PAIRS": 80, "MAX_STEPS": 4, "FOLDER": tmp_path / "made"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("PATH", os.defpath)
-    ran = run(tmp_path)
+    ran = run(tmp_path, monkeypatch, max_steps=4)
     assert (tmp_path / "made/old-man.png").is_file()
     outputs = [output for cell in ran.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
@@ -62,9 +60,5 @@ def test_a_pickle_becomes_pictures_of_a_text(tmp_path: Path, monkeypatch: pytest
 def test_a_command_that_fails_stops_the_notebook_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = save_tiny_clip(tmp_path / "clip")
-    settings = {"PICKLE": PICKLE, "CLIP": clip, "NUM_PAIRS": 80, "MAX_STEPS": 0, "FOLDER": tmp_path / "made"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, str(value))
     with pytest.raises(pytest.fail.Exception, match=r"(?s)--max-steps.*train failed: its last line says why"):
-        run(tmp_path)
+        run(tmp_path, monkeypatch, max_steps=0)

@@ -64,6 +64,7 @@ def judge(world: World) -> Judge:
 
 def test_all_weights_are_small(world):
     files = [path for path in world.weights.rglob("*") if path.is_file()]
+    assert {part for part, name in FILES.items() if (world.weights / part / name).is_file()} == set(FILES)
     assert sum(path.stat().st_size for path in files) <= MEBIBYTES[world.name] * 2**20
     known = {".safetensors", ".json", ".md", ".txt"}
     assert {path.suffix for path in files} <= known, "weights hold nothing but tensors and text"
